@@ -1,0 +1,250 @@
+/*
+ * base.h
+ *		The one public header of base/ (layer 0): what every other room builds
+ *		on, with no knowledge of marketing.
+ *
+ * extension state, who runs what, pinned settings, kept SQL statements, checked
+ * SQL expressions, settings of the server (GUCs), the clock, shared counters.
+ */
+#ifndef MA_BASE_H
+#define MA_BASE_H
+
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/errors.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+
+#define MA_EXTENSION "marketing_automation"
+#define MA_SCHEMA "marketing"
+#define MA_INTERNAL "marketing_internal"
+
+/* Declares, exports and defines a C function callable from SQL. */
+#define MA_FUNCTION(name) \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(name)
+
+/* ---- guc.c: settings of the server's side, prefix marketing_automation. ---- */
+
+extern bool ma_guc_enroll;		/* per session: may rows start journeys */
+extern char *ma_guc_databases;	/* where workers run: '*', '' or a list */
+extern int	ma_guc_sync_wait;	/* ms a commit may spend on evaluation */
+extern int	ma_guc_sync_max_contacts;	/* contact locks per transaction */
+extern int	ma_guc_sync_max_rows;	/* row-grade images kept per transaction */
+extern bool ma_guc_sync_serializable;	/* evaluate in SERIALIZABLE commits */
+extern bool ma_guc_strict;		/* let evaluation errors fail the commit */
+extern int	ma_guc_build_in_call_rows;	/* larger tables are built by the worker */
+extern char *ma_guc_worker_role;	/* role the workers connect as */
+
+extern void ma_guc_init(void);
+
+/* ---- extension.c: is the extension here, and who owns it ---- */
+
+/* OIDs that belong to this database's installed extension. */
+typedef struct MaExtension
+{
+	Oid			oid;			/* pg_extension.oid */
+	Oid			owner;			/* owner of our tables: our SQL runs as this role */
+	Oid			internal_schema;
+	Oid			capture_function;	/* marketing.capture() */
+	Oid			setting_table;
+	Oid			definition_table;	/* invalidated when any definition changes */
+} MaExtension;
+
+/* The installed extension, or NULL when this database has none. */
+extern const MaExtension *ma_extension(void);
+
+/* As ma_extension(), but absence is an error that says what to do. */
+extern const MaExtension *ma_extension_required(void);
+
+/* True when pg_extension.extversion is the version this library was built as. */
+extern bool ma_extension_version_fits(char **installed);
+
+/*
+ * Locks the extension against DROP EXTENSION for this transaction and looks
+ * again; false when it is gone (or is being dropped and the lock was not free).
+ */
+extern bool ma_extension_lock(void);
+
+/* Counts up whenever definitions may have changed; caches compare it. */
+extern uint64 ma_definitions_epoch(void);
+
+/* Makes every backend re-read the definitions at commit (and this one now). */
+extern void ma_definitions_changed(void);
+
+extern void ma_extension_init(void);
+
+/* ---- identity.c: who runs what ---- */
+
+typedef struct MaIdentity
+{
+	Oid			userid;
+	int			sec_context;
+	bool		read_only;
+} MaIdentity;
+
+/* Our own fixed SQL: as the owner of our tables. */
+extern void ma_become_owner(MaIdentity *saved);
+
+/*
+ * Expressions and fetches on a user's table: as that table's owner, under
+ * security-restricted operation and read-only.
+ */
+extern void ma_become_table_owner(MaIdentity *saved, Oid relid);
+
+/* As above for a role that is known already. */
+extern void ma_become_restricted(MaIdentity *saved, Oid role);
+
+/* Goes back; not needed after an error, where the (sub)transaction's end does it. */
+extern void ma_become_back(const MaIdentity *saved);
+
+/* Errors out unless the current user owns the relation. */
+extern void ma_require_ownership(Oid relid);
+
+/* ---- settings.c: one pinned set of settings for parse, plan and evaluation ---- */
+
+/*
+ * Sets search_path, output styles and planner switches to fixed values where
+ * they differ.  Returns the GUC nest level for ma_unpin_settings(); an abort
+ * restores them as well.
+ */
+extern int	ma_pin_settings(void);
+/* Likewise TimeZone, for one source; -1 when it is `zone` already or zone is NULL. */
+extern int	ma_pin_time_zone(const char *zone);
+extern void ma_unpin_settings(int nest_level);
+
+/* ---- spi.c: the only code that calls SPI ---- */
+
+#define MA_MAX_PARAMS 12
+
+/* One SQL statement with a plan that is kept for the life of the backend. */
+typedef struct MaStatement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[MA_MAX_PARAMS];
+	SPIPlanPtr	plan;
+} MaStatement;
+
+typedef enum MaRun
+{
+	MA_RUN_READ,				/* SELECT, under the given or active snapshot */
+	MA_RUN_READ_LATEST,			/* SELECT, own changes and all committed ones */
+	MA_RUN_WRITE,				/* any, as an ordinary statement of the caller */
+	MA_RUN_WRITE_LATEST			/* any, under a fresh latest snapshot */
+} MaRun;
+
+/* Rows a statement gave; valid until ma_spi_end(). */
+typedef struct MaRows
+{
+	uint64		n;
+	TupleDesc	desc;
+	HeapTuple  *rows;
+} MaRows;
+
+extern void ma_spi_begin(void);
+extern void ma_spi_end(void);
+
+/* Runs a kept statement.  `nulls` as SPI wants it, or NULL. */
+extern MaRows ma_run(MaStatement *statement, Datum *values, const char *nulls, MaRun how);
+
+/* Runs a statement built by us for this call (DDL, set-based builds); not kept. */
+extern MaRows ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *values,
+						  const char *nulls, MaRun how);
+
+/* Frees a kept plan; the statement prepares itself again when next run. */
+extern void ma_statement_forget(MaStatement *statement);
+
+/* Column `column` (from 1) of row `row`. */
+extern Datum ma_value(const MaRows *rows, uint64 row, int column, bool *isnull);
+extern int64 ma_int64(const MaRows *rows, uint64 row, int column);
+extern int32 ma_int32(const MaRows *rows, uint64 row, int column);
+extern bool ma_bool(const MaRows *rows, uint64 row, int column);
+/* Text of the column in the current context, NULL for null. */
+extern char *ma_text(const MaRows *rows, uint64 row, int column);
+
+/* For procedures: commit and go on in a new transaction. */
+extern void ma_spi_begin_nonatomic(void);
+extern void ma_spi_commit(void);
+
+/* Arrays as parameters. */
+extern Datum ma_int8_array(const int64 *values, int n);
+extern Datum ma_int4_array(const int32 *values, int n);
+extern Datum ma_text_array(char **values, int n);	/* a NULL pointer is a null element */
+/* Array of any type, without nulls. */
+extern Datum ma_datum_array(Datum *values, int n, Oid type);
+
+/* ---- expression.c: one SQL expression over one row, checked ---- */
+
+typedef struct MaExpression
+{
+	char	   *text;			/* canonical text, columns written t.column */
+	Oid			type;			/* its type */
+	List	   *columns;		/* names (char *) of the columns it reads */
+	bool		builtin_only;	/* only functions and operators of pg_catalog */
+} MaExpression;
+
+/*
+ * Parses `source` as one expression over the columns of `relid`, checks that it
+ * has no subquery, aggregate, set-returning or volatile function, is not on
+ * the list of functions that reach outside the row, and returns its canonical
+ * form.  `what` names the argument in errors ("condition of event order_placed").
+ * `type` is the wanted type, or InvalidOid for any.
+ */
+extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
+
+/* ---- clock.c ---- */
+
+/* marketing.now(): the database's set clock, else the statement's time, never backwards. */
+extern TimestampTz ma_now(void);
+/* As ma_now(), but of this instant instead of the statement's start. */
+extern TimestampTz ma_clock(void);
+extern bool ma_clock_is_set(void);
+
+/* ---- shared.c: counters and marks shared by all backends of a database ---- */
+
+typedef enum MaCounter
+{
+	MA_COUNT_FLUSHES,			/* commits that evaluated */
+	MA_COUNT_CONTACTS,			/* contacts evaluated at commit */
+	MA_COUNT_SPILL_LOCK,		/* contacts left to the worker: lock not got */
+	MA_COUNT_SPILL_BUDGET,		/* ... time budget used up */
+	MA_COUNT_SPILL_LIMIT,		/* ... too many contacts or rows, or a busy contact */
+	MA_COUNT_SPILL_MODE,		/* ... prepared or serializable transaction, async source */
+	MA_COUNT_SPILL_ERROR,		/* ... an error in the evaluation */
+	MA_COUNT_ERRORS,			/* errors swallowed in commits */
+	MA_COUNT_IGNORED_ROWS,		/* event rows whose contact is unknown */
+	MA_COUNT_DRAINED,			/* contacts evaluated by the worker */
+	MA_NUM_COUNTERS
+} MaCounter;
+
+/* Adds to this database's counter; without preload it counts for this session only. */
+extern void ma_count(MaCounter counter, int64 n);
+extern int64 ma_counter_value(MaCounter counter);
+extern const char *ma_counter_name(MaCounter counter);
+
+/* Remembers the last swallowed error of this database for `status`. */
+extern void ma_count_error(int sqlstate, const char *message);
+extern bool ma_last_error(int *sqlstate, char *message, Size size, TimestampTz *at);
+
+/*
+ * Reserves up to `wanted` contact locks; never more than a quarter of the
+ * server's lock table over all sessions.  Returns how many may be taken.
+ */
+extern int	ma_lock_reserve(int wanted);
+extern void ma_lock_release(int n);
+
+/* True when the library was preloaded, so that shared memory and workers exist. */
+extern bool ma_preloaded(void);
+
+/* High-water mark of the clock of this server; see clock.c. */
+extern TimestampTz ma_shared_clock_raise(TimestampTz now);
+
+extern void ma_shared_init(void);
+extern void ma_shared_forget_database(Oid database);
+
+#endif							/* MA_BASE_H */

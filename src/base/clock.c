@@ -1,0 +1,102 @@
+/*
+ * clock.c
+ *		marketing.now(): the one source of time.
+ *
+ * Normally the server's time, held monotone: a step back of up to five minutes
+ * stands still, a larger one is taken as a correction (one log line).  The mark
+ * lives in shared memory only; stored, one boot with a wrong clock would stop
+ * everything for years.
+ *
+ * marketing.set_clock() puts the database on a clock that stands still until it
+ * is set again, for tests and for trying journeys.  It is a row in setting, so
+ * it is transactional and every backend and worker sees it at commit.
+ */
+#include "base/base.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+static uint64 known_epoch = 0;	/* definitions epoch at which set_clock was read */
+static bool clock_set = false;
+static TimestampTz clock_at;
+
+static void read_setting(void);
+
+MA_FUNCTION(ma_now_sql);
+
+/* marketing.now() */
+Datum
+ma_now_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(ma_now());
+}
+
+TimestampTz
+ma_now(void)
+{
+	read_setting();
+	return clock_set ? clock_at : ma_shared_clock_raise(GetCurrentStatementStartTimestamp());
+}
+
+TimestampTz
+ma_clock(void)
+{
+	read_setting();
+	return clock_set ? clock_at : ma_shared_clock_raise(GetCurrentTimestamp());
+}
+
+bool
+ma_clock_is_set(void)
+{
+	read_setting();
+	return clock_set;
+}
+
+/*
+ * Reads the row 'clock' of setting when definitions may have changed since it
+ * was last read.  A direct scan: this is called inside the flush, where an SPI
+ * call would cost more than all the rest.
+ */
+static void
+read_setting(void)
+{
+	const MaExtension *extension = ma_extension();
+	Relation	table;
+	SysScanDesc scan;
+	Snapshot	snapshot;
+	HeapTuple	tuple;
+
+	if (known_epoch == ma_definitions_epoch())
+		return;
+	clock_set = false;
+	known_epoch = ma_definitions_epoch();
+	if (extension == NULL)
+		return;
+
+	table = table_open(extension->setting_table, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(table, InvalidOid, false, snapshot, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		name = heap_getattr(tuple, 1, RelationGetDescr(table), &isnull);
+		Datum		value;
+
+		if (strcmp(TextDatumGetCString(name), "clock") != 0)
+			continue;
+		value = heap_getattr(tuple, 2, RelationGetDescr(table), &isnull);
+		clock_at = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+														   CStringGetDatum(TextDatumGetCString(value)),
+														   ObjectIdGetDatum(InvalidOid),
+														   Int32GetDatum(-1)));
+		clock_set = true;
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(table, AccessShareLock);
+}

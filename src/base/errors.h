@@ -1,0 +1,35 @@
+/*
+ * errors.h
+ *		SQLSTATE class MA: the conditions a caller may want to branch on.
+ *
+ * A code of our own stands here only where no standard code says it; wrong
+ * types, missing privileges and the like keep PostgreSQL's codes.  The table in
+ * README.md ("Error codes") repeats this list, and a test compares the two.
+ */
+#ifndef MA_BASE_ERRORS_H
+#define MA_BASE_ERRORS_H
+
+#include "utils/elog.h"
+
+/* MA001 unknown_contact: no contact under this id. */
+#define ERRCODE_MA_UNKNOWN_CONTACT MAKE_SQLSTATE('M', 'A', '0', '0', '1')
+/* MA002 unknown_source: no attached table or prefix of this name. */
+#define ERRCODE_MA_UNKNOWN_SOURCE MAKE_SQLSTATE('M', 'A', '0', '0', '2')
+/* MA003 unknown_event: the event is neither attached, declared nor built in. */
+#define ERRCODE_MA_UNKNOWN_EVENT MAKE_SQLSTATE('M', 'A', '0', '0', '3')
+/* MA004 not_attachable: the table lacks what attaching needs. */
+#define ERRCODE_MA_NOT_ATTACHABLE MAKE_SQLSTATE('M', 'A', '0', '0', '4')
+/* MA005 invalid_expression: an SQL expression is not allowed here. */
+#define ERRCODE_MA_INVALID_EXPRESSION MAKE_SQLSTATE('M', 'A', '0', '0', '5')
+/* MA006 name_in_use: the name belongs to another definition or is reserved. */
+#define ERRCODE_MA_NAME_IN_USE MAKE_SQLSTATE('M', 'A', '0', '0', '6')
+/* MA007 not_ready: library and installed extension do not fit together. */
+#define ERRCODE_MA_NOT_READY MAKE_SQLSTATE('M', 'A', '0', '0', '7')
+/* MA008 armed: refused while real delivery is armed. */
+#define ERRCODE_MA_ARMED MAKE_SQLSTATE('M', 'A', '0', '0', '8')
+/* MA009 still_building: the table's existing rows are still being read. */
+#define ERRCODE_MA_STILL_BUILDING MAKE_SQLSTATE('M', 'A', '0', '0', '9')
+/* MA010 state_changed: a guarded write met a state it did not expect. */
+#define ERRCODE_MA_STATE_CHANGED MAKE_SQLSTATE('M', 'A', '0', '1', '0')
+
+#endif							/* MA_BASE_ERRORS_H */

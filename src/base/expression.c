@@ -1,0 +1,256 @@
+/*
+ * expression.c
+ *		One SQL expression over one row: parsed alone, checked, made canonical.
+ *
+ * A user's text never reaches a statement of ours as it is.  PostgreSQL's own
+ * parser reads it as one expression (so that "true) OR (true" is a syntax
+ * error), the analysed tree is checked, and what is stored is the text printed
+ * back from that tree: names qualified, literals typed, columns as t.column.
+ *
+ * Allowed is what depends on the row only: no subquery, no aggregate, nothing
+ * volatile, and none of the stable functions that read the session, the clock or
+ * other tables.
+ */
+#include "base/base.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/pg_namespace_d.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/regproc.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+
+typedef struct CheckContext
+{
+	const char *what;
+	Oid			relid;
+	bool		builtin_only;
+} CheckContext;
+
+typedef struct PlaceContext
+{
+	const char *source;
+	const char *what;
+} PlaceContext;
+
+static Node *parse_alone(const char *source, const char *what);
+static Node *analyse(const char *source, Node *raw, Relation relation, Oid type, const char *what);
+static bool check_walker(Node *node, CheckContext *context);
+static bool check_function(Oid function, void *context);
+static bool reaches_outside(const char *name);
+static List *columns_of(Node *tree, Oid relid, const char *what);
+static void place_callback(void *arg);
+static void refuse(const char *what, const char *detail) pg_attribute_noreturn();
+
+/* Puts the caret of a parser's error into the expression's own text. */
+static void
+place_callback(void *arg)
+{
+	PlaceContext *place = arg;
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(place->source);
+	}
+	errcontext("%s", place->what);
+}
+
+static void
+refuse(const char *what, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_INVALID_EXPRESSION),
+			 errmsg("%s is not allowed as an expression over one row", what),
+			 errdetail_internal("%s", detail),
+			 errhint("Use columns of the table, constants, operators and functions that depend on their arguments only.")));
+}
+
+MaExpression *
+ma_expression_check(const char *source, Oid relid, Oid type, const char *what)
+{
+	MaExpression *result = palloc0_object(MaExpression);
+	Relation	relation;
+	Node	   *tree;
+	CheckContext context = {what, relid, true};
+	PlaceContext place = {source, what};
+	ErrorContextCallback callback;
+	int			nest_level;
+
+	callback.callback = place_callback;
+	callback.arg = &place;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	relation = table_open(relid, AccessShareLock);
+	tree = analyse(source, parse_alone(source, what), relation, type, what);
+	error_context_stack = callback.previous;
+
+	(void) check_walker(tree, &context);
+	result->type = exprType(tree);
+	result->columns = columns_of(tree, relid, what);
+	result->builtin_only = context.builtin_only;
+
+	nest_level = ma_pin_settings();
+	result->text = deparse_expression(tree, deparse_context_for("t", relid), true, false);
+	ma_unpin_settings(nest_level);
+	table_close(relation, NoLock);
+	return result;
+}
+
+/* The raw tree of `source`, which must be one expression and nothing more. */
+static Node *
+parse_alone(const char *source, const char *what)
+{
+	List	   *statements = raw_parser(source, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *select;
+	ResTarget  *target;
+
+	select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
+	if (list_length(statements) != 1 || list_length(select->targetList) != 1 ||
+		select->distinctClause || select->intoClause || select->fromClause ||
+		select->whereClause || select->groupClause || select->havingClause ||
+		select->windowClause || select->valuesLists || select->sortClause ||
+		select->limitOffset || select->limitCount || select->lockingClause ||
+		select->withClause || select->op != SETOP_NONE)
+		refuse(what, "It holds more than one expression.");
+	target = linitial_node(ResTarget, select->targetList);
+	if (target->name != NULL || target->indirection != NIL)
+		refuse(what, "It must not have an alias.");
+	return target->val;
+}
+
+/* Parse analysis against the columns of the relation, coerced to `type`. */
+static Node *
+analyse(const char *source, Node *raw, Relation relation, Oid type, const char *what)
+{
+	ParseState *pstate = make_parsestate(NULL);
+	ParseNamespaceItem *item;
+	Node	   *tree;
+
+	pstate->p_sourcetext = source;
+	item = addRangeTableEntryForRelation(pstate, relation, AccessShareLock, NULL, false, true);
+	addNSItemToQuery(pstate, item, true, true, true);
+	tree = transformExpr(pstate, raw, EXPR_KIND_WHERE);
+	if (exprType(tree) == UNKNOWNOID && type == InvalidOid)
+		type = TEXTOID;
+	if (type == BOOLOID)
+		tree = coerce_to_boolean(pstate, tree, "WHERE");
+	else if (OidIsValid(type))
+	{
+		Node	   *coerced = coerce_to_target_type(pstate, tree, exprType(tree), type, -1,
+													COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+
+		if (coerced == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("%s must be of type %s, not %s", what,
+							format_type_be(type), format_type_be(exprType(tree)))));
+		tree = coerced;
+	}
+	assign_expr_collations(pstate, tree);
+	return tree;
+}
+
+/* Refuses node kinds and functions that do not depend on the row alone. */
+static bool
+check_walker(Node *node, CheckContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+		refuse(context->what, "It holds a subquery.");
+	if (IsA(node, SQLValueFunction))
+		refuse(context->what, "It reads the clock or the session (CURRENT_DATE, CURRENT_USER and the like).");
+	if (IsA(node, NextValueExpr) || IsA(node, CurrentOfExpr))
+		refuse(context->what, "It holds a sequence or cursor.");
+	if (IsA(node, CoerceToDomain) &&
+		castNode(CoerceToDomain, node)->resulttype >= FirstNormalObjectId)
+		context->builtin_only = false;
+	check_functions_in_node(node, check_function, context);
+	return expression_tree_walker(node, check_walker, context);
+}
+
+/* check_functions_in_node() callback; never stops the walk, errors instead. */
+static bool
+check_function(Oid function, void *arg)
+{
+	CheckContext *context = arg;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+	bool		allowed;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "unexpected: no function with OID %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	allowed = proc->provolatile == PROVOLATILE_IMMUTABLE ||
+		(proc->provolatile == PROVOLATILE_STABLE &&
+		 !(proc->pronamespace == PG_CATALOG_NAMESPACE && reaches_outside(NameStr(proc->proname))));
+	if (!allowed)
+		refuse(context->what,
+			   psprintf("Function %s depends on more than its arguments.",
+						format_procedure(function)));
+	if (function >= FirstNormalObjectId)
+		context->builtin_only = false;
+	ReleaseSysCache(tuple);
+	return false;
+}
+
+/* Stable functions of pg_catalog that read the session, the clock or tables. */
+static bool
+reaches_outside(const char *name)
+{
+	static const char *const prefixes[] = {"pg_", "has_", "current_", "txid_", "inet_client_",
+	"inet_server_", "to_reg", "row_security", "get_current_ts", "col_description", "obj_description",
+	"shobj_description"};
+	static const char *const names[] = {"now", "transaction_timestamp", "statement_timestamp",
+	"version", "session_user", "getdatabaseencoding", "format_type"};
+
+	for (int i = 0; i < lengthof(prefixes); i++)
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	for (int i = 0; i < lengthof(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return strstr(name, "_to_xml") != NULL;
+}
+
+/* Names of the columns the tree reads; whole-row and system columns are refused. */
+static List *
+columns_of(Node *tree, Oid relid, const char *what)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, pull_var_clause(tree, 0))
+	{
+		Var		   *var = lfirst_node(Var, cell);
+		char	   *name;
+		ListCell   *seen;
+		bool		known = false;
+
+		if (var->varattno <= 0)
+			refuse(what, "It reads the whole row or a system column.");
+		name = get_attname(relid, var->varattno, false);
+		foreach(seen, names)
+			known |= strcmp(lfirst(seen), name) == 0;
+		if (!known)
+			names = lappend(names, name);
+	}
+	return names;
+}

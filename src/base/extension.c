@@ -1,0 +1,210 @@
+/*
+ * extension.c
+ *		Is the extension installed in this database, who owns it, and have its
+ *		definitions changed?
+ *
+ * The library may be loaded (preloaded, or by a capture trigger) in a database
+ * where the extension does not exist, is being created or is being dropped, and
+ * a schema of our name may belong to somebody else.  So the state is looked up
+ * by extension, never by schema name, is kept until a relcache message says it
+ * may be stale, and workers lock the extension before they trust it.
+ *
+ * The table attached_table serves as proxy for all definitions: whoever changes
+ * one sends an invalidation for it, and every cache compares an epoch.
+ */
+#include "base/base.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "access/xact.h"
+
+static MaExtension state;
+static bool state_known = false;	/* state has been looked up and is not stale */
+static bool state_present = false;	/* the extension exists */
+static uint64 definitions_epoch = 1;
+
+static void look_up(void);
+static void relcache_callback(Datum arg, Oid relid);
+static Oid	relation_owner(Oid relid);
+static Oid	extension_field_owner(Oid extension, char **version);
+
+/* Registers the callback; called once per process. */
+void
+ma_extension_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+/* Flags only: a lookup is not allowed while messages are being processed. */
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || !state_present ||
+		relid == state.definition_table || relid == state.setting_table)
+	{
+		state_known = false;
+		definitions_epoch++;
+	}
+}
+
+const MaExtension *
+ma_extension(void)
+{
+	if (!state_known)
+		look_up();
+	return state_present ? &state : NULL;
+}
+
+const MaExtension *
+ma_extension_required(void)
+{
+	const MaExtension *extension = ma_extension();
+
+	if (extension == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_NOT_READY),
+				 errmsg("extension \"%s\" is not installed in this database", MA_EXTENSION),
+				 errhint("Run CREATE EXTENSION %s.", MA_EXTENSION)));
+	return extension;
+}
+
+/* Fills `state`; only a complete set of objects counts as present. */
+static void
+look_up(void)
+{
+	MaExtension found = {0};
+	Oid			no_args[1] = {InvalidOid};
+	List	   *name;
+
+	/* Set first: a message that comes in while we look makes it stale again. */
+	state_known = true;
+	state_present = false;
+
+	found.oid = get_extension_oid(MA_EXTENSION, true);
+	if (!OidIsValid(found.oid))
+		return;
+	found.internal_schema = get_namespace_oid(MA_INTERNAL, true);
+	if (!OidIsValid(found.internal_schema))
+		return;
+	found.definition_table = get_relname_relid("attached_table", found.internal_schema);
+	found.setting_table = get_relname_relid("setting", found.internal_schema);
+	name = list_make2(makeString(MA_SCHEMA), makeString("capture"));
+	found.capture_function = LookupFuncName(name, 0, no_args, true);
+	if (!OidIsValid(found.definition_table) || !OidIsValid(found.setting_table) ||
+		!OidIsValid(found.capture_function))
+		return;
+	found.owner = relation_owner(found.definition_table);
+	if (!OidIsValid(found.owner))
+		return;
+	state = found;
+	state_present = true;
+}
+
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/* Owner and version of pg_extension's row; InvalidOid when it is gone. */
+static Oid
+extension_field_owner(Oid extension, char **version)
+{
+	Relation	catalog = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			owner = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(catalog, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		datum = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(catalog), &isnull);
+
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		if (version != NULL && !isnull)
+			*version = TextDatumGetCString(datum);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return owner;
+}
+
+bool
+ma_extension_version_fits(char **installed)
+{
+	const MaExtension *extension = ma_extension();
+	char	   *version = NULL;
+
+	if (extension == NULL ||
+		!OidIsValid(extension_field_owner(extension->oid, &version)) || version == NULL)
+		return false;
+	if (installed != NULL)
+		*installed = version;
+	return strcmp(version, MA_VERSION) == 0;
+}
+
+bool
+ma_extension_lock(void)
+{
+	const MaExtension *extension = ma_extension();
+	LOCKTAG		tag;
+
+	if (extension == NULL)
+		return false;
+
+	/*
+	 * DROP EXTENSION holds this lock exclusively to its end.  Not waiting for
+	 * it keeps a worker out of the way: its turn is simply over.
+	 */
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension->oid, 0);
+	if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	extension = ma_extension();
+	return extension != NULL && OidIsValid(extension_field_owner(extension->oid, NULL));
+}
+
+uint64
+ma_definitions_epoch(void)
+{
+	return definitions_epoch;
+}
+
+void
+ma_definitions_changed(void)
+{
+	const MaExtension *extension = ma_extension_required();
+
+	CacheInvalidateRelcacheByRelid(extension->definition_table);
+	CommandCounterIncrement();
+	definitions_epoch++;
+}

@@ -1,0 +1,230 @@
+/*
+ * spi.c
+ *		The only code that calls SPI.
+ *
+ * Statements of ours are static MaStatement structs whose plan is prepared at
+ * first use and kept.  They are planned generically: the flush at commit runs
+ * them thousands of times a second with one or a few keys, and a session's
+ * plan_cache_mode must not change that (settings.c pins it).
+ *
+ * "Latest" means GetLatestSnapshot() taken after a CommandCounterIncrement():
+ * in REPEATABLE READ the transaction's own snapshot would be too old to decide
+ * by, and without the increment our last command is invisible.  Both are
+ * silently wrong if forgotten, so they happen here, for every such statement.
+ */
+#include "base/base.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+static SPIPlanPtr prepare(const char *sql, int nargs, Oid *argtypes);
+static MaRows execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how);
+static Datum make_array(Datum *datums, bool *nulls, int n, Oid type);
+
+void
+ma_spi_begin(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "cannot happen: SPI_connect failed");
+}
+
+void
+ma_spi_end(void)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "cannot happen: SPI_finish failed");
+}
+
+void
+ma_spi_begin_nonatomic(void)
+{
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "cannot happen: SPI_connect_ext failed");
+}
+
+void
+ma_spi_commit(void)
+{
+	SPI_commit();
+}
+
+static SPIPlanPtr
+prepare(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
+			 SPI_result_code_string(SPI_result), sql);
+	return plan;
+}
+
+MaRows
+ma_run(MaStatement *statement, Datum *values, const char *nulls, MaRun how)
+{
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = prepare(statement->sql, statement->nargs, statement->argtypes);
+
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "cannot happen: SPI_keepplan failed");
+		statement->plan = plan;
+	}
+	return execute(statement->plan, values, nulls, how);
+}
+
+MaRows
+ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *values,
+			const char *nulls, MaRun how)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
+	MaRows		rows;
+
+	if (plan == NULL)
+		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
+			 SPI_result_code_string(SPI_result), sql);
+	rows = execute(plan, values, nulls, how);
+	SPI_freeplan(plan);
+	return rows;
+}
+
+void
+ma_statement_forget(MaStatement *statement)
+{
+	if (statement->plan != NULL)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
+}
+
+/* Executes under the snapshot that `how` asks for; errors leave SPI to the abort. */
+static MaRows
+execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
+{
+	MaRows		rows = {0};
+	int			result;
+	bool		read_only = (how == MA_RUN_READ || how == MA_RUN_READ_LATEST);
+
+	if (how == MA_RUN_READ_LATEST || how == MA_RUN_WRITE_LATEST)
+	{
+		Snapshot	snapshot;
+
+		CommandCounterIncrement();
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		result = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
+									  read_only, true, 0);
+		UnregisterSnapshot(snapshot);
+	}
+	else
+		result = SPI_execute_plan(plan, values, nulls, read_only, 0);
+	if (result < 0)
+		elog(ERROR, "unexpected SPI result %s", SPI_result_code_string(result));
+
+	rows.n = SPI_processed;
+	if (SPI_tuptable != NULL)
+	{
+		rows.desc = SPI_tuptable->tupdesc;
+		rows.rows = SPI_tuptable->vals;
+	}
+	return rows;
+}
+
+Datum
+ma_value(const MaRows *rows, uint64 row, int column, bool *isnull)
+{
+	Assert(row < rows->n);
+	return SPI_getbinval(rows->rows[row], rows->desc, column, isnull);
+}
+
+int64
+ma_int64(const MaRows *rows, uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = ma_value(rows, row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+int32
+ma_int32(const MaRows *rows, uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = ma_value(rows, row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+bool
+ma_bool(const MaRows *rows, uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = ma_value(rows, row, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+char *
+ma_text(const MaRows *rows, uint64 row, int column)
+{
+	Assert(row < rows->n);
+	return SPI_getvalue(rows->rows[row], rows->desc, column);
+}
+
+static Datum
+make_array(Datum *datums, bool *nulls, int n, Oid type)
+{
+	int16		length;
+	bool		byval;
+	char		align;
+	int			dims[1] = {n};
+	int			lower[1] = {1};
+
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	if (n == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	return PointerGetDatum(construct_md_array(datums, nulls, 1, dims, lower, type,
+											  length, byval, align));
+}
+
+Datum
+ma_int8_array(const int64 *values, int n)
+{
+	Datum	   *datums = palloc_array(Datum, Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = Int64GetDatum(values[i]);
+	return make_array(datums, NULL, n, INT8OID);
+}
+
+Datum
+ma_int4_array(const int32 *values, int n)
+{
+	Datum	   *datums = palloc_array(Datum, Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = Int32GetDatum(values[i]);
+	return make_array(datums, NULL, n, INT4OID);
+}
+
+Datum
+ma_text_array(char **values, int n)
+{
+	Datum	   *datums = palloc_array(Datum, Max(n, 1));
+	bool	   *nulls = palloc_array(bool, Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = (values[i] == NULL);
+		datums[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(values[i]);
+	}
+	return make_array(datums, nulls, n, TEXTOID);
+}
+
+Datum
+ma_datum_array(Datum *values, int n, Oid type)
+{
+	return make_array(values, NULL, n, type);
+}

@@ -1,0 +1,31 @@
+/*
+ * marketing_automation.c
+ *		Entry point of the shared object every backend loads: the ordered list of
+ *		the rooms' initialisers, and nothing else.
+ *
+ * The library must load without preload too (a capture trigger or a restore on a
+ * bare server loads it): then everything works but shared figures and workers.
+ */
+#include "base/base.h"
+
+#include "contacts/contacts.h"
+#include "miscadmin.h"
+#include "worker/worker.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	ma_guc_init();
+	ma_extension_init();
+	ma_contacts_init();
+
+	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	ma_shared_init();
+	ma_worker_init();
+}

@@ -1,0 +1,31 @@
+# Rules for tests, lints and measurements, included by the Makefile. They work before the
+# PostgreSQL packages are there: `make test` installs what is missing and starts make again.
+
+# make test TESTS="regress isolation tap", "t/010_workers.pl", "regress/segments", "iso_claim"
+TESTS          ?=
+NO_INSTALLCHECK = 1
+EXTRA_CLEAN     = $(wildcard sql/$(EXTENSION)--*.sql sql/*.tmp)
+
+.PHONY: install-deps test installcheck lint format-check bench soak
+
+install-deps:
+	bash test/lib/install_packages.sh
+
+test: install-deps
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/lib/run_tests.sh $(TESTS)
+
+# The regress files against a running server that already has the extension installed.
+installcheck:
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/lib/installcheck.sh $(TESTS)
+
+lint: install-deps
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/lint/run.sh $(LINTS)
+
+format-check: install-deps
+	@bash test/lint/format.sh
+
+bench: install-deps
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/bench/run.sh $(BENCH)
+
+soak: install-deps
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/bench/run.sh soak
