@@ -117,6 +117,22 @@ extern int	ma_pin_settings(void);
 extern int	ma_pin_time_zone(const char *zone);
 extern void ma_unpin_settings(int nest_level);
 
+/* ---- call.c: the frame of an API function ---- */
+
+/* What ma_call_begin() changed. */
+typedef struct MaCall
+{
+	MaIdentity	caller;
+	int			nest_level;
+} MaCall;
+
+/*
+ * Pins the settings, connects SPI and runs what follows as our owner; checks of
+ * the caller's rights come before it.  Not needed to end after an error.
+ */
+extern void ma_call_begin(MaCall *call);
+extern void ma_call_end(MaCall *call);
+
 /* ---- spi.c: the only code that calls SPI ---- */
 
 #define MA_MAX_PARAMS 12

@@ -1,0 +1,265 @@
+/*
+ * contacts.h
+ *		The one public header of contacts/ (layer 2): who is who, which rows are
+ *		events, how a change of a row becomes a change set, and how that is
+ *		evaluated at commit.
+ *
+ * Engines (segments, scores, journeys) register as consumers and declare which
+ * events they depend on; nothing here knows them.
+ */
+#ifndef MA_CONTACTS_H
+#define MA_CONTACTS_H
+
+#include "base/base.h"
+
+/* ---- definitions.c: attached tables, sources and events, compiled and cached ---- */
+
+/* A user's table that carries the capture trigger. */
+typedef struct MaTable
+{
+	int32		id;
+	char	   *schema;
+	char	   *name;
+	char	   *owner;
+	Oid			relid;			/* InvalidOid: not found, nothing is read from it */
+	char	   *qualified;		/* quoted schema.table, as it is called now */
+	bool		on_replica;
+} MaTable;
+
+/* Where contacts come from: an attached table, or a prefix (table NULL). */
+typedef struct MaSource
+{
+	int32		id;				/* also the order of attachment */
+	char	   *name;
+	MaTable    *table;
+	char	   *key_column;
+	Oid			key_type;		/* base type of the key column */
+	char	   *email_column;	/* these four may be NULL */
+	char	   *phone_column;
+	char	   *time_zone_column;
+	char	   *locale_column;
+	char	   *match;			/* NULL, "email" or "phone" */
+	char	   *exclude;		/* canonical SQL over alias t, or NULL */
+	List	   *exclude_columns;
+	bool		building;
+	MaStatement read;			/* rows by key, see sources.c */
+} MaSource;
+
+/* An event name. */
+typedef struct MaEvent
+{
+	int32		id;
+	char	   *name;
+	bool		set_grade;		/* a consumer of counts depends on it */
+	bool		row_grade;		/* a consumer of row images depends on it */
+	List	   *columns;		/* columns (char *) its dependents read */
+	struct MaEventSource *source;	/* NULL: tracked */
+} MaEvent;
+
+/* One attached event of a table. */
+typedef struct MaEventSource
+{
+	int32		id;
+	MaTable    *table;
+	MaEvent    *event;			/* NULL: event_column gives the name */
+	char	   *event_column;
+	MaSource   *contact_source;
+	char	   *contact_column; /* of via_table if there is one */
+	Oid			contact_type;	/* its base type */
+	char	   *occurred;		/* SQL of type timestamptz over alias t */
+	char	   *occurred_column;
+	char	   *time_zone;
+	char	   *condition;		/* canonical SQL over alias t, or NULL */
+	List	   *condition_columns;
+	bool		repeat;
+	bool		async;
+	MaTable    *via_table;		/* NULL: the contact stands in the row */
+	char	   *via_link_column;	/* of table */
+	char	   *via_key_column; /* of via_table */
+	Oid			via_key_type;
+	MaStatement images;			/* row images to facts, see rows.c */
+	MaStatement via;			/* contacts of links, see resolve.c */
+} MaEventSource;
+
+typedef struct MaDefinitions
+{
+	uint64		epoch;
+	List	   *tables;			/* MaTable * */
+	List	   *sources;		/* MaSource *, in order of attachment */
+	List	   *events;			/* MaEvent * */
+	List	   *event_sources;	/* MaEventSource * */
+} MaDefinitions;
+
+/*
+ * The current definitions; read anew when any has changed.  The pointer and all
+ * in it stay valid until ma_definitions() is called after a change, so never
+ * keep one over a call that may run SQL in another transaction.
+ */
+extern MaDefinitions *ma_definitions(void);
+
+extern MaTable *ma_table_by_id(MaDefinitions *definitions, int32 id);
+extern MaTable *ma_table_by_relid(MaDefinitions *definitions, Oid relid);
+extern MaSource *ma_source_by_id(MaDefinitions *definitions, int32 id);
+extern MaSource *ma_source_by_name(MaDefinitions *definitions, const char *name);
+extern MaEvent *ma_event_by_id(MaDefinitions *definitions, int32 id);
+extern MaEvent *ma_event_by_name(MaDefinitions *definitions, const char *name);
+extern MaEventSource *ma_event_source_by_id(MaDefinitions *definitions, int32 id);
+
+/* The source that gives rows of this event: its own, or that of an event_column; NULL: tracked. */
+extern MaEventSource *ma_event_rows_source(MaDefinitions *definitions, const MaEvent *event);
+
+/* Event of this name, or an error MA003 with the nearest names. */
+extern MaEvent *ma_event_required(MaDefinitions *definitions, const char *name);
+
+/* Finds or makes the event name; runs as our owner inside ma_call_begin(). */
+extern int32 ma_event_ensure(const char *name);
+
+/* ---- watch.c: what depends on an event ---- */
+
+/* Both run inside ma_call_begin(); capture heeds them from the commit on. */
+extern void ma_watch_event(const char *consumer, const char *object, int32 event_id,
+						   bool row_grade, List *columns);
+extern void ma_unwatch_events(const char *consumer, const char *object);
+
+/* ---- contact.c: contacts as arguments and as text ---- */
+
+/* A key of a contact. */
+typedef struct MaKey
+{
+	int32		source_id;
+	char	   *external_id;
+} MaKey;
+
+/*
+ * The contact that argument 0 (text, bigint or uuid) names; error MA001/MA002 if
+ * there is none.  With `create`, a prefix of identify/track makes source and
+ * contact.  Inside ma_call_begin().
+ */
+extern int64 ma_contact_argument(FunctionCallInfo fcinfo, bool create);
+
+/* The text form of a contact every function takes ("42", "subscribers:7"). */
+extern char *ma_contact_text(int64 contact_id);
+
+/* ---- changes.c: marks of the running transaction, used by track() and identify() ---- */
+
+/* The contact itself changed (attributes, keys). */
+extern void ma_mark_contact(int64 contact_id);
+/* A tracked event was added for the contact; `row_id` is its event_row_id. */
+extern void ma_mark_tracked(int64 contact_id, MaEvent *event, int64 row_id,
+							TimestampTz occurred_at, Datum properties);
+
+/* ---- locks.c ---- */
+
+/* Locks the contact for this transaction; waits (API functions and workers). */
+extern void ma_contact_lock(int64 contact_id);
+/* Locks an address (normalised) so that two transactions do not both make its contact. */
+extern void ma_address_lock(const char *address);
+
+/* ---- address.c ---- */
+
+/* Normalised e-mail address or phone number in the current context, NULL if it is none. */
+extern char *ma_normalise_email(const char *email);
+extern char *ma_normalise_phone(const char *phone);
+
+/* ---- sources.c: keys and contacts of attached tables ---- */
+
+typedef struct MaBuildCounts
+{
+	int64		rows;			/* rows read, without excluded ones */
+	int64		created;
+	int64		linked;			/* by match */
+	int64		with_email;
+	int64		invalid_email;
+	int64		with_phone;
+	int64		invalid_phone;
+} MaBuildCounts;
+
+/*
+ * Reads up to `limit` rows of the source after key `from` (NULL: the first), in
+ * key order, makes or links their contacts and leaves linked ones to the dirty
+ * log.  Adds to `counts`; returns the last key read, NULL at the end.
+ */
+extern char *ma_source_build(MaSource *source, const char *from, int limit, MaBuildCounts *counts);
+
+/* Makes the contact of one row that is there but not known yet; 0 if there is no such row. */
+extern int64 ma_source_adopt(MaSource *source, const char *external_id);
+
+/* Recomputes the address fields of contacts from their rows and attributes; caller holds their locks. */
+extern void ma_contacts_recompute(const int64 *contact_ids, int n);
+
+/* ---- consumers: what is told about changes ---- */
+
+#define MA_SIGN_PLUS 1			/* rows of the event were added */
+#define MA_SIGN_MINUS 2			/* rows were taken away; a change of a row is both */
+
+typedef struct MaEventChange
+{
+	int32		event_id;
+	uint8		sign;
+} MaEventChange;
+
+/* A contact to evaluate; its lock is held, or it was made in this transaction. */
+typedef struct MaContactChange
+{
+	int64		contact_id;
+	bool		identity;		/* keys or fields changed: everything may differ */
+	int			nevents;
+	MaEventChange *events;
+	int			nkeys;			/* keys that count (not excluded) */
+	MaKey	   *keys;
+} MaContactChange;
+
+typedef enum MaRowKind
+{
+	MA_ROW_HAPPENED,
+	MA_ROW_TAKEN_BACK,
+	MA_ROW_CHANGED
+} MaRowKind;
+
+/* One event row that happened, was taken back or changed. */
+typedef struct MaRowChange
+{
+	int64		contact_id;
+	int32		event_id;
+	char	   *row_key;
+	MaRowKind	kind;
+	TimestampTz occurred_at;
+	Datum		properties;		/* jsonb: the row */
+	bool		enroll;			/* may start journeys */
+} MaRowChange;
+
+typedef struct MaConsumer
+{
+	const char *name;
+
+	/* Evaluates contacts; called for a few at commit, for a batch in the worker. */
+	void		(*evaluate) (MaContactChange *contacts, int n, TimestampTz now);
+
+	/* Takes rows of watched events, in the order they happened; may be NULL. */
+	void		(*rows) (MaRowChange *rows, int n, TimestampTz now);
+
+	/* True if this consumer keeps state for contacts without any event. */
+	bool		(*wants_new_contacts) (void);
+} MaConsumer;
+
+extern void ma_register_consumer(const MaConsumer *consumer);
+
+/*
+ * SELECT of the event's rows of one contact, for a lateral join to k(contact_id,
+ * key): `columns` is SQL over alias t, `at` stands for the time of the event.
+ * *key_type is the element type the key array must have; runs as the owner of
+ * the source's table (tracked events: as ours).
+ */
+extern char *ma_event_select(MaDefinitions *definitions, const MaEvent *event,
+							 const char *columns, Oid *key_type);
+
+/*
+ * Keys of the contacts for this event as the two arrays such a statement takes
+ * (contact ids, typed keys); returns how many.
+ */
+extern int	ma_event_keys(MaDefinitions *definitions, const MaEvent *event,
+						  MaContactChange *contacts, int n, Datum *contact_ids, Datum *keys);
+
+extern void ma_contacts_init(void);
+
+#endif							/* MA_CONTACTS_H */
