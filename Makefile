@@ -12,7 +12,7 @@ MODULE_big   = $(EXTENSION)
 OBJS         = $(patsubst %.c,%.o,$(filter-out $(addsuffix /%,$(ROOMS)),$(sort $(wildcard src/*.c src/*/*.c))))
 DATA         = $(wildcard sql/updates/*--*--*.sql)
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
-PG_CPPFLAGS  = -Isrc
+PG_CPPFLAGS  = -Isrc -DMA_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS    = -fvisibility=hidden
 
 include test/targets.mk
@@ -28,7 +28,7 @@ include $(PGXS)
 
 # The server's makefiles track no header dependencies, so each object depends on every header, and
 # on a note of server, compiler and flags that changes with them.
-$(file >.built_for.new,$(VERSION) $(configure_args) $(CC) $(CFLAGS))
+$(file >.built_for.new,$(VERSION) $(configure_args) $(CC) $(CPPFLAGS) $(CFLAGS))
 $(shell cmp -s .built_for.new .built_for && rm .built_for.new || mv .built_for.new .built_for)
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) .built_for
 
@@ -40,7 +40,7 @@ all install uninstall clean: %: $(addprefix %@,$(ROOMS))
 define room_rules
 .PHONY: $(foreach goal,all install uninstall clean,$(goal)@$(1))
 $(foreach goal,all install uninstall clean,$(goal)@$(1)): %@$(1):
-	$$(MAKE) -C $(1) $$* PG_CONFIG='$$(PG_CONFIG)'
+	$$(MAKE) -C $(1) $$* PG_CONFIG='$$(PG_CONFIG)' EXTVERSION='$$(EXTVERSION)'
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
 endif

@@ -4,7 +4,7 @@
 # make test TESTS="regress isolation tap", "t/010_workers.pl", "regress/segments", "iso_claim"
 TESTS          ?=
 NO_INSTALLCHECK = 1
-EXTRA_CLEAN     = $(wildcard sql/$(EXTENSION)--*.sql sql/*.tmp)
+EXTRA_CLEAN     = $(wildcard sql/$(EXTENSION)--*.sql sql/*.tmp) .built_for test/results
 
 .PHONY: install-deps test installcheck lint format-check bench soak
 
@@ -28,4 +28,4 @@ bench: install-deps
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/bench/run.sh $(BENCH)
 
 soak: install-deps
-	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/bench/run.sh soak
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/bench/run.sh soak $(BENCH)

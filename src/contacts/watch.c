@@ -1,0 +1,53 @@
+/*
+ * watch.c
+ *		What depends on an event.
+ *
+ * Capture marks nothing for an event that no consumer depends on: that is what
+ * makes an attached table cost next to nothing until a rule reads it.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/contacts_internal.h"
+#include "utils/builtins.h"
+
+void
+ma_watch_event(const char *consumer, const char *object, int32 event_id,
+			   bool row_grade, List *columns)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.event_watch (consumer, object, event_id, row_grade, columns) "
+		"VALUES ($1, $2, $3, $4, $5)",
+		5, {TEXTOID, TEXTOID, INT4OID, BOOLOID, TEXTARRAYOID}
+	};
+	char	  **names = palloc_array(char *, Max(list_length(columns), 1));
+	Datum		values[5];
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, columns)
+		names[n++] = lfirst(cell);
+	values[0] = CStringGetTextDatum(consumer);
+	values[1] = CStringGetTextDatum(object);
+	values[2] = Int32GetDatum(event_id);
+	values[3] = BoolGetDatum(row_grade);
+	values[4] = ma_text_array(names, n);
+	ma_run(&add, values, NULL, MA_RUN_WRITE);
+	ma_definitions_changed();
+}
+
+void
+ma_unwatch_events(const char *consumer, const char *object)
+{
+	static MaStatement remove = {
+		"DELETE FROM marketing_internal.event_watch "
+		"WHERE consumer OPERATOR(pg_catalog.=) $1 AND object OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2];
+
+	values[0] = CStringGetTextDatum(consumer);
+	values[1] = CStringGetTextDatum(object);
+	ma_run(&remove, values, NULL, MA_RUN_WRITE);
+	ma_definitions_changed();
+}
