@@ -213,6 +213,23 @@ typedef struct MaExpression
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
 
+/* ---- suggest.c: names that users mistype ---- */
+
+/*
+ * The names of `candidates` (char *) that `name` may be a typo of, nearest first
+ * and as text for a hint ("a", "b" or "c"); NULL if none is near.
+ */
+extern char *ma_nearest(const char *name, List *candidates);
+
+/* Edit distance of two names; more than `limit` is given as `limit` + 1. */
+extern int	ma_name_distance(const char *name, const char *other, int limit);
+
+/*
+ * Number of the column, or an error (42703) with the nearest names; `what` says
+ * where it was named ("contact", "lookup.product.on").
+ */
+extern AttrNumber ma_column_required(Oid relid, const char *column, const char *what);
+
 /* ---- clock.c ---- */
 
 /* marketing.now(): the database's set clock, else the statement's time, never backwards. */

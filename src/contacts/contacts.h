@@ -50,10 +50,11 @@ typedef struct MaEvent
 {
 	int32		id;
 	char	   *name;
+	bool		tracked;		/* its rows are those of track() */
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
-	struct MaEventSource *source;	/* NULL: tracked */
+	struct MaEventSource *source;	/* NULL: tracked, or given by an event_column */
 } MaEvent;
 
 /* One attached event of a table. */

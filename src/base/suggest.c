@@ -1,0 +1,115 @@
+/*
+ * suggest.c
+ *		Names that users mistype: the nearest ones for a hint, and a column that
+ *		must exist.
+ *
+ * Names in definitions (events, segments, columns ...) must exist, so a typo is
+ * an error at once; the hint makes it one that can be mended without looking
+ * anything up.
+ */
+#include "base/base.h"
+
+#include "access/relation.h"
+#include "lib/stringinfo.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/varlena.h"
+
+#define MAX_SUGGESTIONS 3
+
+typedef struct Suggestion
+{
+	const char *name;
+	int			distance;
+} Suggestion;
+
+static int	far_from(const char *name);
+static int	collect(const char *name, List *candidates, Suggestion *best);
+static List *column_names(Oid relid);
+
+/* Edits at which another name is still taken for a typo of this one. */
+static int
+far_from(const char *name)
+{
+	return Max(2, Min(5, (int) strlen(name) / 3));
+}
+
+int
+ma_name_distance(const char *name, const char *other, int limit)
+{
+	return varstr_levenshtein_less_equal(name, strlen(name), other, strlen(other),
+										 1, 1, 1, limit, true);
+}
+
+char *
+ma_nearest(const char *name, List *candidates)
+{
+	Suggestion	best[MAX_SUGGESTIONS];
+	int			n = collect(name, candidates, best);
+	StringInfoData text;
+
+	if (n == 0)
+		return NULL;
+	initStringInfo(&text);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&text, "%s\"%s\"",
+						 i == 0 ? "" : i == n - 1 ? " or " : ", ", best[i].name);
+	return text.data;
+}
+
+/* Keeps the nearest names in order of distance; equal ones in order of the list. */
+static int
+collect(const char *name, List *candidates, Suggestion *best)
+{
+	int			n = 0;
+	int			limit = far_from(name);
+	ListCell   *cell;
+
+	foreach(cell, candidates)
+	{
+		Suggestion	candidate = {lfirst(cell), 0};
+		int			place;
+
+		candidate.distance = ma_name_distance(name, candidate.name, limit);
+		if (candidate.distance > limit || candidate.distance >= (int) strlen(name))
+			continue;
+		for (place = n; place > 0 && best[place - 1].distance > candidate.distance; place--)
+			if (place < MAX_SUGGESTIONS)
+				best[place] = best[place - 1];
+		if (place < MAX_SUGGESTIONS)
+			best[place] = candidate;
+		n = Min(n + 1, MAX_SUGGESTIONS);
+	}
+	return n;
+}
+
+/* Names (char *) of the live columns of a relation, in order. */
+static List *
+column_names(Oid relid)
+{
+	Relation	relation = relation_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(relation);
+	List	   *names = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			names = lappend(names, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)));
+	relation_close(relation, NoLock);
+	return names;
+}
+
+AttrNumber
+ma_column_required(Oid relid, const char *column, const char *what)
+{
+	AttrNumber	number = get_attnum(relid, column);
+	char	   *nearest;
+
+	if (number > 0)
+		return number;
+	nearest = ma_nearest(column, column_names(relid));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("table \"%s\" has no column \"%s\"", get_rel_name(relid), column),
+			 errdetail("It was given as %s.", what),
+			 nearest ? errhint("Did you mean %s?", nearest) : 0));
+}
