@@ -17,6 +17,11 @@ extern Oid	ma_trigger_table(Oid trigger, int32 table_id);
 
 extern Oid	ma_relation_owner(Oid relid);
 
+/* ---- event_rows.c ---- */
+
+/* "=" of the type's btree operator class, schema-qualified. */
+extern char *ma_equality_operator(Oid type);
+
 /* ---- locks.c ---- */
 
 typedef enum MaLockResult

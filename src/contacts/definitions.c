@@ -174,7 +174,7 @@ static void
 load_events(MaDefinitions *definitions)
 {
 	static MaStatement all = {
-		"SELECT event_id, name FROM marketing_internal.event_type ORDER BY event_id"
+		"SELECT event_id, name, tracked FROM marketing_internal.event_type ORDER BY event_id"
 	};
 	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
 
@@ -184,6 +184,7 @@ load_events(MaDefinitions *definitions)
 
 		event->id = ma_int32(&rows, i, 1);
 		event->name = ma_text(&rows, i, 2);
+		event->tracked = ma_bool(&rows, i, 3);
 		definitions->events = lappend(definitions->events, event);
 	}
 }

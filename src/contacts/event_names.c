@@ -1,0 +1,169 @@
+/*
+ * event_names.c
+ *		Names of events: which are allowed, which are known, and where the rows of
+ *		a named event stand.
+ *
+ * Where the rows of a name stand is told by ma_event_sources() (event_rows.c).
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/events.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+#define MAX_EVENT_NAME 63
+#define MAX_WATCHERS_SHOWN 5
+
+static bool is_reserved(const char *name);
+static bool is_message_event(const char *name);
+
+/* Names of built-in events that are not <channel>_<verb>. */
+static const char *const reserved_names[] = {
+	"subscription_requested", "subscription_confirmed", "unsubscribed",
+	"segment_entered", "segment_left",
+	"score_threshold_reached", "score_threshold_lost",
+	"stage_changed", "journey_entered", "journey_exited", "goal_reached",
+	"lead_accepted", "lead_rejected", "task_done"
+};
+
+/* Built-in events of messages: each channel with each verb. */
+static const char *const channels[] = {"email", "sms", "push", "webhook"};
+static const char *const verbs[] = {
+	"sent", "delivered", "opened", "clicked", "bounced", "complained", "skipped", "failed", "replied"
+};
+
+void
+ma_event_name_check(const char *name)
+{
+	if (name[0] == '\0' || strlen(name) > MAX_EVENT_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("event name \"%s\" is %s", name, name[0] == '\0' ? "empty" : "too long"),
+				 errhint("A name has 1 to %d bytes.", MAX_EVENT_NAME)));
+	for (const char *c = name; *c != '\0'; c++)
+		if ((unsigned char) *c < ' ' || *c == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("event name \"%s\" holds a control character", name)));
+	if (is_reserved(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_NAME_IN_USE),
+				 errmsg("event name \"%s\" is reserved for a built-in event", name),
+				 errhint("Choose another name for your own event.")));
+}
+
+/* True for the name of a built-in event. */
+static bool
+is_reserved(const char *name)
+{
+	for (int i = 0; i < lengthof(reserved_names); i++)
+		if (strcmp(name, reserved_names[i]) == 0)
+			return true;
+	return is_message_event(name);
+}
+
+/* True for <channel>_<verb>. */
+static bool
+is_message_event(const char *name)
+{
+	for (int i = 0; i < lengthof(channels); i++)
+	{
+		size_t		length = strlen(channels[i]);
+
+		if (strncmp(name, channels[i], length) != 0 || name[length] != '_')
+			continue;
+		for (int j = 0; j < lengthof(verbs); j++)
+			if (strcmp(name + length + 1, verbs[j]) == 0)
+				return true;
+	}
+	return false;
+}
+
+List *
+ma_event_names(MaDefinitions *definitions)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, definitions->events)
+		names = lappend(names, ((MaEvent *) lfirst(cell))->name);
+	return names;
+}
+
+MaEventSource *
+ma_event_column_source(MaDefinitions *definitions)
+{
+	ListCell   *cell;
+
+	foreach(cell, definitions->event_sources)
+		if (((MaEventSource *) lfirst(cell))->event == NULL)
+			return lfirst(cell);
+	return NULL;
+}
+
+MaEvent *
+ma_event_required(MaDefinitions *definitions, const char *name)
+{
+	MaEvent    *event = ma_event_by_name(definitions, name);
+	char	   *nearest;
+
+	if (event != NULL)
+		return event;
+	nearest = ma_nearest(name, ma_event_names(definitions));
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_UNKNOWN_EVENT),
+			 errmsg("there is no event \"%s\"", name),
+			 nearest ? errhint("Did you mean %s?", nearest) :
+			 errhint("Attach a table with marketing.attach_events(), or name it with marketing.declare_event().")));
+}
+
+int32
+ma_event_ensure(const char *name)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.event_type (name) VALUES ($1) "
+		"ON CONFLICT (name) DO NOTHING",
+		1, {TEXTOID}
+	};
+	static MaStatement find = {
+		"SELECT event_id FROM marketing_internal.event_type "
+		"WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(name);
+	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+
+	if (rows.n == 0)
+	{
+		ma_run(&add, &value, NULL, MA_RUN_WRITE_LATEST);
+		ma_definitions_changed();
+		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	}
+	if (rows.n != 1)
+		elog(ERROR, "cannot happen: event \"%s\" is neither there nor added", name);
+	return ma_int32(&rows, 0, 1);
+}
+
+char *
+ma_event_watchers(int32 event_id)
+{
+	static MaStatement watchers = {
+		"SELECT consumer, object FROM marketing_internal.event_watch "
+		"WHERE event_id OPERATOR(pg_catalog.=) $1 ORDER BY consumer, object",
+		1, {INT4OID}
+	};
+	Datum		value = Int32GetDatum(event_id);
+	MaRows		rows = ma_run(&watchers, &value, NULL, MA_RUN_READ_LATEST);
+	StringInfoData text;
+
+	if (rows.n == 0)
+		return NULL;
+	initStringInfo(&text);
+	for (uint64 i = 0; i < Min(rows.n, MAX_WATCHERS_SHOWN); i++)
+		appendStringInfo(&text, "%s%s \"%s\"", i == 0 ? "" : ", ",
+						 ma_text(&rows, i, 1), ma_text(&rows, i, 2));
+	if (rows.n > MAX_WATCHERS_SHOWN)
+		appendStringInfo(&text, " and " UINT64_FORMAT " more", rows.n - MAX_WATCHERS_SHOWN);
+	return text.data;
+}
