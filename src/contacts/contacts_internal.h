@@ -53,6 +53,12 @@ extern void ma_table_check_attachable(Oid relid);
 extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen);
 
 /*
+ * True if all triggers of the table (already locked) are there and fire, so that
+ * an unchanged definition needs no ma_table_attach() and so no strong lock.
+ */
+extern bool ma_table_is_captured(Oid relid, int32 table_id, bool on_replica);
+
+/*
  * Once no source and no event refers to the table: drops the triggers (as the
  * caller of `call`) and the number, and returns true.
  */

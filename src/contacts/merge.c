@@ -34,6 +34,7 @@ static void move_all(int64 winner, int64 loser);
 static Link find_link(const MaSource *source, const char *external_id);
 static void refuse_split(const MaSource *source, const char *external_id, int64 contact_id)
 			pg_attribute_noreturn();
+static int64 count_keys(int64 contact_id);
 static Link lock_link(FunctionCallInfo fcinfo, MaSource **source, char **external_id);
 static int64 split_match(const Link *link, const MaSource *source, const char *external_id);
 static int64 split_merge(const Link *link);
@@ -152,7 +153,7 @@ move_all(int64 winner, int64 loser)
 		"FROM marketing_internal.contact AS l WHERE w.contact_id OPERATOR(pg_catalog.=) $1 "
 		"AND l.contact_id OPERATOR(pg_catalog.=) $2", 2, {INT8OID, INT8OID}},
 		{"UPDATE marketing_internal.contact SET attributes = '{}' "
-		"WHERE contact_id OPERATOR(pg_catalog.=) $2 AND $1 IS NOT NULL", 2, {INT8OID, INT8OID}},
+		"WHERE contact_id OPERATOR(pg_catalog.=) $2", 2, {INT8OID, INT8OID}},
 	};
 	Datum		values[2];
 
@@ -238,7 +239,8 @@ find_link(const MaSource *source, const char *external_id)
 	values[1] = Int32GetDatum(source->id);
 	values[2] = CStringGetTextDatum(external_id);
 	found = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
-	if (found.n == 0)
+	/* A matched row whose contact has nothing else left is that contact. */
+	if (found.n == 0 || (ma_bool(&found, 0, 3) && count_keys(contact_id) == 1))
 		refuse_split(source, external_id, contact_id);
 	link.contact_id = contact_id;
 	link.merge_id = ma_int64(&found, 0, 1);
@@ -263,6 +265,7 @@ refuse_split(const MaSource *source, const char *external_id, int64 contact_id)
 	};
 	Datum		value = Int64GetDatum(contact_id);
 	MaRows		keys = ma_run(&joined, &value, NULL, MA_RUN_READ_LATEST);
+	bool		only = count_keys(contact_id) == 1;
 	char	   *list = NULL;
 
 	for (uint64 i = 0; i < keys.n; i++)
@@ -275,8 +278,23 @@ refuse_split(const MaSource *source, const char *external_id, int64 contact_id)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("contact \"%s\" cannot be split", ma_key_text(source, external_id)),
+			 only ? errdetail("It is the only id of its contact.") :
 			 errdetail("This id did not come to its contact by a match or a merge."),
-			 list ? errhint("Name one that did: %s.", list) : 0));
+			 list && !only ? errhint("Name one that did: %s.", list) : 0));
+}
+
+static int64
+count_keys(int64 contact_id)
+{
+	static MaStatement count = {
+		"SELECT pg_catalog.count(*) FROM marketing_internal.contact_key "
+		"WHERE contact_id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(contact_id);
+	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ_LATEST);
+
+	return ma_int64(&rows, 0, 1);
 }
 
 /* Makes a contact of its own for a row that was linked by match; returns its number. */
