@@ -16,6 +16,7 @@
 
 static void make_works(MaEvaluation *evaluation);
 static void rename_keys(MaEvaluation *evaluation);
+static void vacate(const MaRekey *rekey);
 static void resolve_again(MaEvaluation *evaluation);
 static void add_created(MaEvaluation *evaluation);
 static void collect_changes(MaEvaluation *evaluation);
@@ -96,11 +97,27 @@ rename_keys(MaEvaluation *evaluation)
 	foreach(cell, evaluation->rekeys)
 	{
 		MaRekey    *rekey = lfirst(cell);
+		char	   *moved = psprintf("\001%s", rekey->new_key);
 
-		(void) ma_key_rename(rekey->source_id, psprintf("\001%s", rekey->new_key),
-							 rekey->new_key);
+		if (ma_contact_by_key(rekey->source_id, moved) != 0)
+			vacate(rekey);
+		(void) ma_key_rename(rekey->source_id, moved, rekey->new_key);
 		rekey->done = true;
 	}
+}
+
+/* Takes the new key from the contact of a row that was deleted to make room. */
+static void
+vacate(const MaRekey *rekey)
+{
+	int64		contact_id = ma_contact_by_key(rekey->source_id, rekey->new_key);
+	MaSourceRow row;
+
+	if (contact_id == 0)
+		return;
+	ma_source_row_init(&row, rekey->new_key);
+	ma_keys_delete(rekey->source_id, &row, 1);
+	ma_contacts_leave(&contact_id, 1);
 }
 
 /* Reads the keys again under the locks; who is somebody else now is left. */
