@@ -48,14 +48,30 @@ version=${package_version%%-*}
 prefix=$parent/pg15-assert-$version
 echo "building postgresql-15 $package_version with assertions for $prefix"
 
+# Upstream's source without Debian's patches: one of them names /usr/lib/postgresql/15/lib as the
+# library directory whatever the prefix is, and an install would overwrite the system's server.
 cd "$work"
-apt-get "${own[@]}" source -qq "postgresql-15=$package_version"
-cd "postgresql-15-$version"
+apt-get "${own[@]}" source -qq --download-only "postgresql-15=$package_version"
+dpkg-source --skip-patches -x ./*.dsc source >/dev/null
+cd source
 nice -n 19 ./configure -q --prefix="$prefix" --enable-cassert --enable-debug --enable-tap-tests \
 	--without-icu --with-openssl CFLAGS="-Og -g"
 nice -n 19 make -s -j"$jobs" world-bin
+
+# Installed into a staging directory first; a file outside of the prefix stops it there.
+make -s install-world-bin DESTDIR="$work/stage"
+outside=$(find "$work/stage" ! -type d -not -path "$work/stage$prefix/*")
+if [ -n "$outside" ]; then
+	echo "build_postgres: these would be installed outside of $prefix:" >&2
+	head -n 5 <<< "$outside" >&2
+	exit 1
+fi
 rm -rf "$prefix"
-make -s install-world-bin
+mv "$work/stage$prefix" "$prefix"
+if "$prefix/bin/pg_config" | grep -E '^[A-Z-]*(DIR|PGXS)[A-Z-]* = ' | grep -vF " = $prefix/"; then
+	echo "build_postgres: pg_config names the directories above outside of $prefix" >&2
+	exit 1
+fi
 "$prefix/bin/pg_config" --configure | grep -q enable-cassert
 "$prefix/bin/postgres" --version > "$prefix/.stamp"
 echo "$prefix"

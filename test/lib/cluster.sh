@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # cluster.sh: shell functions for the scripts that need a scratch directory and private clusters.
 # Source it, then call scratch_begin first.
 #
@@ -47,7 +48,7 @@ as_server()
 		drop=(setpriv "--reuid=$server_user" "--regid=$(id -g "$server_user")" --init-groups)
 	fi
 	(
-		cd "$scratch"
+		cd "$scratch" || exit 1
 		for name in $(compgen -e | grep '^PG' || true); do
 			unset "$name"
 		done

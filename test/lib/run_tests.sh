@@ -81,6 +81,7 @@ select_tests()
 				grep -qxF "${name%.pl}.pl" <<< "$all_tap" && tap+=("${name%.pl}.pl") && found=yes
 				if [ -z "$found" ]; then
 					echo "run_tests: no test is called \"$word\""
+					echo "0 passed, 1 failed"
 					exit 2
 				fi
 				;;

@@ -37,7 +37,7 @@ def check_texts(report, path, text, match):
                 report.add(path, line, f'the message ends with a full stop: "{literal}"')
             if re.match(r"[A-Z][a-z]+ ", literal):
                 report.add(path, line, f'the message begins with a capital letter: "{literal}"')
-        elif not re.search(r"[.?!:%s]$", literal):
+        elif not re.search(r"(?:[.?!:]|%\w+)$", literal):
             report.add(path, line, f'{part.group(1)} is not a whole sentence: "{literal}"')
 
 

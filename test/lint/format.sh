@@ -11,7 +11,8 @@ style=$(mktemp)
 trap 'rm -f "$style"' EXIT
 sed 's/^ColumnLimit:.*/ColumnLimit: 0/' .clang-format > "$style"
 
-# One blank for a run of blanks after the indentation, none at the head of a continued line;
+# One blank for a run of blanks after the indentation, none at the head of a continued line; the
+# braces of initializers where they are;
 # function pointers are "(*name) (" as pgindent writes them.
 squeeze()
 {
@@ -20,7 +21,8 @@ squeeze()
 			if (before ~ /([,(|&=<>?:+-]|[^*]\/|[^\/]\*)$/ && before !~ /(case .*|default|^[[:blank:]]*\w+):$/)
 				sub(/^[[:blank:]]+/, "", line)
 			print line
-			before = $0; sub(/ *\/\*.*\*\/$/, "", before) }'
+			before = $0; sub(/ *\/\*.*\*\/$/, "", before) }' |
+		perl -0pe 's/,?\s*\n\s*\};/};/g; s/,\s*\n\s*\{(?=\S)/, {/g'
 }
 
 bad=0

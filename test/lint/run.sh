@@ -8,10 +8,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 cd "$here/../.."
 [ $# -gt 0 ] || set -- layers sizes errors headers words exports libraries catalog
 
-case " $* " in *' exports '* | *' libraries '*)
-	env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -s -j2 all PG_CONFIG="${PG_CONFIG:-pg_config}" ;;
-esac
 failed=
+case " $* " in *' exports '* | *' libraries '*)
+	env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -s -j2 all PG_CONFIG="${PG_CONFIG:-pg_config}" ||
+		failed=" build" ;;
+esac
 for name in "$@"; do
 	if [ -f "$here/$name.py" ]; then
 		PYTHONDONTWRITEBYTECODE=1 python3 "$here/$name.py" || failed="$failed $name"

@@ -1,0 +1,335 @@
+/*
+ * changes.c
+ *		The change set of the running transaction: which contacts, keys and rows
+ *		are to be looked at when it commits.
+ *
+ * It lives in TopTransactionContext and is never emptied before the top-level
+ * end.  Marks are a superset: those made in a savepoint that is rolled back stay,
+ * since a contact evaluated once too often is only a little work.  Row images
+ * are not: an order that was rolled back must start no journey.  Each image
+ * carries the id of its (sub)transaction, and at the commit only those of it and
+ * of its committed subtransactions count; so no subtransaction callback is needed.
+ *
+ * Memory is bounded: beyond a number of marks or images those that belong to the
+ * current (sub)transaction are written to the dirty or capture log at once.
+ * Rolled back they vanish with the rows they tell of; those of outer levels stay
+ * in memory, since an inner rollback would lose them.
+ */
+#include "base/base.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "contacts/contacts_internal.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#define MAX_MARKS 10000			/* marks in memory per level */
+
+static MaChanges *current = NULL;
+static int	marks_of_level = 0;	/* upper bound of marks with subid = level_subid */
+static SubTransactionId level_subid = InvalidSubTransactionId;
+static int	images_of_level = 0;
+
+static MaChanges *changes(void);
+static uint32 tag_hash(const void *key, Size size);
+static int	tag_compare(const void *left, const void *right, Size size);
+static MaMark *find_mark(MaMarkTag *tag);
+static void track_level(void);
+static void spill_marks_of_level(void);
+static void spill_images_of_level(void);
+
+MaChanges *
+ma_changes_current(void)
+{
+	return current;
+}
+
+void
+ma_changes_forget(void)
+{
+	current = NULL;
+}
+
+bool
+ma_changes_live(TransactionId xid)
+{
+	return TransactionIdIsCurrentTransactionId(xid);
+}
+
+/* The change set, made at the first mark of the transaction. */
+static MaChanges *
+changes(void)
+{
+	HASHCTL		control = {0};
+	MemoryContext context;
+
+	if (current != NULL)
+		return current;
+	context = AllocSetContextCreate(TopTransactionContext, "marketing_automation changes",
+									ALLOCSET_SMALL_SIZES);
+	current = MemoryContextAllocZero(context, sizeof(MaChanges));
+	current->context = context;
+	control.keysize = sizeof(MaMarkTag);
+	control.entrysize = sizeof(MaMark);
+	control.hash = tag_hash;
+	control.match = tag_compare;
+	control.hcxt = context;
+	current->marks = hash_create("marketing_automation marks", 32, &control,
+								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	level_subid = InvalidSubTransactionId;
+	return current;
+}
+
+static uint32
+tag_hash(const void *key, Size size)
+{
+	const MaMarkTag *tag = key;
+	uint32		hash = hash_combine(murmurhash32((uint32) tag->kind),
+									murmurhash32((uint32) tag->id));
+
+	hash = hash_combine(hash, murmurhash32((uint32) tag->contact_id));
+	if (tag->text != NULL)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) tag->text,
+											 strlen(tag->text)));
+	return hash;
+}
+
+static int
+tag_compare(const void *left, const void *right, Size size)
+{
+	const MaMarkTag *a = left;
+	const MaMarkTag *b = right;
+
+	if (a->kind != b->kind || a->id != b->id || a->contact_id != b->contact_id)
+		return 1;
+	if (a->text == NULL || b->text == NULL)
+		return a->text != b->text;
+	return strcmp(a->text, b->text);
+}
+
+/* The mark of the tag, made if it is not there. */
+static MaMark *
+find_mark(MaMarkTag *tag)
+{
+	MaChanges  *set = changes();
+	bool		found;
+	MaMark	   *mark;
+
+	track_level();
+	if (marks_of_level >= MAX_MARKS)
+		spill_marks_of_level();
+	mark = hash_search(set->marks, tag, HASH_ENTER, &found);
+	if (found)
+		return mark;
+	if (tag->text != NULL)
+		mark->tag.text = MemoryContextStrdup(set->context, tag->text);
+	mark->subid = level_subid;
+	mark->identity = false;
+	mark->nevents = 0;
+	mark->space = MA_MARK_EVENTS;
+	mark->events = mark->own;
+	ItemPointerSetInvalid(&mark->ctid);
+	mark->previous = NULL;
+	mark->done = false;
+	mark->contact_id = 0;
+	marks_of_level++;
+	return mark;
+}
+
+void
+ma_mark_add_event(MaMark *mark, int32 event_id, uint8 sign)
+{
+	for (int i = 0; i < mark->nevents; i++)
+		if (mark->events[i].event_id == event_id)
+		{
+			mark->events[i].sign |= sign;
+			return;
+		}
+	if (mark->nevents == mark->space)
+	{
+		MemoryContext context = current ? current->context : CurrentMemoryContext;
+		MaEventChange *more = MemoryContextAlloc(context,
+												 mul_size(sizeof(MaEventChange), mark->space * 2));
+
+		memcpy(more, mark->events, sizeof(MaEventChange) * mark->nevents);
+		mark->events = more;
+		mark->space *= 2;
+	}
+	mark->events[mark->nevents].event_id = event_id;
+	mark->events[mark->nevents].sign = sign;
+	mark->nevents++;
+}
+
+void
+ma_mark(MaMarkKind kind, int32 id, const char *text, bool identity,
+		int32 event_id, uint8 sign)
+{
+	MaMarkTag	tag = {kind, id, 0, unconstify(char *, text)};
+	MaMark	   *mark = find_mark(&tag);
+
+	mark->identity |= identity;
+	if (event_id != 0)
+		ma_mark_add_event(mark, event_id, sign);
+}
+
+void
+ma_mark_contact(int64 contact_id)
+{
+	MaMarkTag	tag = {MA_MARK_CONTACT, 0, contact_id, NULL};
+
+	find_mark(&tag)->identity = true;
+}
+
+void
+ma_mark_tracked(int64 contact_id, MaEvent *event, int64 row_id,
+				TimestampTz occurred_at, Datum properties)
+{
+	MaMarkTag	tag = {MA_MARK_CONTACT, 0, contact_id, NULL};
+
+	if (event->set_grade)
+		ma_mark_add_event(find_mark(&tag), event->id, MA_SIGN_PLUS);
+	if (event->row_grade)
+	{
+		MaImage		image = {0};
+
+		image.event_id = event->id;
+		image.contact_id = contact_id;
+		image.row_key = psprintf(INT64_FORMAT, row_id);
+		image.new_row = properties;
+		image.occurred_at = occurred_at;
+		ma_mark_image(&image);
+	}
+}
+
+void
+ma_mark_rekey(int32 source_id, const char *old_key, const char *new_key, CommandId command)
+{
+	MaChanges  *set = changes();
+	MemoryContext previous = MemoryContextSwitchTo(set->context);
+	MaRekey    *rekey = palloc_object(MaRekey);
+
+	rekey->source_id = source_id;
+	rekey->old_key = pstrdup(old_key);
+	rekey->new_key = pstrdup(new_key);
+	rekey->xid = GetCurrentTransactionId();
+	rekey->command = command;
+	set->rekeys = lappend(set->rekeys, rekey);
+	MemoryContextSwitchTo(previous);
+}
+
+void
+ma_mark_table(int32 table_id)
+{
+	MaChanges  *set = changes();
+	MemoryContext previous = MemoryContextSwitchTo(set->context);
+
+	set->tables = list_append_unique_int(set->tables, table_id);
+	MemoryContextSwitchTo(previous);
+}
+
+/* Keeps a copy of the image; its rows must be complete (nothing toasted elsewhere). */
+void
+ma_mark_image(const MaImage *image)
+{
+	MaChanges  *set = changes();
+	MemoryContext previous = MemoryContextSwitchTo(set->context);
+	MaImage    *copy = palloc_object(MaImage);
+
+	*copy = *image;
+	copy->xid = GetCurrentTransactionId();
+	copy->enroll = ma_guc_enroll;
+	copy->row_key = pstrdup(image->row_key);
+	if (image->old_row != 0)
+		copy->old_row = PointerGetDatum(PG_DETOAST_DATUM_COPY(image->old_row));
+	if (image->new_row != 0)
+		copy->new_row = PointerGetDatum(PG_DETOAST_DATUM_COPY(image->new_row));
+	set->images = lappend(set->images, copy);
+	MemoryContextSwitchTo(previous);
+	track_level();
+	if (++images_of_level > ma_guc_sync_max_rows)
+		spill_images_of_level();
+}
+
+/* Starts the counts anew when another (sub)transaction begins to mark. */
+static void
+track_level(void)
+{
+	SubTransactionId now = GetCurrentSubTransactionId();
+
+	if (now == level_subid)
+		return;
+	level_subid = now;
+	marks_of_level = 0;
+	images_of_level = 0;
+}
+
+/* Writes to the dirty log what this level may: at the top level everything. */
+static void
+spill_marks_of_level(void)
+{
+	bool		top = GetCurrentTransactionNestLevel() == 1;
+	long		n = hash_get_num_entries(current->marks);
+	MaMark	  **marks = palloc_array(MaMark *, n);
+	HASH_SEQ_STATUS scan;
+	MaMark	   *mark;
+	int			count = 0;
+
+	hash_seq_init(&scan, current->marks);
+	while ((mark = hash_seq_search(&scan)) != NULL)
+		if (top || mark->subid == level_subid)
+			marks[count++] = mark;
+	ma_spill_marks(marks, count);
+	ma_count(MA_COUNT_SPILL_LIMIT, count);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *text = marks[i]->tag.text;
+
+		hash_search(current->marks, &marks[i]->tag, HASH_REMOVE, NULL);
+		if (text != NULL)
+			pfree(text);
+	}
+	pfree(marks);
+	marks_of_level = 0;
+}
+
+/* Writes to the capture log the images of this level: the last ones of the list. */
+static void
+spill_images_of_level(void)
+{
+	bool		top = GetCurrentTransactionNestLevel() == 1;
+	TransactionId xid = GetCurrentTransactionId();
+	List	   *spilled = NIL;
+	List	   *kept = NIL;
+	MemoryContext previous;
+	ListCell   *cell;
+
+	foreach(cell, current->images)
+	{
+		MaImage    *image = lfirst(cell);
+
+		if (!ma_changes_live(image->xid))
+			continue;
+		if (top || image->xid == xid)
+			spilled = lappend(spilled, image);
+		else
+			kept = lappend(kept, image);
+	}
+	ma_spill_images(spilled);
+	previous = MemoryContextSwitchTo(current->context);
+	list_free(current->images);
+	current->images = list_copy(kept);
+	MemoryContextSwitchTo(previous);
+	foreach(cell, spilled)
+	{
+		MaImage    *image = lfirst(cell);
+
+		if (image->old_row != 0)
+			pfree(DatumGetPointer(image->old_row));
+		if (image->new_row != 0)
+			pfree(DatumGetPointer(image->new_row));
+		pfree(image->row_key);
+		pfree(image);
+	}
+	current->images_spilled = true;
+	images_of_level = 0;
+}

@@ -1,0 +1,156 @@
+/*
+ * event_rows.c
+ *		Events and the rows they are: lookup by name, and the SQL that reads the
+ *		rows of a contact through the user's own index.
+ *
+ * A contact's keys are cast to the column's type once, in C, and handed over as
+ * an array of that type; the user's column is never cast, so his index serves,
+ * and no key of another source is ever cast to a type it does not fit.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/contacts_internal.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+static char *from_clause(const MaEventSource *source, char **contact);
+
+MaEventSource *
+ma_event_rows_source(MaDefinitions *definitions, const MaEvent *event)
+{
+	ListCell   *cell;
+
+	if (event->source != NULL)
+		return event->source;
+	/* Names of an event_column belong to it unless they are declared, so tracked. */
+	if (event->declared)
+		return NULL;
+	foreach(cell, definitions->event_sources)
+	{
+		MaEventSource *source = lfirst(cell);
+
+		if (source->event_column != NULL)
+			return source;
+	}
+	return NULL;
+}
+
+/* "=" of the type's btree class, qualified. */
+char *
+ma_equality_operator(Oid type)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
+	char	   *schema;
+
+	if (!OidIsValid(entry->eq_opr))
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_NOT_ATTACHABLE),
+				 errmsg("type %s has no equality operator", format_type_be(type))));
+	schema = get_namespace_name(get_opnamespace_of(entry->eq_opr));
+	return psprintf("OPERATOR(%s.%s)", quote_identifier(schema), get_opname(entry->eq_opr));
+}
+
+/* FROM of the source's rows; *contact is the SQL of the contact column. */
+static char *
+from_clause(const MaEventSource *source, char **contact)
+{
+	if (!OidIsValid(source->table->relid) ||
+		(source->via_table != NULL && !OidIsValid(source->via_table->relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("attached table \"%s\" is gone", source->table->name),
+				 errhint("Call marketing.detach() for it, or restore it and attach it again.")));
+	if (source->via_table == NULL)
+	{
+		*contact = psprintf("t.%s", quote_identifier(source->contact_column));
+		return psprintf("%s AS t", source->table->qualified);
+	}
+	*contact = psprintf("v.%s", quote_identifier(source->contact_column));
+	return psprintf("%s AS v JOIN %s AS t ON t.%s %s v.%s",
+					source->via_table->qualified, source->table->qualified,
+					quote_identifier(source->via_link_column),
+					ma_equality_operator(source->via_key_type),
+					quote_identifier(source->via_key_column));
+}
+
+char *
+ma_event_select(MaDefinitions *definitions, const MaEvent *event,
+				const char *columns, Oid *key_type)
+{
+	MaEventSource *source = ma_event_rows_source(definitions, event);
+	StringInfoData sql;
+	char	   *from;
+	char	   *contact;
+
+	initStringInfo(&sql);
+	if (source == NULL)
+	{
+		*key_type = INT8OID;
+		appendStringInfo(&sql, "SELECT %s FROM (SELECT t.occurred_at AS at, t.* "
+						 "FROM marketing_internal.event AS t "
+						 "WHERE t.contact_id OPERATOR(pg_catalog.=) k.key "
+						 "AND t.event_id OPERATOR(pg_catalog.=) %d) AS r", columns, event->id);
+		return sql.data;
+	}
+	from = from_clause(source, &contact);
+	*key_type = source->contact_type;
+	if (!OidIsValid(*key_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of attached table \"%s\" is gone",
+						source->contact_column, source->table->name),
+				 errhint("Attach the event again with the column's new name.")));
+	appendStringInfo(&sql, "SELECT %s FROM (SELECT %s AS at, t.* FROM %s WHERE %s %s k.key",
+					 columns, source->occurred, from, contact,
+					 ma_equality_operator(*key_type));
+	if (source->event_column != NULL)
+		appendStringInfo(&sql, " AND t.%s::pg_catalog.text OPERATOR(pg_catalog.=) %s",
+						 quote_identifier(source->event_column), quote_literal_cstr(event->name));
+	if (source->condition != NULL)
+		appendStringInfo(&sql, " AND (%s)", source->condition);
+	appendStringInfo(&sql, " AND t.%s IS NOT NULL) AS r",
+					 quote_identifier(source->occurred_column));
+	return sql.data;
+}
+
+int
+ma_event_keys(MaDefinitions *definitions, const MaEvent *event,
+			  MaContactChange *contacts, int n, Datum *contact_ids, Datum *keys)
+{
+	MaEventSource *source = ma_event_rows_source(definitions, event);
+	Oid			type = source ? source->contact_type : INT8OID;
+	int64	   *ids;
+	Datum	   *typed;
+	int			total = 0;
+	Oid			input;
+	Oid			io_param;
+
+	for (int i = 0; i < n; i++)
+		total += Max(contacts[i].nkeys, 1);
+	ids = palloc_array(int64, Max(total, 1));
+	typed = palloc_array(Datum, Max(total, 1));
+	total = 0;
+	getTypeInputInfo(type, &input, &io_param);
+	for (int i = 0; i < n; i++)
+	{
+		if (source == NULL)
+		{
+			ids[total] = contacts[i].contact_id;
+			typed[total++] = Int64GetDatum(contacts[i].contact_id);
+			continue;
+		}
+		for (int j = 0; j < contacts[i].nkeys; j++)
+			if (contacts[i].keys[j].source_id == source->contact_source->id)
+			{
+				ids[total] = contacts[i].contact_id;
+				typed[total++] = OidInputFunctionCall(input, contacts[i].keys[j].external_id,
+													  io_param, -1);
+			}
+	}
+	*contact_ids = ma_int8_array(ids, total);
+	*keys = ma_datum_array(typed, total, type);
+	return total;
+}

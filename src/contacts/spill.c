@@ -1,0 +1,164 @@
+/*
+ * spill.c
+ *		Writes what a commit leaves to the worker into the dirty log and the
+ *		capture log.
+ *
+ * These are plain INSERTs under our owner, of raw marks that need nothing to be
+ * resolved, so that they succeed where an evaluation failed.  At commit they are
+ * the only statements outside the subtransaction: an error here reaches the
+ * user, since otherwise his change would be lost to us.
+ */
+#include "base/base.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "contacts/contacts_internal.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "worker/worker.h"
+
+static void insert(MaStatement *statement, Datum *values, const char *nulls);
+static char *events_text(const MaMark *mark);
+
+/* Runs one INSERT as our owner, also in a transaction that was set READ ONLY. */
+static void
+insert(MaStatement *statement, Datum *values, const char *nulls)
+{
+	MaCall		call;
+	bool		read_only = XactReadOnly;
+
+	XactReadOnly = false;
+	ma_call_begin(&call);
+	ma_run(statement, values, nulls, MA_RUN_WRITE_LATEST);
+	ma_call_end(&call);
+	XactReadOnly = read_only;
+	ma_worker_wake_at_commit();
+}
+
+/* Events of the mark as an array literal; NULL when the contact itself changed. */
+static char *
+events_text(const MaMark *mark)
+{
+	StringInfoData text;
+
+	if (mark->identity)
+		return NULL;
+	initStringInfo(&text);
+	for (int i = 0; i < mark->nevents; i++)
+		appendStringInfo(&text, "%c%d", i == 0 ? '{' : ',', mark->events[i].event_id);
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
+void
+ma_spill_marks(MaMark **marks, int n)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.dirty "
+		"(xid, contact_id, source_id, event_source_id, external_id, events) "
+		"SELECT pg_catalog.pg_current_xact_id(), "
+		"CASE WHEN m.kind OPERATOR(pg_catalog.=) 2 THEN m.contact_id END, "
+		"CASE WHEN m.kind OPERATOR(pg_catalog.=) 0 THEN m.id END, "
+		"CASE WHEN m.kind OPERATOR(pg_catalog.=) 1 THEN m.id END, "
+		"m.external_id, m.events::pg_catalog.int4[] "
+		"FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS m (kind, id, contact_id, external_id, events)",
+		5, {INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+	};
+	int32	   *kinds = palloc_array(int32, Max(n, 1));
+	int32	   *ids = palloc_array(int32, Max(n, 1));
+	int64	   *contacts = palloc_array(int64, Max(n, 1));
+	char	  **keys = palloc_array(char *, Max(n, 1));
+	char	  **events = palloc_array(char *, Max(n, 1));
+	Datum		values[5];
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		kinds[i] = marks[i]->tag.kind;
+		ids[i] = marks[i]->tag.id;
+		contacts[i] = marks[i]->tag.contact_id;
+		keys[i] = marks[i]->tag.text;
+		events[i] = events_text(marks[i]);
+	}
+	values[0] = ma_int4_array(kinds, n);
+	values[1] = ma_int4_array(ids, n);
+	values[2] = ma_int8_array(contacts, n);
+	values[3] = ma_text_array(keys, n);
+	values[4] = ma_text_array(events, n);
+	insert(&add, values, NULL);
+}
+
+void
+ma_spill_rekeys(List *rekeys)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.dirty (xid, source_id, external_id, previous_id) "
+		"VALUES (pg_catalog.pg_current_xact_id(), $1, $2, $3)",
+		3, {INT4OID, TEXTOID, TEXTOID}
+	};
+	ListCell   *cell;
+
+	foreach(cell, rekeys)
+	{
+		MaRekey    *rekey = lfirst(cell);
+		Datum		values[3];
+
+		values[0] = Int32GetDatum(rekey->source_id);
+		values[1] = CStringGetTextDatum(rekey->new_key);
+		values[2] = CStringGetTextDatum(rekey->old_key);
+		insert(&add, values, NULL);
+	}
+}
+
+void
+ma_spill_images(List *images)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.capture_row "
+		"(xid, event_source_id, event_id, contact_id, row_key, old_row, new_row, occurred_at, enroll) "
+		"VALUES (pg_catalog.pg_current_xact_id(), $1, $2, $3, $4, $5, $6, $7, $8)",
+		8, {INT4OID, INT4OID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, BOOLOID}
+	};
+	ListCell   *cell;
+
+	foreach(cell, images)
+	{
+		MaImage    *image = lfirst(cell);
+		bool		tracked = image->event_source_id == 0;
+		Datum		values[8];
+		char		nulls[9] = "        ";
+
+		values[0] = Int32GetDatum(image->event_source_id);
+		values[1] = Int32GetDatum(image->event_id);
+		values[2] = Int64GetDatum(image->contact_id);
+		values[3] = CStringGetTextDatum(image->row_key);
+		values[4] = image->old_row;
+		values[5] = image->new_row;
+		values[6] = TimestampTzGetDatum(image->occurred_at);
+		values[7] = BoolGetDatum(image->enroll);
+		nulls[0] = tracked ? 'n' : ' ';
+		nulls[1] = nulls[2] = nulls[6] = tracked ? ' ' : 'n';
+		nulls[4] = image->old_row == 0 ? 'n' : ' ';
+		nulls[5] = image->new_row == 0 ? 'n' : ' ';
+		insert(&add, values, nulls);
+	}
+}
+
+void
+ma_spill_tables(List *tables)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.dirty (xid, table_id) "
+		"VALUES (pg_catalog.pg_current_xact_id(), $1)",
+		1, {INT4OID}
+	};
+	ListCell   *cell;
+
+	foreach(cell, tables)
+	{
+		Datum		value = Int32GetDatum(lfirst_int(cell));
+
+		insert(&add, &value, NULL);
+	}
+}
