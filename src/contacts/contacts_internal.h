@@ -131,5 +131,28 @@ extern void ma_spill_marks(MaMark **marks, int n);
 extern void ma_spill_rekeys(List *rekeys);
 extern void ma_spill_images(List *images);
 extern void ma_spill_tables(List *tables);
+/* ---- triggers.c: a user's table with our capture triggers ---- */
+
+/*
+ * Errors out unless the caller owns the table and it is one that can be attached.
+ * Runs as the caller, before ma_call_begin(); holds an AccessShareLock after.
+ */
+extern void ma_table_check_attachable(Oid relid);
+
+/*
+ * Finds or makes the table's number and its triggers (as the caller of `call`);
+ * returns the number.  The table is locked against writers from here to the end
+ * of the transaction, so this comes after every check.  on_replica = true lets
+ * the triggers fire on replicas too and stays so until the table is detached.
+ * *unseen: the row trigger did not fire until now, so the rows are to be read anew.
+ * The definitions are read anew after it: do not keep pointers into them.
+ */
+extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen);
+
+/*
+ * Once no source and no event refers to the table: drops the triggers (as the
+ * caller of `call`) and the number, and returns true.
+ */
+extern bool ma_table_detach_if_unused(MaCall *call, int32 table_id);
 
 #endif							/* MA_CONTACTS_INTERNAL_H */
