@@ -3,9 +3,7 @@
  *		Names of events: which are allowed, which are known, and where the rows of
  *		a named event stand.
  *
- * A name has one place for its rows, so that a count never adds up two of them:
- * a table attached under it, or the tracked events once it has been tracked, or
- * else the table whose event_column gives names.
+ * Where the rows of a name stand is told by ma_event_sources() (event_rows.c).
  */
 #include "base/base.h"
 
@@ -91,25 +89,6 @@ ma_event_names(MaDefinitions *definitions)
 	foreach(cell, definitions->events)
 		names = lappend(names, ((MaEvent *) lfirst(cell))->name);
 	return names;
-}
-
-MaEventSource *
-ma_event_column_source(MaDefinitions *definitions)
-{
-	ListCell   *cell;
-
-	foreach(cell, definitions->event_sources)
-		if (((MaEventSource *) lfirst(cell))->event == NULL)
-			return lfirst(cell);
-	return NULL;
-}
-
-MaEventSource *
-ma_event_rows_source(MaDefinitions *definitions, const MaEvent *event)
-{
-	if (event->source != NULL || event->tracked)
-		return event->source;
-	return ma_event_column_source(definitions);
 }
 
 MaEvent *
