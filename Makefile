@@ -28,7 +28,7 @@ include $(PGXS)
 
 # The server's makefiles track no header dependencies, so each object depends on every header, and
 # on a note of server, compiler and flags that changes with them.
-$(file >.built_for.new,$(VERSION) $(configure_args) $(CC) $(CPPFLAGS) $(CFLAGS))
+$(file >.built_for.new,$(VERSION) $(configure_args) $(CC) $(PG_CPPFLAGS) $(CFLAGS))
 $(shell cmp -s .built_for.new .built_for && rm .built_for.new || mv .built_for.new .built_for)
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) .built_for
 

@@ -252,7 +252,7 @@ watched_names(MaDefinitions *definitions, MaEventSource *source, CaptureName **n
 		MaEvent    *event = lfirst(cell);
 
 		if ((!event->set_grade && !event->row_grade) ||
-			ma_event_rows_source(definitions, event) != source)
+			!list_member_ptr(ma_event_sources(definitions, event), source))
 			continue;
 		(*names)[n].event_id = event->id;
 		(*names)[n].name = pstrdup(event->name);
@@ -273,7 +273,7 @@ watched_columns(MaDefinitions *definitions, MaEventSource *source)
 	{
 		MaEvent    *event = lfirst(cell);
 
-		if (ma_event_rows_source(definitions, event) == source)
+		if (list_member_ptr(ma_event_sources(definitions, event), source))
 			columns = list_concat(columns, event->columns);
 	}
 	return columns;

@@ -5,7 +5,7 @@
 #ifndef MA_CAPTURE_PLAN_H
 #define MA_CAPTURE_PLAN_H
 
-#include "contacts/contacts_internal.h"
+#include "contacts/changes.h"
 #include "utils/reltrigger.h"
 #include "utils/relcache.h"
 

@@ -19,7 +19,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
-#include "contacts/contacts_internal.h"
+#include "contacts/changes.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -31,8 +31,8 @@ static SubTransactionId level_subid = InvalidSubTransactionId;
 static int	images_of_level = 0;
 
 static MaChanges *changes(void);
-static uint32 tag_hash(const void *key, Size size);
-static int	tag_compare(const void *left, const void *right, Size size);
+static uint32 mark_hash(const void *key, Size size);
+static int	mark_compare(const void *left, const void *right, Size size);
 static MaMark *find_mark(MaMarkTag *tag);
 static void track_level(void);
 static void spill_marks_of_level(void);
@@ -71,8 +71,8 @@ changes(void)
 	current->context = context;
 	control.keysize = sizeof(MaMarkTag);
 	control.entrysize = sizeof(MaMark);
-	control.hash = tag_hash;
-	control.match = tag_compare;
+	control.hash = mark_hash;
+	control.match = mark_compare;
 	control.hcxt = context;
 	current->marks = hash_create("marketing_automation marks", 32, &control,
 								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
@@ -81,7 +81,7 @@ changes(void)
 }
 
 static uint32
-tag_hash(const void *key, Size size)
+mark_hash(const void *key, Size size)
 {
 	const MaMarkTag *tag = key;
 	uint32		hash = hash_combine(murmurhash32((uint32) tag->kind),
@@ -95,7 +95,7 @@ tag_hash(const void *key, Size size)
 }
 
 static int
-tag_compare(const void *left, const void *right, Size size)
+mark_compare(const void *left, const void *right, Size size)
 {
 	const MaMarkTag *a = left;
 	const MaMarkTag *b = right;

@@ -54,7 +54,7 @@ typedef struct MaEvent
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
-	struct MaEventSource *source;	/* NULL: tracked, or given by an event_column */
+	struct MaEventSource *source;	/* its own; NULL: see ma_event_sources() */
 } MaEvent;
 
 /* One attached event of a table. */
@@ -106,8 +106,12 @@ extern MaEvent *ma_event_by_id(MaDefinitions *definitions, int32 id);
 extern MaEvent *ma_event_by_name(MaDefinitions *definitions, const char *name);
 extern MaEventSource *ma_event_source_by_id(MaDefinitions *definitions, int32 id);
 
-/* The source that gives rows of this event: its own, or that of an event_column; NULL: tracked. */
-extern MaEventSource *ma_event_rows_source(MaDefinitions *definitions, const MaEvent *event);
+/*
+ * Where rows of this event stand (MaEventSource *, NULL for the tracked events):
+ * the table attached under its name, else every table whose event_column gives
+ * names, and the tracked events once it has been tracked.
+ */
+extern List *ma_event_sources(MaDefinitions *definitions, const MaEvent *event);
 
 /* Event of this name, or an error MA003 with the nearest names. */
 extern MaEvent *ma_event_required(MaDefinitions *definitions, const char *name);
@@ -246,20 +250,20 @@ typedef struct MaConsumer
 extern void ma_register_consumer(const MaConsumer *consumer);
 
 /*
- * SELECT of the event's rows of one contact, for a lateral join to k(contact_id,
- * key): `columns` is SQL over alias t, `at` stands for the time of the event.
- * *key_type is the element type the key array must have; runs as the owner of
- * the source's table (tracked events: as ours).
+ * SELECT of the event's rows of one contact in one of its sources, for a lateral
+ * join to k(contact_id, key): `columns` is SQL over alias r, r.at the time of the
+ * event.  *key_type is the element type the key array must have.  Runs as the
+ * owner of the source's table (source NULL, tracked events: as ours).
  */
-extern char *ma_event_select(MaDefinitions *definitions, const MaEvent *event,
+extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 							 const char *columns, Oid *key_type);
 
 /*
- * Keys of the contacts for this event as the two arrays such a statement takes
+ * Keys of the contacts in this source as the two arrays such a statement takes
  * (contact ids, typed keys); returns how many.
  */
-extern int	ma_event_keys(MaDefinitions *definitions, const MaEvent *event,
-						  MaContactChange *contacts, int n, Datum *contact_ids, Datum *keys);
+extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
+						  Datum *contact_ids, Datum *keys);
 
 extern void ma_contacts_init(void);
 

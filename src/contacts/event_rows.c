@@ -9,33 +9,32 @@
  */
 #include "base/base.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "contacts/contacts_internal.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 static char *from_clause(const MaEventSource *source, char **contact);
 
-MaEventSource *
-ma_event_rows_source(MaDefinitions *definitions, const MaEvent *event)
+List *
+ma_event_sources(MaDefinitions *definitions, const MaEvent *event)
 {
+	List	   *sources = NIL;
 	ListCell   *cell;
 
 	if (event->source != NULL)
-		return event->source;
-	/* Names of an event_column belong to it unless they are declared, so tracked. */
-	if (event->declared)
-		return NULL;
+		return list_make1(event->source);
 	foreach(cell, definitions->event_sources)
-	{
-		MaEventSource *source = lfirst(cell);
-
-		if (source->event_column != NULL)
-			return source;
-	}
-	return NULL;
+		if (((MaEventSource *) lfirst(cell))->event_column != NULL)
+			sources = lappend(sources, lfirst(cell));
+	if (event->tracked)
+		sources = lappend(sources, NULL);
+	return sources;
 }
 
 /* "=" of the type's btree class, qualified. */
@@ -43,14 +42,20 @@ char *
 ma_equality_operator(Oid type)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	char	   *schema;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
+	Form_pg_operator operator;
+	char	   *text;
 
-	if (!OidIsValid(entry->eq_opr))
+	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_NOT_ATTACHABLE),
 				 errmsg("type %s has no equality operator", format_type_be(type))));
-	schema = get_namespace_name(get_opnamespace_of(entry->eq_opr));
-	return psprintf("OPERATOR(%s.%s)", quote_identifier(schema), get_opname(entry->eq_opr));
+	operator = (Form_pg_operator) GETSTRUCT(tuple);
+	text = psprintf("OPERATOR(%s.%s)",
+					quote_identifier(get_namespace_name(operator->oprnamespace)),
+					NameStr(operator->oprname));
+	ReleaseSysCache(tuple);
+	return text;
 }
 
 /* FROM of the source's rows; *contact is the SQL of the contact column. */
@@ -77,10 +82,9 @@ from_clause(const MaEventSource *source, char **contact)
 }
 
 char *
-ma_event_select(MaDefinitions *definitions, const MaEvent *event,
+ma_event_select(const MaEvent *event, const MaEventSource *source,
 				const char *columns, Oid *key_type)
 {
-	MaEventSource *source = ma_event_rows_source(definitions, event);
 	StringInfoData sql;
 	char	   *from;
 	char	   *contact;
@@ -117,10 +121,9 @@ ma_event_select(MaDefinitions *definitions, const MaEvent *event,
 }
 
 int
-ma_event_keys(MaDefinitions *definitions, const MaEvent *event,
-			  MaContactChange *contacts, int n, Datum *contact_ids, Datum *keys)
+ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
+			  Datum *contact_ids, Datum *keys)
 {
-	MaEventSource *source = ma_event_rows_source(definitions, event);
 	Oid			type = source ? source->contact_type : INT8OID;
 	int64	   *ids;
 	Datum	   *typed;

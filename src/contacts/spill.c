@@ -12,7 +12,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "contacts/contacts_internal.h"
+#include "contacts/changes.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "worker/worker.h"
@@ -61,7 +61,9 @@ ma_spill_marks(MaMark **marks, int n)
 		"CASE WHEN m.kind OPERATOR(pg_catalog.=) 0 THEN m.id END, "
 		"CASE WHEN m.kind OPERATOR(pg_catalog.=) 1 THEN m.id END, "
 		"m.external_id, m.events::pg_catalog.int4[] "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS m (kind, id, contact_id, external_id, events)",
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+		"pg_catalog.unnest($4), pg_catalog.unnest($5)) "
+		"AS m (kind, id, contact_id, external_id, events)",
 		5, {INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	int32	   *kinds = palloc_array(int32, Max(n, 1));

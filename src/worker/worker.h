@@ -37,6 +37,12 @@ extern void ma_worker_register_duty(const MaDuty *duty);
  */
 extern void ma_worker_wake_at_commit(void);
 
+/*
+ * Pauses for about `ms` milliseconds, answering interrupts; for the short waits
+ * of a lock that is not free.
+ */
+extern void ma_worker_pause(long ms);
+
 /* True in a scheduler or in CALL marketing.work(), whose locks may wait. */
 extern bool ma_worker_is_active(void);
 

@@ -1,0 +1,47 @@
+/*
+ * consumers.c
+ *		The engines that are told about changes: registration and dispatch.
+ *
+ * Higher layers register at load time; nothing here knows who they are.
+ */
+#include "base/base.h"
+
+#include "contacts/evaluate.h"
+
+#define MAX_CONSUMERS 16
+
+static const MaConsumer *consumers[MAX_CONSUMERS];
+static int	nconsumers = 0;
+
+void
+ma_register_consumer(const MaConsumer *consumer)
+{
+	if (nconsumers == MAX_CONSUMERS)
+		elog(ERROR, "cannot happen: more than %d consumers", MAX_CONSUMERS);
+	consumers[nconsumers++] = consumer;
+}
+
+void
+ma_consumers_evaluate(MaContactChange *contacts, int n, TimestampTz now)
+{
+	for (int i = 0; i < nconsumers; i++)
+		if (consumers[i]->evaluate != NULL)
+			consumers[i]->evaluate(contacts, n, now);
+}
+
+void
+ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now)
+{
+	for (int i = 0; i < nconsumers && n > 0; i++)
+		if (consumers[i]->rows != NULL)
+			consumers[i]->rows(rows, n, now);
+}
+
+bool
+ma_consumers_want_new_contacts(void)
+{
+	for (int i = 0; i < nconsumers; i++)
+		if (consumers[i]->wants_new_contacts != NULL && consumers[i]->wants_new_contacts())
+			return true;
+	return false;
+}

@@ -1,0 +1,108 @@
+/*
+ * evaluate.h
+ *		One evaluation of marks: what the flush at commit and the worker's drain
+ *		have in common; private to contacts/.
+ */
+#ifndef MA_CONTACTS_EVALUATE_H
+#define MA_CONTACTS_EVALUATE_H
+
+#include "contacts/changes.h"
+#include "portability/instr_time.h"
+
+/* What becomes of the source row behind a mark. */
+typedef enum MaAction
+{
+	MA_ACTION_NONE,				/* nothing of the contact changes */
+	MA_ACTION_REFRESH,			/* fields may have changed */
+	MA_ACTION_CREATE,			/* a contact is to be made */
+	MA_ACTION_LINK,				/* ... or linked by its address */
+	MA_ACTION_DELETE,			/* the row is gone */
+	MA_ACTION_EXCLUDE,			/* the row does not count any more */
+	MA_ACTION_INCLUDE			/* it counts again */
+} MaAction;
+
+/* A mark being worked on. */
+typedef struct MaWork
+{
+	MaMark	   *mark;
+	int32		source_id;		/* key it stands for; 0: a contact mark */
+	char	   *external_id;	/* NULL: no key (a link whose row is gone) */
+	int64		contact_id;		/* 0: not known */
+	bool		excluded;
+	MaAction	action;
+	int			row;			/* index into the rows read, -1: none */
+	bool		created;
+	bool		left;			/* for the worker */
+} MaWork;
+
+/* One evaluation. */
+typedef struct MaEvaluation
+{
+	/* given */
+	MaDefinitions *definitions;
+	MaMark	  **marks;
+	int			nmarks;
+	List	   *rekeys;			/* MaRekey *, live ones in order */
+	List	   *images;			/* MaImage *, live ones in order */
+	bool		worker;			/* batches, patient locks, no budget */
+	int			wait_ms;		/* time for locks and evaluation in all */
+	int			max_locks;
+
+	/* in work */
+	instr_time	start;
+	TimestampTz now;
+	MaWork	   *works;
+	int			nworks;
+	MaContactChange *contacts;
+	int			ncontacts;
+	List	   *failed_images;	/* left for the worker */
+
+	/* result; mark->done tells which marks are evaluated */
+	int64		evaluated;
+	int64		left_lock;		/* contacts left, by reason */
+	int64		left_budget;
+	int64		left_limit;
+} MaEvaluation;
+
+/* Runs as our owner under pinned settings with SPI connected; errors are the caller's. */
+extern void ma_evaluate(MaEvaluation *evaluation);
+
+/* True once the time given is used up. */
+extern bool ma_evaluation_late(const MaEvaluation *evaluation);
+
+/* ---- resolve.c: marks to contacts ---- */
+
+/* Keys and contacts of all works that are not left, under the latest snapshot. */
+extern void ma_resolve_links(MaEvaluation *evaluation);
+extern void ma_resolve_keys(MaEvaluation *evaluation);
+
+/* Keys that count of the contacts of the evaluation. */
+extern void ma_load_keys(MaEvaluation *evaluation);
+
+/* ---- refresh.c: contacts of changed source rows ---- */
+
+/* Decides from the rows what to do with each identity mark of a source. */
+extern void ma_refresh_decide(MaEvaluation *evaluation);
+/* Does it, under the locks; returns true if any key changed. */
+extern bool ma_refresh_apply(MaEvaluation *evaluation);
+
+/* ---- rows.c: row images to happenings ---- */
+
+extern void ma_evaluate_images(MaEvaluation *evaluation);
+
+/* ---- locking.c: contact and key locks within the budget ---- */
+
+extern void ma_lock_contacts(MaEvaluation *evaluation);
+extern void ma_lock_unknown_keys(MaEvaluation *evaluation);
+
+/* Contact locks this transaction holds; to be given back at its end. */
+extern void ma_locks_forget(void);
+
+/* ---- consumers.c ---- */
+
+extern void ma_consumers_evaluate(MaContactChange *contacts, int n, TimestampTz now);
+extern void ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now);
+/* True if contacts without any event must be told of as well. */
+extern bool ma_consumers_want_new_contacts(void);
+
+#endif							/* MA_CONTACTS_EVALUATE_H */

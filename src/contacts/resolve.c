@@ -1,0 +1,197 @@
+/*
+ * resolve.c
+ *		From marks to contacts: links through their via table to keys, keys to
+ *		contacts, contacts to all their keys.
+ *
+ * Every read is under the latest snapshot.  Keys are resolved once to learn whom
+ * to lock and again under the lock: who was merged or re-keyed in between is
+ * left to the worker.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/evaluate.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+static void resolve_source_links(MaEvaluation *evaluation, MaEventSource *source);
+static void prepare_link_statement(MaEventSource *source);
+static MaContactChange *find_contact(MaEvaluation *evaluation, int64 contact_id);
+
+void
+ma_resolve_links(MaEvaluation *evaluation)
+{
+	ListCell   *cell;
+
+	foreach(cell, evaluation->definitions->event_sources)
+	{
+		MaEventSource *source = lfirst(cell);
+
+		if (source->via_table != NULL)
+			resolve_source_links(evaluation, source);
+	}
+}
+
+/* Statement: ($1 link keys as text, $2 the same typed) to (n, contact key as text). */
+static void
+prepare_link_statement(MaEventSource *source)
+{
+	MemoryContext previous;
+
+	if (source->via.sql != NULL)
+		return;
+	if (!OidIsValid(source->via_table->relid) || !OidIsValid(source->via_key_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table or column behind \"via\" of attached table \"%s\" is gone",
+						source->table->name),
+				 errhint("Attach the event again.")));
+	previous = MemoryContextSwitchTo(GetMemoryChunkContext(source));
+	source->via.sql = psprintf("SELECT u.n::pg_catalog.int4, v.%s::pg_catalog.text "
+							   "FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (key, n) "
+							   "JOIN %s AS v ON v.%s %s u.key",
+							   quote_identifier(source->contact_column),
+							   source->via_table->qualified,
+							   quote_identifier(source->via_key_column),
+							   ma_equality_operator(source->via_key_type));
+	MemoryContextSwitchTo(previous);
+	source->via.nargs = 1;
+	source->via.argtypes[0] = get_array_type(source->via_key_type);
+}
+
+/* Fills the key of each link mark of this source; a link whose row is gone has none. */
+static void
+resolve_source_links(MaEvaluation *evaluation, MaEventSource *source)
+{
+	Datum	   *keys = palloc_array(Datum, Max(evaluation->nworks, 1));
+	int		   *places = palloc_array(int, Max(evaluation->nworks, 1));
+	int			n = 0;
+	Oid			input;
+	Oid			io_param;
+	MaRows		rows;
+	Datum		value;
+	MaIdentity	caller;
+
+	getTypeInputInfo(OidIsValid(source->via_key_type) ? source->via_key_type : TEXTOID,
+					 &input, &io_param);
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaMarkTag  *tag = &evaluation->works[i].mark->tag;
+
+		if (tag->kind != MA_MARK_LINK || tag->id != source->id)
+			continue;
+		evaluation->works[i].source_id = source->contact_source->id;
+		places[n] = i;
+		keys[n++] = OidInputFunctionCall(input, tag->text, io_param, -1);
+	}
+	if (n == 0)
+		return;
+	prepare_link_statement(source);
+	value = ma_datum_array(keys, n, source->via_key_type);
+	ma_become_table_owner(&caller, source->via_table->relid);
+	rows = ma_run(&source->via, &value, NULL, MA_RUN_READ_LATEST);
+	ma_become_back(&caller);
+	for (uint64 i = 0; i < rows.n; i++)
+		evaluation->works[places[ma_int32(&rows, i, 1) - 1]].external_id = ma_text(&rows, i, 2);
+}
+
+void
+ma_resolve_keys(MaEvaluation *evaluation)
+{
+	static MaStatement resolve = {
+		"SELECT u.n::pg_catalog.int4, k.contact_id, k.excluded "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+		"WITH ORDINALITY AS u (source_id, external_id, n) "
+		"JOIN marketing_internal.contact_key AS k "
+		"ON k.source_id OPERATOR(pg_catalog.=) u.source_id "
+		"AND k.external_id OPERATOR(pg_catalog.=) u.external_id",
+		2, {INT4ARRAYOID, TEXTARRAYOID}
+	};
+	int32	   *sources = palloc_array(int32, Max(evaluation->nworks, 1));
+	char	  **keys = palloc_array(char *, Max(evaluation->nworks, 1));
+	int		   *places = palloc_array(int, Max(evaluation->nworks, 1));
+	int			n = 0;
+	Datum		values[2];
+	MaRows		rows;
+
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+
+		if (work->external_id == NULL || work->left)
+			continue;
+		work->contact_id = 0;
+		work->excluded = false;
+		sources[n] = work->source_id;
+		keys[n] = work->external_id;
+		places[n++] = i;
+	}
+	if (n == 0)
+		return;
+	values[0] = ma_int4_array(sources, n);
+	values[1] = ma_text_array(keys, n);
+	rows = ma_run(&resolve, values, NULL, MA_RUN_READ_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaWork	   *work = &evaluation->works[places[ma_int32(&rows, i, 1) - 1]];
+
+		work->contact_id = ma_int64(&rows, i, 2);
+		work->excluded = ma_bool(&rows, i, 3);
+	}
+}
+
+static MaContactChange *
+find_contact(MaEvaluation *evaluation, int64 contact_id)
+{
+	int			low = 0;
+	int			high = evaluation->ncontacts - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (evaluation->contacts[middle].contact_id == contact_id)
+			return &evaluation->contacts[middle];
+		if (evaluation->contacts[middle].contact_id < contact_id)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return NULL;
+}
+
+void
+ma_load_keys(MaEvaluation *evaluation)
+{
+	static MaStatement keys = {
+		"SELECT k.contact_id, k.source_id, k.external_id "
+		"FROM marketing_internal.contact_key AS k "
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) ANY ($1) AND NOT k.excluded "
+		"ORDER BY 1, 2, 3",
+		1, {INT8ARRAYOID}
+	};
+	int64	   *ids = palloc_array(int64, Max(evaluation->ncontacts, 1));
+	MaKey	   *all;
+	MaRows		rows;
+	Datum		value;
+
+	for (int i = 0; i < evaluation->ncontacts; i++)
+	{
+		ids[i] = evaluation->contacts[i].contact_id;
+		evaluation->contacts[i].nkeys = 0;
+	}
+	value = ma_int8_array(ids, evaluation->ncontacts);
+	rows = ma_run(&keys, &value, NULL, MA_RUN_READ_LATEST);
+	all = palloc_array(MaKey, Max(rows.n, 1));
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaContactChange *contact = find_contact(evaluation, ma_int64(&rows, i, 1));
+
+		all[i].source_id = ma_int32(&rows, i, 2);
+		all[i].external_id = ma_text(&rows, i, 3);
+		/* Rows come in the order of contacts: a contact's keys are neighbours. */
+		if (contact->nkeys++ == 0)
+			contact->keys = &all[i];
+	}
+}
