@@ -11,6 +11,7 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "contacts/changes.h"
 #include "contacts/events.h"
 #include "lib/stringinfo.h"
 #include "pgtime.h"
@@ -67,13 +68,13 @@ typedef struct Previous
 
 static char *attach(MaCall *call, MaEventOptions *options);
 static MaEventSource *find_previous(const MaEventOptions *options);
-static void check_name_is_free(const MaEventOptions *options);
+static int32 claim_name(const MaEventOptions *options);
 static void read_previous(const MaEventSource *source, Previous *previous);
 static void fill(const MaEventOptions *options, const char *time_zone, char **values);
 static char *columns_text(List *columns);
 static char *changes(char **old_values, char **new_values, bool on_replica);
 static bool turns_on_replica(const MaEventOptions *options);
-static void write_row(const Previous *previous, int32 table_id, const char *event, char **values);
+static void write_row(const Previous *previous, int32 table_id, int32 event_id, char **values);
 static void reevaluate(int32 table_id);
 static void tell_without_key(Oid relid);
 
@@ -134,10 +135,11 @@ attach(MaCall *call, MaEventOptions *options)
 	char	   *summary = NULL;
 	bool		unseen;
 	bool		via_unseen = false;
+	int32		event_id;
 	int32		table_id;
 
 	ma_event_definitions_lock();
-	check_name_is_free(options);
+	event_id = claim_name(options);
 	read_previous(find_previous(options), &previous);
 	time_zone = options->time_zone ? options->time_zone :
 		previous.event_source_id ? previous.values[FIELD_TIME_ZONE] :
@@ -158,7 +160,7 @@ attach(MaCall *call, MaEventOptions *options)
 	if (summary == NULL && !unseen && !via_unseen && previous.table_id == table_id)
 		return psprintf("unchanged: %s", options->label);
 
-	write_row(&previous, table_id, options->event, values);
+	write_row(&previous, table_id, event_id, values);
 	ma_definitions_changed();
 	if (previous.event_source_id != 0 && previous.table_id != table_id)
 		(void) ma_table_detach_if_unused(call, previous.table_id);
@@ -173,26 +175,30 @@ attach(MaCall *call, MaEventOptions *options)
 }
 
 /*
- * Refuses a name whose rows stand elsewhere.  An event of a table that is gone
- * may be attached anew.
+ * Makes the event's name known and takes it for this definition; refuses one
+ * whose rows stand elsewhere.  An event of a table that is gone may be attached
+ * anew.  Returns its number, 0 for event_column.
  */
-static void
-check_name_is_free(const MaEventOptions *options)
+static int32
+claim_name(const MaEventOptions *options)
 {
 	static MaStatement known = {
 		"SELECT declared, tracked FROM marketing_internal.event_type "
-		"WHERE name OPERATOR(pg_catalog.=) $1 AND (declared OR tracked)",
-		1, {TEXTOID}
+		"WHERE event_id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		1, {INT4OID}
 	};
+	int32		event_id;
 	MaEvent    *event;
 	MaRows		rows;
 	Datum		value;
 
 	if (options->event == NULL)
-		return;
-	event = ma_event_by_name(ma_definitions(), options->event);
-	if (event == NULL)
-		return;
+		return 0;
+	event_id = ma_event_ensure(options->event);
+	/* Locked: track() and declare_event() write this row when they take the name. */
+	value = Int32GetDatum(event_id);
+	rows = ma_run(&known, &value, NULL, MA_RUN_WRITE_LATEST);
+	event = ma_event_by_id(ma_definitions(), event_id);
 	if (event->source != NULL)
 	{
 		Oid			relid = event->source->table->relid;
@@ -202,13 +208,11 @@ check_name_is_free(const MaEventOptions *options)
 					(errcode(ERRCODE_MA_NAME_IN_USE),
 					 errmsg("event \"%s\" is attached to table \"%s\"", options->event,
 							get_rel_name(relid)),
-					 errhint("Choose another name, or call marketing.detach('%s', '%s') first.",
-							 ma_relation_name(relid), options->event)));
-		return;
+					 errhint("Choose another name, or call marketing.detach(%s, %s) first.",
+							 quote_literal_cstr(ma_relation_name(relid)),
+							 quote_literal_cstr(options->event))));
 	}
-	value = CStringGetTextDatum(options->event);
-	rows = ma_run(&known, &value, NULL, MA_RUN_READ_LATEST);
-	if (rows.n > 0)
+	else if (ma_bool(&rows, 0, 1) || ma_bool(&rows, 0, 2))
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_NAME_IN_USE),
 				 errmsg("event \"%s\" is %s already", options->event,
@@ -216,6 +220,7 @@ check_name_is_free(const MaEventOptions *options)
 				 errdetail("Its rows are those of marketing.track()."),
 				 errhint("Choose another name for the rows of table \"%s\".",
 						 get_rel_name(options->relid))));
+	return event_id;
 }
 
 /* The definition this one replaces, or NULL. */
@@ -344,7 +349,7 @@ turns_on_replica(const MaEventOptions *options)
 
 /* Adds the row, or overwrites the previous one. */
 static void
-write_row(const Previous *previous, int32 table_id, const char *event, char **values)
+write_row(const Previous *previous, int32 table_id, int32 event_id, char **values)
 {
 	StringInfoData columns;
 	StringInfoData parameters;
@@ -365,9 +370,9 @@ write_row(const Previous *previous, int32 table_id, const char *event, char **va
 	}
 	types[0] = types[1] = INT4OID;
 	datums[0] = Int32GetDatum(table_id);
-	datums[1] = event ? Int32GetDatum(ma_event_ensure(event)) : (Datum) 0;
+	datums[1] = Int32GetDatum(event_id);
 	nulls[0] = ' ';
-	nulls[1] = event ? ' ' : 'n';
+	nulls[1] = event_id != 0 ? ' ' : 'n';
 	nulls[NUM_FIELDS + 2] = '\0';
 	if (previous->event_source_id == 0)
 		sql = psprintf("INSERT INTO marketing_internal.event_source (table_id, event_id%s) "

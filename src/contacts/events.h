@@ -96,6 +96,14 @@ extern void ma_event_definitions_lock(void);
 /* The attached table, also when its trigger is gone but its name is the same; or NULL. */
 extern MaTable *ma_attached_table(MaDefinitions *definitions, Oid relid);
 
+/* ---- event_properties.c: types of the properties of tracked events ---- */
+
+/* {"plan": "varchar"} checked, with the names of types as they are stored. */
+extern Jsonb *ma_property_types_read(Jsonb *declared);
+
+/* Errors out on a property that is not of its declared type. */
+extern void ma_properties_check(const char *event, Jsonb *properties, Jsonb *types);
+
 /* ---- partitions.c ---- */
 
 /* Makes the first partitions of tracked events; runs inside ma_call_begin(). */
