@@ -58,4 +58,126 @@ extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *uns
  */
 extern bool ma_table_detach_if_unused(MaCall *call, int32 table_id);
 
+/*
+ * ---- Contacts and their rows: the parts of which attach, adopt, the flush and the
+ * ---- drain put a change of a contact's row together.
+ *
+ * 1. ma_source_read() reads the rows of keys, ma_keys_look_up() their contacts.
+ * 2. Row there and counting, key unknown: ma_match_lock() if the source has
+ *    match, ma_contacts_match(), lock the contacts found, ma_contacts_make().
+ *    Row gone: ma_keys_delete().  Row there, excluded differs: ma_keys_exclude().
+ *    A row that is excluded and has no key is none of our business.
+ * 3. ma_contacts_recompute() for contacts that were there before (linked ones,
+ *    and where a row changed, went or came back).
+ *
+ * All run inside the frame of an API function or of the flush (SPI connected, as
+ * our owner, settings pinned), read under the latest snapshot, and allocate what
+ * they return in the current context.
+ */
+
+/* A key of a source: its row as far as contacts go, and its contact. */
+typedef struct MaSourceRow
+{
+	char	   *external_id;	/* as the key's type prints it */
+
+	/* ma_source_read() */
+	bool		present;
+	bool		excluded;		/* there, but exclude => holds */
+	char	   *email;			/* normalised; NULL: none, or not valid */
+	char	   *phone;
+	bool		invalid_email;	/* there was one, not valid */
+	bool		invalid_phone;
+	char	   *time_zone;		/* as the server spells it; NULL: none, or not known */
+	char	   *locale;
+
+	/* ma_keys_look_up(), ma_contacts_match(), ma_contacts_make() */
+	int64		contact_id;		/* 0: none (yet) */
+	bool		known;			/* has a key */
+	bool		key_excluded;	/* and it is marked as excluded */
+	int			follows;		/* same address as this earlier row of the call; -1: none */
+	bool		created;		/* the contact was made for this row */
+	bool		linked;			/* the row was linked to it by match */
+} MaSourceRow;
+
+/* ---- source_rows.c: rows of an attached table by their keys ---- */
+
+/* Sets external_id and clears the rest. */
+extern void ma_source_row_init(MaSourceRow *row, char *external_id);
+
+/* The key in its type; an error of the type's input function if it is none. */
+extern Datum ma_source_key(const MaSource *source, const char *text);
+
+/* The key as its type prints it, so that '042' and 42 are one. */
+extern char *ma_source_key_text(const MaSource *source, const char *text);
+
+/* Reads the rows of n keys.  Of a table that is not found no row is present. */
+extern void ma_source_read(MaSource *source, MaSourceRow *rows, int n);
+
+/*
+ * Reads up to `limit` rows with a key beyond `from` (NULL: from the first) in the
+ * order of the keys; *n says how many.
+ */
+extern MaSourceRow *ma_source_read_from(MaSource *source, const char *from, int limit, int *n);
+
+/* The time zone's name as the server spells it; NULL if it knows none of this name. */
+extern char *ma_known_time_zone(const char *name);
+
+/* How many rows the table has, but no more than limit. */
+extern int64 ma_source_count(MaSource *source, int64 limit);
+
+/* ---- keys.c: contacts, their keys, and links by match ---- */
+
+/* Sets contact_id, known and key_excluded of rows whose key is known. */
+extern void ma_keys_look_up(int32 source_id, MaSourceRow *rows, int n);
+
+/*
+ * Locks an address against a second contact for it; NULL: all addresses of the
+ * kind ("email", "phone").  Addresses share 64 locks a kind, so that a build can
+ * take them all.  Waits (in the flush no longer than LockTimeout).  Taken before
+ * any contact's lock; of several addresses in ascending order, which
+ * ma_match_lock_rows() sees to.
+ */
+extern void ma_match_lock(const char *kind, const char *address);
+extern void ma_match_lock_rows(const MaSource *source, const MaSourceRow *rows, int n);
+
+/*
+ * For rows without a contact, if the source has match: sets contact_id to the
+ * lowest contact with the same address that has a counting key, or follows.
+ */
+extern void ma_contacts_match(const MaSource *source, MaSourceRow *rows, int n);
+
+/*
+ * Inserts what rows that are not known lack: contact and key, or for matched and
+ * following ones the key and the log of the link.  Sets contact_id and created or
+ * linked.  A key that another transaction made meanwhile is left as it is (neither
+ * created nor linked): the caller locks and recomputes that contact.
+ */
+extern void ma_contacts_make(const MaSource *source, MaSourceRow *rows, int n);
+
+/* Whether rows exist but do not count, set for keys that are known. */
+extern void ma_keys_exclude(int32 source_id, const MaSourceRow *rows, int n);
+
+/* Forgets the keys of rows that are gone. */
+extern void ma_keys_delete(int32 source_id, const MaSourceRow *rows, int n);
+
+/* Gives a key another external_id; false if the old one is not known or the new one is. */
+extern bool ma_key_rename(int32 source_id, const char *old_id, const char *new_id);
+
+/* Contact of a key, or 0. */
+extern int64 ma_contact_by_key(int32 source_id, const char *external_id);
+
+/* Leaves contacts to the worker (dirty log: the contact itself). */
+extern void ma_contacts_leave(const int64 *contact_ids, int n);
+
+/* ---- sources.c: builds; ma_source_build() and ma_source_adopt() are in contacts.h ---- */
+
+/* All batches in this transaction; the table is locked against writers. */
+extern void ma_source_build_all(MaSource *source, MaBuildCounts *counts);
+
+/* Forgets keys whose rows are no longer there, when changes went unseen. */
+extern void ma_source_sweep(MaSource *source);
+
+/* Registers the duty that builds large tables; called by ma_contacts_init(). */
+extern void ma_build_init(void);
+
 #endif							/* MA_CONTACTS_INTERNAL_H */

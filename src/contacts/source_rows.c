@@ -1,0 +1,291 @@
+/*
+ * source_rows.c
+ *		Rows of an attached table as contacts: read by their keys, in the key's own
+ *		type.
+ *
+ * Keys are stored as text, since sources differ in type; what is compared with
+ * the user's column is always an array of the column's type, built by its input
+ * function, and the type's own equality operator, so that the user's index serves
+ * and no cast is ever applied to keys of another source.  Everything is read as
+ * the owner of the table, restricted and read-only.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "contacts/contacts_internal.h"
+#include "lib/stringinfo.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+/* Columns of both statements; the first is the ordinal of the key, if there is one. */
+#define COLUMN_KEY 7
+#define COLUMN_EMAIL 2
+#define COLUMN_PHONE 3
+#define COLUMN_TIME_ZONE 4
+#define COLUMN_LOCALE 5
+#define COLUMN_EXCLUDED 6
+
+typedef struct KeyContext
+{
+	const MaSource *source;
+	const char *text;
+} KeyContext;
+
+static void key_error_callback(void *arg);
+static int32 key_typmod(const MaSource *source);
+static char *operator_sql(Oid operator);
+static void append_fields(StringInfo sql, const MaSource *source);
+static void append_field(StringInfo sql, const char *column);
+static void prepare_read(MaSource *source);
+static void set_fields(MaSourceRow *row, const MaRows *rows, uint64 i);
+static char *without_blanks(const char *text);
+
+void
+ma_source_row_init(MaSourceRow *row, char *external_id)
+{
+	memset(row, 0, sizeof(MaSourceRow));
+	row->external_id = external_id;
+	row->follows = -1;
+}
+
+/* Says whose key it was that its type did not accept. */
+static void
+key_error_callback(void *arg)
+{
+	KeyContext *context = arg;
+
+	errcontext("contact \"%s\" of source \"%s\"", context->text, context->source->name);
+}
+
+Datum
+ma_source_key(const MaSource *source, const char *text)
+{
+	KeyContext	context = {source, text};
+	ErrorContextCallback callback;
+	Oid			input;
+	Oid			parameter;
+	Datum		key;
+
+	if (!OidIsValid(source->key_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the key column \"%s\" of source \"%s\" is not there",
+						source->key_column, source->name),
+				 errhint("Look at marketing.status; attach the table again, or detach it.")));
+	callback.callback = key_error_callback;
+	callback.arg = &context;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	getTypeInputInfo(source->key_type, &input, &parameter);
+	key = OidInputFunctionCall(input, unconstify(char *, text), parameter, key_typmod(source));
+	error_context_stack = callback.previous;
+	return key;
+}
+
+/* Length or scale of the key column: numeric(10,2) prints 42 as 42.00. */
+static int32
+key_typmod(const MaSource *source)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(source->table->relid,
+						  get_attnum(source->table->relid, source->key_column),
+						  &type, &typmod, &collation);
+	(void) getBaseTypeAndTypmod(type, &typmod);
+	return typmod;
+}
+
+char *
+ma_source_key_text(const MaSource *source, const char *text)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (source->table == NULL)
+		return pstrdup(text);
+	getTypeOutputInfo(source->key_type, &output, &varlena);
+	return OidOutputFunctionCall(output, ma_source_key(source, text));
+}
+
+/* OPERATOR(schema.name) */
+static char *
+operator_sql(Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *sql;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "unexpected: no operator with OID %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	sql = psprintf("OPERATOR(%s.%s)",
+				   quote_identifier(get_namespace_name(form->oprnamespace)),
+				   NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return sql;
+}
+
+static void
+append_field(StringInfo sql, const char *column)
+{
+	if (column == NULL)
+		appendStringInfoString(sql, ", NULL::pg_catalog.text");
+	else
+		appendStringInfo(sql, ", t.%s::pg_catalog.text", quote_identifier(column));
+}
+
+static void
+append_fields(StringInfo sql, const MaSource *source)
+{
+	append_field(sql, source->email_column);
+	append_field(sql, source->phone_column);
+	append_field(sql, source->time_zone_column);
+	append_field(sql, source->locale_column);
+	if (source->exclude == NULL)
+		appendStringInfoString(sql, ", false");
+	else
+		appendStringInfo(sql, ", (%s) IS TRUE", source->exclude);
+	appendStringInfo(sql, ", t.%s", quote_identifier(source->key_column));
+}
+
+/* Builds the statement that reads by key; it lives as long as the definition. */
+static void
+prepare_read(MaSource *source)
+{
+	TypeCacheEntry *type = lookup_type_cache(source->key_type, TYPECACHE_EQ_OPR);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT k.n");
+	append_fields(&sql, source);
+	appendStringInfo(&sql, " FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
+					 "JOIN %s AS t ON t.%s %s k.key",
+					 source->table->qualified, quote_identifier(source->key_column),
+					 operator_sql(type->eq_opr));
+	source->read.nargs = 1;
+	source->read.argtypes[0] = get_array_type(source->key_type);
+	source->read.sql = MemoryContextStrdup(GetMemoryChunkContext(source), sql.data);
+}
+
+void
+ma_source_read(MaSource *source, MaSourceRow *rows, int n)
+{
+	Datum	   *keys;
+	Datum		value;
+	MaIdentity	owner;
+	MaRows		found;
+
+	if (n == 0 || source->table == NULL || !OidIsValid(source->table->relid))
+		return;
+	keys = palloc_array(Datum, n);
+	for (int i = 0; i < n; i++)
+		keys[i] = ma_source_key(source, rows[i].external_id);
+	value = ma_datum_array(keys, n, source->key_type);
+	if (source->read.sql == NULL)
+		prepare_read(source);
+
+	ma_become_table_owner(&owner, source->table->relid);
+	found = ma_run(&source->read, &value, NULL, MA_RUN_READ_LATEST);
+	ma_become_back(&owner);
+	for (uint64 i = 0; i < found.n; i++)
+		set_fields(&rows[ma_int64(&found, i, 1) - 1], &found, i);
+}
+
+MaSourceRow *
+ma_source_read_from(MaSource *source, const char *from, int limit, int *n)
+{
+	TypeCacheEntry *type = lookup_type_cache(source->key_type, TYPECACHE_GT_OPR);
+	char	   *key = psprintf("t.%s", quote_identifier(source->key_column));
+	StringInfoData sql;
+	Datum		value = from ? ma_source_key(source, from) : (Datum) 0;
+	Oid			argtype = source->key_type;
+	MaIdentity	owner;
+	MaRows		found;
+	MaSourceRow *rows;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT 0");
+	append_fields(&sql, source);
+	appendStringInfo(&sql, " FROM %s AS t", source->table->qualified);
+	if (from != NULL)
+		appendStringInfo(&sql, " WHERE %s %s $1", key, operator_sql(type->gt_opr));
+	appendStringInfo(&sql, " ORDER BY %s LIMIT %d", key, limit);
+
+	ma_become_table_owner(&owner, source->table->relid);
+	found = ma_run_once(sql.data, from ? 1 : 0, &argtype, &value, NULL, MA_RUN_READ_LATEST);
+	ma_become_back(&owner);
+
+	*n = found.n;
+	rows = palloc_array(MaSourceRow, Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		ma_source_row_init(&rows[i], NULL);
+		set_fields(&rows[i], &found, i);
+	}
+	return rows;
+}
+
+int64
+ma_source_count(MaSource *source, int64 limit)
+{
+	char	   *sql = psprintf("SELECT pg_catalog.count(*) FROM (SELECT FROM %s AS t LIMIT "
+							   INT64_FORMAT ") AS s", source->table->qualified, limit);
+	MaIdentity	owner;
+	MaRows		rows;
+
+	ma_become_table_owner(&owner, source->table->relid);
+	rows = ma_run_once(sql, 0, NULL, NULL, NULL, MA_RUN_READ_LATEST);
+	ma_become_back(&owner);
+	return ma_int64(&rows, 0, 1);
+}
+
+/* Takes over the fields of result row i. */
+static void
+set_fields(MaSourceRow *row, const MaRows *rows, uint64 i)
+{
+	char	   *email = without_blanks(ma_text(rows, i, COLUMN_EMAIL));
+	char	   *phone = without_blanks(ma_text(rows, i, COLUMN_PHONE));
+
+	/* Where unlike texts are equal (citext, numeric), the row's own one is the key. */
+	row->external_id = ma_text(rows, i, COLUMN_KEY);
+	row->present = true;
+	row->excluded = ma_bool(rows, i, COLUMN_EXCLUDED);
+	row->email = email ? ma_normalise_email(email) : NULL;
+	row->invalid_email = email != NULL && row->email == NULL;
+	row->phone = phone ? ma_normalise_phone(phone) : NULL;
+	row->invalid_phone = phone != NULL && row->phone == NULL;
+	row->time_zone = ma_known_time_zone(without_blanks(ma_text(rows, i, COLUMN_TIME_ZONE)));
+	row->locale = without_blanks(ma_text(rows, i, COLUMN_LOCALE));
+}
+
+char *
+ma_known_time_zone(const char *name)
+{
+	pg_tz	   *zone = name ? pg_tzset(name) : NULL;
+
+	if (zone == NULL || !pg_tz_acceptable(zone))
+		return NULL;
+	return pstrdup(pg_get_timezone_name(zone));
+}
+
+/* The text without blanks around it; NULL if nothing is left. */
+static char *
+without_blanks(const char *text)
+{
+	size_t		length;
+
+	if (text == NULL)
+		return NULL;
+	text += strspn(text, " \t\r\n\f\v");
+	length = strlen(text);
+	while (length > 0 && strchr(" \t\r\n\f\v", text[length - 1]) != NULL)
+		length--;
+	return length > 0 ? pnstrdup(text, length) : NULL;
+}

@@ -1,0 +1,315 @@
+/*
+ * sources.c
+ *		Contacts of the rows that a table has when it is attached, or that are
+ *		found before their turn.
+ *
+ * A build goes through the table in the order of its key, batch by batch, so that
+ * it can stop anywhere and go on in another transaction.  In the call the table is
+ * locked against writers; by the worker it is not: a row that changes meanwhile
+ * comes through the capture trigger as well, and the two meet at its key.  A row
+ * deleted after it was read leaves a key too much, so the flush puts keys of a
+ * table that is still building and that it cannot find into the dirty log, and
+ * they are looked at again when the build is over.
+ *
+ * Contacts that were there before are updated here without their lock (a batch
+ * has thousands) but under a lock of their row, and are left to the worker as
+ * well, which looks at them again under their lock.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/contacts_internal.h"
+#include "contacts/evaluate.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker/worker.h"
+
+#define BATCH_ROWS 5000
+
+static void count_row(const MaSourceRow *row, MaBuildCounts *counts);
+static void make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts);
+static void refresh_contacts(MaSource *source, MaSourceRow *rows, int n);
+static int	collect(const MaSourceRow *rows, int n, bool (*wanted) (const MaSourceRow *row),
+					int64 *contact_ids);
+static bool is_linked(const MaSourceRow *row);
+static bool is_created(const MaSourceRow *row);
+static bool is_old(const MaSourceRow *row);
+static char *sweep_batch(MaSource *source, const char *from);
+static bool build_tick(void);
+static MaSource *next_building(char **from);
+
+char *
+ma_source_build(MaSource *source, const char *from, int limit, MaBuildCounts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MaSourceRow *rows;
+	int			n;
+	char	   *last = NULL;
+
+	/* Its own level of SPI: what a batch allocates goes with it. */
+	ma_spi_begin();
+	rows = ma_source_read_from(source, from, limit, &n);
+	ma_keys_look_up(source->id, rows, n);
+	for (int i = 0; i < n; i++)
+		if (!rows[i].excluded)
+			count_row(&rows[i], counts);
+	refresh_contacts(source, rows, n);
+	make_contacts(source, rows, n, counts);
+	if (n == limit)
+		last = MemoryContextStrdup(context, rows[n - 1].external_id);
+	ma_spi_end();
+	return last;
+}
+
+static void
+count_row(const MaSourceRow *row, MaBuildCounts *counts)
+{
+	counts->rows++;
+	counts->with_email += row->email != NULL;
+	counts->invalid_email += row->invalid_email;
+	counts->with_phone += row->phone != NULL;
+	counts->invalid_phone += row->invalid_phone;
+}
+
+/* Makes or links the contacts of rows that have none. */
+static void
+make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts)
+{
+	MaSourceRow *lacking = palloc_array(MaSourceRow, Max(n, 1));
+	int64	   *ids = palloc_array(int64, Max(n, 1));
+	int			count = 0;
+	int			linked;
+	int			created;
+
+	for (int i = 0; i < n; i++)
+		if (!rows[i].known && !rows[i].excluded)
+			lacking[count++] = rows[i];
+	if (count == 0)
+		return;
+	if (source->match != NULL)
+		ma_match_lock(source->match, NULL);
+	ma_contacts_match(source, lacking, count);
+	ma_contacts_make(source, lacking, count);
+
+	linked = collect(lacking, count, is_linked, ids);
+	ma_contacts_recompute(ids, linked);
+	ma_contacts_leave(ids, linked);
+	created = collect(lacking, count, is_created, ids);
+	if (ma_consumers_want_new_contacts())
+		ma_contacts_leave(ids, created);
+	counts->linked += linked;
+	counts->created += created;
+}
+
+/* Brings contacts that are known already up to what the definition says now. */
+static void
+refresh_contacts(MaSource *source, MaSourceRow *rows, int n)
+{
+	int64	   *ids = palloc_array(int64, Max(n, 1));
+	int			old = collect(rows, n, is_old, ids);
+
+	if (old == 0)
+		return;
+	ma_keys_exclude(source->id, rows, n);
+	ma_contacts_recompute(ids, old);
+	ma_contacts_leave(ids, old);
+}
+
+static bool
+is_linked(const MaSourceRow *row)
+{
+	return row->linked;
+}
+
+static bool
+is_created(const MaSourceRow *row)
+{
+	return row->created;
+}
+
+static bool
+is_old(const MaSourceRow *row)
+{
+	return row->known;
+}
+
+/* Contacts of the rows that are wanted; returns how many. */
+static int
+collect(const MaSourceRow *rows, int n, bool (*wanted) (const MaSourceRow *row),
+		int64 *contact_ids)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+		if (wanted(&rows[i]))
+			contact_ids[count++] = rows[i].contact_id;
+	return count;
+}
+
+/* Builds the whole source in this transaction. */
+void
+ma_source_build_all(MaSource *source, MaBuildCounts *counts)
+{
+	char	   *from = NULL;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		from = ma_source_build(source, from, BATCH_ROWS, counts);
+	} while (from != NULL);
+}
+
+/* Forgets keys whose rows went while the trigger did not fire. */
+void
+ma_source_sweep(MaSource *source)
+{
+	char	   *from = "";
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		from = sweep_batch(source, from);
+	} while (from != NULL);
+}
+
+/* Sweeps the keys after `from`, in order of their text; returns the last one, or NULL. */
+static char *
+sweep_batch(MaSource *source, const char *from)
+{
+	static MaStatement keys = {
+		"SELECT external_id, contact_id FROM marketing_internal.contact_key "
+		"WHERE source_id OPERATOR(pg_catalog.=) $1 AND external_id OPERATOR(pg_catalog.>) $2 "
+		"ORDER BY external_id LIMIT $3",
+		3, {INT4OID, TEXTOID, INT4OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[3];
+	MaRows		found;
+	MaSourceRow *rows;
+	int64	   *ids;
+	int			gone = 0;
+	char	   *last = NULL;
+
+	ma_spi_begin();
+	values[0] = Int32GetDatum(source->id);
+	values[1] = CStringGetTextDatum(from);
+	values[2] = Int32GetDatum(BATCH_ROWS);
+	found = ma_run(&keys, values, NULL, MA_RUN_READ_LATEST);
+	rows = palloc_array(MaSourceRow, Max(found.n, 1));
+	ids = palloc_array(int64, Max(found.n, 1));
+	for (uint64 i = 0; i < found.n; i++)
+	{
+		ma_source_row_init(&rows[i], ma_text(&found, i, 1));
+		rows[i].contact_id = ma_int64(&found, i, 2);
+	}
+	if (found.n == BATCH_ROWS)
+		last = MemoryContextStrdup(context, rows[found.n - 1].external_id);
+	ma_source_read(source, rows, found.n);
+	for (uint64 i = 0; i < found.n; i++)
+		if (!rows[i].present)
+		{
+			ids[gone] = rows[i].contact_id;
+			rows[gone++] = rows[i];
+		}
+	ma_keys_delete(source->id, rows, gone);
+	ma_contacts_recompute(ids, gone);
+	ma_contacts_leave(ids, gone);
+	ma_spi_end();
+	return last;
+}
+
+int64
+ma_source_adopt(MaSource *source, const char *external_id)
+{
+	MaSourceRow row;
+
+	if (source->table == NULL || !OidIsValid(source->table->relid))
+		return 0;
+	ma_source_row_init(&row, pstrdup(external_id));
+	ma_source_read(source, &row, 1);
+	if (!row.present || row.excluded)
+		return 0;
+	ma_keys_look_up(source->id, &row, 1);
+	if (row.known)
+		return row.contact_id;
+
+	ma_match_lock_rows(source, &row, 1);
+	ma_contacts_match(source, &row, 1);
+	if (row.contact_id != 0)
+		ma_contact_lock(row.contact_id);
+	ma_contacts_make(source, &row, 1);
+	if (row.linked)
+		ma_contacts_recompute(&row.contact_id, 1);
+	return row.contact_id;
+}
+
+/* One batch of the first source that is building; true if there is more to do. */
+static bool
+build_tick(void)
+{
+	static MaStatement progress = {
+		"UPDATE marketing_internal.contact_source SET built_to = $2, building = $3 "
+		"WHERE source_id OPERATOR(pg_catalog.=) $1",
+		3, {INT4OID, TEXTOID, BOOLOID}
+	};
+	MaCall		call;
+	MaSource   *source;
+	MaBuildCounts counts = {0};
+	char	   *from;
+	char	   *last;
+	Datum		values[3];
+
+	ma_call_begin(&call);
+	source = next_building(&from);
+	if (source == NULL)
+	{
+		ma_call_end(&call);
+		return false;
+	}
+	last = ma_source_build(source, from, BATCH_ROWS, &counts);
+	values[0] = Int32GetDatum(source->id);
+	values[1] = last ? CStringGetTextDatum(last) : (Datum) 0;
+	values[2] = BoolGetDatum(last != NULL);
+	ma_run(&progress, values, last ? NULL : " n ", MA_RUN_WRITE_LATEST);
+	if (last == NULL)
+		ma_definitions_changed();
+	ma_call_end(&call);
+	return true;
+}
+
+/* The first building source whose table is there and which nobody else is building. */
+static MaSource *
+next_building(char **from)
+{
+	static MaStatement claim = {
+		"SELECT built_to FROM marketing_internal.contact_source "
+		"WHERE source_id OPERATOR(pg_catalog.=) $1 AND building FOR NO KEY UPDATE SKIP LOCKED",
+		1, {INT4OID}
+	};
+	ListCell   *cell;
+
+	foreach(cell, ma_definitions()->sources)
+	{
+		MaSource   *source = lfirst(cell);
+		Datum		value = Int32GetDatum(source->id);
+		MaRows		found;
+
+		if (!source->building || source->table == NULL || !OidIsValid(source->table->relid))
+			continue;
+		found = ma_run(&claim, &value, NULL, MA_RUN_WRITE_LATEST);
+		if (found.n == 0)
+			continue;
+		*from = ma_text(&found, 0, 1);
+		return source;
+	}
+	return NULL;
+}
+
+/* Registers the worker's part of a build. */
+void
+ma_build_init(void)
+{
+	static const MaDuty duty = {"build contacts", 1000, build_tick, NULL};
+
+	ma_worker_register_duty(&duty);
+}
