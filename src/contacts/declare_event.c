@@ -141,7 +141,7 @@ compare(StringInfo text, Jsonb *types, Jsonb *others, const char *missing, const
 	JsonbIterator *iterator = JsonbIteratorInit(&types->root);
 	JsonbIteratorToken token;
 	JsonbValue	item;
-	JsonbValue	key;
+	JsonbValue	key = {0};
 
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{

@@ -52,7 +52,7 @@ ma_property_types_read(Jsonb *declared)
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	value;
-	JsonbValue	key;
+	JsonbValue	key = {0};
 	JsonbValue	name;
 
 	if (!JB_ROOT_IS_OBJECT(declared))
@@ -127,7 +127,7 @@ ma_properties_check(const char *event, Jsonb *properties, Jsonb *types)
 	JsonbIterator *iterator = JsonbIteratorInit(&types->root);
 	JsonbIteratorToken token;
 	JsonbValue	item;
-	JsonbValue	key;
+	JsonbValue	key = {0};
 
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{
