@@ -33,6 +33,8 @@ ma_event_summary(const MaEventOptions *options, const char *time_zone)
 	MaRows		rows;
 	int64		n;
 	int64		without;
+	char	   *first;
+	char	   *last;
 	int			nest_level;
 
 	if (estimate > ma_guc_build_in_call_rows)
@@ -47,8 +49,11 @@ ma_event_summary(const MaEventOptions *options, const char *time_zone)
 	without = ma_int64(&rows, 0, 4);
 	if (n == 0)
 		return "no rows yet";
-	return psprintf("%s row%s from %s to %s%s", grouped(n), n == 1 ? "" : "s",
-					ma_text(&rows, 0, 2), ma_text(&rows, 0, 3),
+	first = ma_text(&rows, 0, 2);
+	last = ma_text(&rows, 0, 3);
+	return psprintf("%s row%s %s%s", grouped(n), n == 1 ? "" : "s",
+					strcmp(first, last) == 0 ? psprintf("on %s", first) :
+					psprintf("from %s to %s", first, last),
 					without == 0 ? "" : psprintf(", %s without a contact", grouped(without)));
 }
 
