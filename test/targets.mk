@@ -22,7 +22,7 @@ lint: install-deps
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/lint/run.sh $(LINTS)
 
 format-check: install-deps
-	@bash test/lint/format.sh
+	@bash test/lint/run.sh format
 
 bench: install-deps
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/bench/run.sh $(BENCH)

@@ -35,6 +35,7 @@ extern char *ma_guc_databases;	/* where workers run: '*', '' or a list */
 extern int	ma_guc_sync_wait;	/* ms a commit may spend on evaluation */
 extern int	ma_guc_sync_max_contacts;	/* contact locks per transaction */
 extern int	ma_guc_sync_max_rows;	/* row-grade images kept per transaction */
+extern int	ma_guc_sync_max_rate;	/* evaluations of one contact a minute and session */
 extern bool ma_guc_sync_serializable;	/* evaluate in SERIALIZABLE commits */
 extern bool ma_guc_strict;		/* let evaluation errors fail the commit */
 extern int	ma_guc_build_in_call_rows;	/* larger tables are built by the worker */

@@ -31,6 +31,14 @@
 	(AssertMacro((classid) == RelationRelationId), pg_class_ownercheck(objectid, roleid))
 #endif
 
+/* 17 lets one ask for a lock of at least the mode, too. */
+#include "storage/lock.h"
+#if PG_VERSION_NUM >= 170000
+#define ma_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode, true)
+#else
+#define ma_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
 /* 17 lets an extension name its wait events. */
 #if PG_VERSION_NUM >= 170000
 #include "utils/wait_event.h"

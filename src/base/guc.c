@@ -17,6 +17,7 @@ char	   *ma_guc_databases = NULL;
 int			ma_guc_sync_wait = 50;
 int			ma_guc_sync_max_contacts = 64;
 int			ma_guc_sync_max_rows = 1000;
+int			ma_guc_sync_max_rate = 6000;
 bool		ma_guc_sync_serializable = false;
 bool		ma_guc_strict = false;
 int			ma_guc_build_in_call_rows = 1000000;
@@ -50,6 +51,11 @@ ma_guc_init(void)
 							"Contacts that one transaction evaluates at commit at most.",
 							"Those of a larger transaction are evaluated by the worker.",
 							&ma_guc_sync_max_contacts, 64, 0, 1000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("marketing_automation.sync_max_rate",
+							"Evaluations of one contact a minute that a session does at commit at most.",
+							"Further changes of that contact in the minute are evaluated by the worker.",
+							&ma_guc_sync_max_rate, 6000, 0, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("marketing_automation.sync_max_rows",
 							"Row images that one transaction keeps for journeys at most.",

@@ -30,7 +30,6 @@ static int	marks_of_level = 0;	/* upper bound of marks with subid = level_subid 
 static SubTransactionId level_subid = InvalidSubTransactionId;
 static int	images_of_level = 0;
 
-static MaChanges *changes(void);
 static uint32 mark_hash(const void *key, Size size);
 static int	mark_compare(const void *left, const void *right, Size size);
 static MaMark *find_mark(MaMarkTag *tag);
@@ -57,8 +56,8 @@ ma_changes_live(TransactionId xid)
 }
 
 /* The change set, made at the first mark of the transaction. */
-static MaChanges *
-changes(void)
+MaChanges *
+ma_changes_make(void)
 {
 	HASHCTL		control = {0};
 	MemoryContext context;
@@ -111,7 +110,7 @@ mark_compare(const void *left, const void *right, Size size)
 static MaMark *
 find_mark(MaMarkTag *tag)
 {
-	MaChanges  *set = changes();
+	MaChanges  *set = ma_changes_make();
 	bool		found;
 	MaMark	   *mark;
 
@@ -120,7 +119,10 @@ find_mark(MaMarkTag *tag)
 		spill_marks_of_level();
 	mark = hash_search(set->marks, tag, HASH_ENTER, &found);
 	if (found)
+	{
+		mark->touched = true;
 		return mark;
+	}
 	if (tag->text != NULL)
 		mark->tag.text = MemoryContextStrdup(set->context, tag->text);
 	mark->subid = level_subid;
@@ -131,6 +133,7 @@ find_mark(MaMarkTag *tag)
 	ItemPointerSetInvalid(&mark->ctid);
 	mark->previous = NULL;
 	mark->done = false;
+	mark->touched = true;
 	mark->contact_id = 0;
 	marks_of_level++;
 	return mark;
@@ -186,7 +189,7 @@ ma_mark_tracked(int64 contact_id, MaEvent *event, int64 row_id,
 {
 	MaMarkTag	tag = {MA_MARK_CONTACT, 0, contact_id, NULL};
 
-	if (event->set_grade)
+	if (event->set_grade || event->row_grade)
 		ma_mark_add_event(find_mark(&tag), event->id, MA_SIGN_PLUS);
 	if (event->row_grade)
 	{
@@ -202,25 +205,9 @@ ma_mark_tracked(int64 contact_id, MaEvent *event, int64 row_id,
 }
 
 void
-ma_mark_rekey(int32 source_id, const char *old_key, const char *new_key, CommandId command)
-{
-	MaChanges  *set = changes();
-	MemoryContext previous = MemoryContextSwitchTo(set->context);
-	MaRekey    *rekey = palloc_object(MaRekey);
-
-	rekey->source_id = source_id;
-	rekey->old_key = pstrdup(old_key);
-	rekey->new_key = pstrdup(new_key);
-	rekey->xid = GetCurrentTransactionId();
-	rekey->command = command;
-	set->rekeys = lappend(set->rekeys, rekey);
-	MemoryContextSwitchTo(previous);
-}
-
-void
 ma_mark_table(int32 table_id)
 {
-	MaChanges  *set = changes();
+	MaChanges  *set = ma_changes_make();
 	MemoryContext previous = MemoryContextSwitchTo(set->context);
 
 	set->tables = list_append_unique_int(set->tables, table_id);
@@ -231,7 +218,7 @@ ma_mark_table(int32 table_id)
 void
 ma_mark_image(const MaImage *image)
 {
-	MaChanges  *set = changes();
+	MaChanges  *set = ma_changes_make();
 	MemoryContext previous = MemoryContextSwitchTo(set->context);
 	MaImage    *copy = palloc_object(MaImage);
 

@@ -43,10 +43,21 @@ typedef struct MaMark
 	ItemPointerData ctid;
 	char	   *previous;		/* re-keyed from */
 	bool		done;
+	bool		touched;		/* marked again since the evaluation began */
 	int64		contact_id;		/* resolved; 0: no contact */
 } MaMark;
 
-/* OLD and NEW of one row of a row-grade event, as tuples or as jsonb. */
+/* What one side of an image is, read by rows.c. */
+typedef struct MaFact
+{
+	bool		is_event;		/* condition holds, there is a time and a watched name */
+	int32		event_id;
+	char	   *contact;		/* contact key, or link key, as text; may be NULL */
+	TimestampTz at;
+	Datum		properties;		/* jsonb: the row with its types */
+} MaFact;
+
+/* OLD and NEW of one row of a row-grade event, as jsonb objects of texts. */
 typedef struct MaImage
 {
 	int32		event_source_id;	/* 0: tracked event */
@@ -59,6 +70,9 @@ typedef struct MaImage
 	TimestampTz occurred_at;	/* tracked event */
 	bool		enroll;
 	int64		capture_row_id; /* from the capture log */
+	bool		read;			/* the facts are set */
+	MaFact		old_fact;
+	MaFact		new_fact;
 } MaImage;
 
 /* A row of a contact source got another key. */
@@ -69,6 +83,7 @@ typedef struct MaRekey
 	char	   *new_key;
 	TransactionId xid;
 	CommandId	command;
+	bool		done;
 } MaRekey;
 
 typedef struct MaChanges
@@ -84,6 +99,9 @@ typedef struct MaChanges
 /* The change set if this transaction has one, else NULL. */
 extern MaChanges *ma_changes_current(void);
 
+/* The change set, made if there is none. */
+extern MaChanges *ma_changes_make(void);
+
 /* Marks made by capture; text is copied. */
 extern void ma_mark(MaMarkKind kind, int32 id, const char *text, bool identity,
 					int32 event_id, uint8 sign);
@@ -94,6 +112,12 @@ extern void ma_mark_image(const MaImage *image);
 
 /* Adds an event to a mark, or a sign to an event it has. */
 extern void ma_mark_add_event(MaMark *mark, int32 event_id, uint8 sign);
+
+/*
+ * The live re-keyings as one simultaneous mapping from the keys before the
+ * transaction to those now, in the current context.
+ */
+extern List *ma_rekeys_compose(List *rekeys);
 
 /* Forgets the change set; at the end of the transaction, without freeing. */
 extern void ma_changes_forget(void);

@@ -30,8 +30,7 @@ typedef struct MaWork
 	int64		contact_id;		/* 0: not known */
 	bool		excluded;
 	MaAction	action;
-	int			row;			/* index into the rows read, -1: none */
-	bool		created;
+	MaSourceRow *row;			/* the source's row, for identity marks of a source */
 	bool		left;			/* for the worker */
 } MaWork;
 
@@ -76,6 +75,9 @@ extern bool ma_evaluation_late(const MaEvaluation *evaluation);
 extern void ma_resolve_links(MaEvaluation *evaluation);
 extern void ma_resolve_keys(MaEvaluation *evaluation);
 
+/* The contact in evaluation->contacts, or NULL. */
+extern MaContactChange *ma_find_contact(MaEvaluation *evaluation, int64 contact_id);
+
 /* Keys that count of the contacts of the evaluation. */
 extern void ma_load_keys(MaEvaluation *evaluation);
 
@@ -88,11 +90,21 @@ extern bool ma_refresh_apply(MaEvaluation *evaluation);
 
 /* ---- rows.c: row images to happenings ---- */
 
+/* Reads what the rows of the images are: condition, time, contact, name. */
+extern void ma_images_read(MaDefinitions *definitions, List *images);
+
+/* Tells consumers of rows what happened; after the contacts are evaluated. */
 extern void ma_evaluate_images(MaEvaluation *evaluation);
 
 /* ---- locking.c: contact and key locks within the budget ---- */
 
+/* False if a relation that is to be read cannot be locked in time. */
+extern bool ma_lock_relations(MaEvaluation *evaluation);
+/* Locks the contacts of re-keyed rows; false if one is busy. */
+extern bool ma_lock_rekeyed(MaEvaluation *evaluation);
 extern void ma_lock_contacts(MaEvaluation *evaluation);
+/* qsort() order of MaContactChange. */
+extern int	ma_contact_change_compare(const void *left, const void *right);
 extern void ma_lock_unknown_keys(MaEvaluation *evaluation);
 
 /* Contact locks this transaction holds; to be given back at its end. */

@@ -17,7 +17,6 @@
 
 static void resolve_source_links(MaEvaluation *evaluation, MaEventSource *source);
 static void prepare_link_statement(MaEventSource *source);
-static MaContactChange *find_contact(MaEvaluation *evaluation, int64 contact_id);
 
 void
 ma_resolve_links(MaEvaluation *evaluation)
@@ -141,8 +140,8 @@ ma_resolve_keys(MaEvaluation *evaluation)
 	}
 }
 
-static MaContactChange *
-find_contact(MaEvaluation *evaluation, int64 contact_id)
+MaContactChange *
+ma_find_contact(MaEvaluation *evaluation, int64 contact_id)
 {
 	int			low = 0;
 	int			high = evaluation->ncontacts - 1;
@@ -186,7 +185,7 @@ ma_load_keys(MaEvaluation *evaluation)
 	all = palloc_array(MaKey, Max(rows.n, 1));
 	for (uint64 i = 0; i < rows.n; i++)
 	{
-		MaContactChange *contact = find_contact(evaluation, ma_int64(&rows, i, 1));
+		MaContactChange *contact = ma_find_contact(evaluation, ma_int64(&rows, i, 1));
 
 		all[i].source_id = ma_int32(&rows, i, 2);
 		all[i].external_id = ma_text(&rows, i, 3);

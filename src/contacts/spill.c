@@ -106,6 +106,8 @@ ma_spill_rekeys(List *rekeys)
 		MaRekey    *rekey = lfirst(cell);
 		Datum		values[3];
 
+		if (rekey->done)
+			continue;
 		values[0] = Int32GetDatum(rekey->source_id);
 		values[1] = CStringGetTextDatum(rekey->new_key);
 		values[2] = CStringGetTextDatum(rekey->old_key);

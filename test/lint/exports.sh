@@ -1,6 +1,7 @@
 #!/bin/bash
 # The built shared objects export only what PostgreSQL calls and what other objects of ours need:
-# Pg_magic_func, _PG_init, pg_finfo_* and ma_*.
+# Pg_magic_func, _PG_init, pg_finfo_* and ma_*. The main object defines every ma_* it calls: the linker
+# lets a missing one pass, and the server would refuse to load the library.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 main=marketing_automation.so
@@ -30,6 +31,10 @@ for object in "$main" src/*/marketing_automation*.so; do
 		echo "$object: does not export _PG_init, so it would never run: declare it PGDLLEXPORT"
 		bad=$((bad + 1))
 	fi
+done
+for symbol in $(nm -D --undefined-only --format=posix "$main" | awk '$1 ~ /^ma_/ {print $1}'); do
+	echo "$main: calls $symbol, which no file of it defines"
+	bad=$((bad + 1))
 done
 if [ $bad -gt 0 ]; then
 	echo "lint exports: $bad violations"

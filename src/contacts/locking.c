@@ -1,0 +1,279 @@
+/*
+ * locking.c
+ *		Takes the locks of an evaluation within its time: relations, contacts in
+ *		ascending order, keys of contacts that do not exist yet.
+ *
+ * Nothing here waits in the lock queue: it tries, pauses a moment and tries again
+ * until the time is used up, then goes through the rest without waiting.  Who
+ * does not get a contact leaves that contact alone to the worker.  So an
+ * evaluation can be neither victim nor cause of a deadlock.
+ *
+ * A key lock settles the race of a contact being made and an event being
+ * recorded for it: one of the two transactions sees the other's row.
+ */
+#include "base/base.h"
+
+#include "contacts/evaluate.h"
+#include "contacts/rate.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "worker/worker.h"
+
+#define PAUSE_MS 1
+
+static int	reserved = 0;		/* locks this transaction has reserved */
+
+static bool lock_relation(MaEvaluation *evaluation, Oid relid);
+static List *relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids);
+static List *relations_of_identity(MaEvaluation *evaluation, List *relids);
+static List *add_table(List *relids, const MaTable *table);
+static bool lock_contact(MaEvaluation *evaluation, int64 contact_id);
+static bool reserve(MaEvaluation *evaluation);
+static void leave_contact(MaEvaluation *evaluation, int64 contact_id);
+
+bool
+ma_evaluation_late(const MaEvaluation *evaluation)
+{
+	instr_time	passed;
+
+	INSTR_TIME_SET_CURRENT(passed);
+	INSTR_TIME_SUBTRACT(passed, evaluation->start);
+	return INSTR_TIME_GET_MILLISEC(passed) >= evaluation->wait_ms;
+}
+
+/* Gives back what this transaction reserved; at its end, must not fail. */
+void
+ma_locks_forget(void)
+{
+	ma_lock_release(reserved);
+	reserved = 0;
+}
+
+static bool
+reserve(MaEvaluation *evaluation)
+{
+	if (reserved >= evaluation->max_locks || ma_lock_reserve(1) == 0)
+		return false;
+	reserved++;
+	return true;
+}
+
+/*
+ * Locks every relation the evaluation will read; false if one is not to be had,
+ * for example because of an ALTER TABLE.
+ */
+bool
+ma_lock_relations(MaEvaluation *evaluation)
+{
+	List	   *relids = NIL;
+	ListCell   *cell;
+
+	for (int i = 0; i < evaluation->nmarks; i++)
+	{
+		MaMark	   *mark = evaluation->marks[i];
+
+		if (mark->identity)
+			relids = relations_of_identity(evaluation, relids);
+		for (int j = 0; j < mark->nevents; j++)
+			relids = relations_of_event(evaluation, mark->events[j].event_id, relids);
+	}
+	list_sort(relids, list_oid_cmp);
+	foreach(cell, relids)
+		if (!lock_relation(evaluation, lfirst_oid(cell)))
+			return false;
+	return true;
+}
+
+/*
+ * A relation this transaction has written is locked well enough; asking for one
+ * more lock on it conditionally would fail behind a waiting ALTER TABLE.
+ */
+static bool
+lock_relation(MaEvaluation *evaluation, Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	if (ma_lock_held_by_me(&tag, RowExclusiveLock))
+		return true;
+	while (!ConditionalLockRelationOid(relid, AccessShareLock))
+	{
+		if (ma_evaluation_late(evaluation))
+			return false;
+		ma_worker_pause(PAUSE_MS);
+	}
+	return true;
+}
+
+static List *
+relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids)
+{
+	MaEvent    *event = ma_event_by_id(evaluation->definitions, event_id);
+	ListCell   *cell;
+
+	if (event == NULL)
+		return relids;
+	foreach(cell, ma_event_sources(evaluation->definitions, event))
+	{
+		MaEventSource *source = lfirst(cell);
+
+		if (source == NULL)
+			continue;
+		relids = add_table(relids, source->table);
+		relids = add_table(relids, source->via_table);
+	}
+	return relids;
+}
+
+/* A contact whose keys or fields change may be read from every source and watched event. */
+static List *
+relations_of_identity(MaEvaluation *evaluation, List *relids)
+{
+	ListCell   *cell;
+
+	foreach(cell, evaluation->definitions->sources)
+		relids = add_table(relids, ((MaSource *) lfirst(cell))->table);
+	foreach(cell, evaluation->definitions->events)
+	{
+		MaEvent    *event = lfirst(cell);
+
+		if (event->set_grade)
+			relids = relations_of_event(evaluation, event->id, relids);
+	}
+	return relids;
+}
+
+static List *
+add_table(List *relids, const MaTable *table)
+{
+	if (table == NULL || !OidIsValid(table->relid))
+		return relids;
+	return list_append_unique_oid(relids, table->relid);
+}
+
+int
+ma_contact_change_compare(const void *left, const void *right)
+{
+	int64		a = ((const MaContactChange *) left)->contact_id;
+	int64		b = ((const MaContactChange *) right)->contact_id;
+
+	return a < b ? -1 : (a > b ? 1 : 0);
+}
+
+/* Locks the contacts of all works, ascending, and fills evaluation->contacts. */
+void
+ma_lock_contacts(MaEvaluation *evaluation)
+{
+	MaContactChange *contacts = palloc0_array(MaContactChange, Max(evaluation->nworks, 1));
+	int			n = 0;
+	int			kept = 0;
+
+	for (int i = 0; i < evaluation->nworks; i++)
+		if (evaluation->works[i].contact_id != 0 && !evaluation->works[i].left)
+			contacts[n++].contact_id = evaluation->works[i].contact_id;
+	qsort(contacts, n, sizeof(MaContactChange), ma_contact_change_compare);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0 && contacts[i].contact_id == contacts[i - 1].contact_id)
+			continue;
+		if (lock_contact(evaluation, contacts[i].contact_id))
+			contacts[kept++].contact_id = contacts[i].contact_id;
+		else
+			leave_contact(evaluation, contacts[i].contact_id);
+	}
+	evaluation->contacts = contacts;
+	evaluation->ncontacts = kept;
+}
+
+/* True if the lock is ours; counts why not. */
+static bool
+lock_contact(MaEvaluation *evaluation, int64 contact_id)
+{
+	if (!evaluation->worker && !ma_rate_allows((uint64) contact_id))
+	{
+		evaluation->left_limit++;
+		return false;
+	}
+	if (!reserve(evaluation))
+	{
+		evaluation->left_limit++;
+		return false;
+	}
+	for (;;)
+	{
+		switch (ma_contact_try_lock(contact_id))
+		{
+			case MA_LOCK_NEW:
+				return true;
+			case MA_LOCK_HELD:
+				reserved--;
+				ma_lock_release(1);
+				return true;
+			case MA_LOCK_BUSY:
+				break;
+		}
+		if (ma_evaluation_late(evaluation))
+		{
+			reserved--;
+			ma_lock_release(1);
+			evaluation->left_lock++;
+			return false;
+		}
+		ma_worker_pause(PAUSE_MS);
+	}
+}
+
+bool
+ma_lock_rekeyed(MaEvaluation *evaluation)
+{
+	ListCell   *cell;
+
+	foreach(cell, evaluation->rekeys)
+	{
+		MaRekey    *rekey = lfirst(cell);
+		int64		contact_id = ma_contact_by_key(rekey->source_id, rekey->old_key);
+
+		if (contact_id != 0 && !lock_contact(evaluation, contact_id))
+			return false;
+	}
+	return true;
+}
+
+static void
+leave_contact(MaEvaluation *evaluation, int64 contact_id)
+{
+	for (int i = 0; i < evaluation->nworks; i++)
+		if (evaluation->works[i].contact_id == contact_id)
+			evaluation->works[i].left = true;
+}
+
+void
+ma_lock_unknown_keys(MaEvaluation *evaluation)
+{
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+		char	   *key;
+
+		if ((work->contact_id != 0 && work->action != MA_ACTION_LINK) ||
+			work->external_id == NULL || work->left)
+			continue;
+		if (!reserve(evaluation))
+		{
+			evaluation->left_limit++;
+			work->left = true;
+			continue;
+		}
+		key = psprintf("key %d %s", work->source_id, work->external_id);
+		while (!ma_address_try_lock(key))
+		{
+			if (ma_evaluation_late(evaluation))
+			{
+				evaluation->left_lock++;
+				work->left = true;
+				break;
+			}
+			ma_worker_pause(PAUSE_MS);
+		}
+	}
+}

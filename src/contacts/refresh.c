@@ -1,0 +1,163 @@
+/*
+ * refresh.c
+ *		Contacts of changed source rows: made, linked, refreshed, excluded or
+ *		forgotten by what the row is now, whatever happened to it on the way.
+ *
+ * Deciding by the present row makes the work repeatable: a commit and the worker
+ * may both do it, in any order.  Only a re-keyed row needs its history, since
+ * the row alone does not tell whose it was (evaluate.c renames the key first).
+ */
+#include "base/base.h"
+
+#include "contacts/evaluate.h"
+
+/* Identity works of one source. */
+typedef struct SourceWorks
+{
+	MaSource   *source;
+	MaSourceRow *rows;
+	MaWork	  **works;
+	int			n;
+} SourceWorks;
+
+static SourceWorks collect(MaEvaluation *evaluation, MaSource *source);
+static void decide(SourceWorks *group);
+static bool apply(SourceWorks *group);
+static SourceWorks with_action(const SourceWorks *group, MaAction action);
+
+/* The identity works of the source that are not left, with their rows side by side. */
+static SourceWorks
+collect(MaEvaluation *evaluation, MaSource *source)
+{
+	SourceWorks group = {source, NULL, NULL, 0};
+
+	group.rows = palloc0_array(MaSourceRow, Max(evaluation->nworks, 1));
+	group.works = palloc_array(MaWork *, Max(evaluation->nworks, 1));
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+
+		if (work->mark->tag.kind != MA_MARK_KEY || !work->mark->identity ||
+			work->source_id != source->id || work->left)
+			continue;
+		if (work->row != NULL)
+			group.rows[group.n] = *work->row;
+		else
+			ma_source_row_init(&group.rows[group.n], work->external_id);
+		group.works[group.n++] = work;
+	}
+	return group;
+}
+
+void
+ma_refresh_decide(MaEvaluation *evaluation)
+{
+	ListCell   *cell;
+
+	foreach(cell, evaluation->definitions->sources)
+	{
+		SourceWorks group = collect(evaluation, lfirst(cell));
+
+		if (group.n == 0 || group.source->table == NULL)
+			continue;
+		ma_source_read(group.source, group.rows, group.n);
+		decide(&group);
+	}
+}
+
+/* Sets action and contact of each work from its row and its key. */
+static void
+decide(SourceWorks *group)
+{
+	SourceWorks makers;
+
+	for (int i = 0; i < group->n; i++)
+	{
+		MaSourceRow *row = &group->rows[i];
+		MaWork	   *work = group->works[i];
+
+		row->known = work->contact_id != 0;
+		row->contact_id = work->contact_id;
+		row->key_excluded = work->excluded;
+		if (row->known)
+			work->action = !row->present ? MA_ACTION_DELETE :
+				row->excluded == row->key_excluded ? MA_ACTION_REFRESH :
+				row->excluded ? MA_ACTION_EXCLUDE : MA_ACTION_INCLUDE;
+		else
+			work->action = row->present && !row->excluded ? MA_ACTION_CREATE : MA_ACTION_NONE;
+		work->row = palloc_object(MaSourceRow);
+		*work->row = *row;
+	}
+	makers = with_action(group, MA_ACTION_CREATE);
+	ma_match_lock_rows(group->source, makers.rows, makers.n);
+	ma_contacts_match(group->source, makers.rows, makers.n);
+	for (int i = 0; i < makers.n; i++)
+		if (makers.rows[i].contact_id != 0)
+		{
+			makers.works[i]->action = MA_ACTION_LINK;
+			makers.works[i]->contact_id = makers.rows[i].contact_id;
+			makers.works[i]->row->contact_id = makers.rows[i].contact_id;
+		}
+}
+
+/* The works of the group with this action. */
+static SourceWorks
+with_action(const SourceWorks *group, MaAction action)
+{
+	SourceWorks part = {group->source, NULL, NULL, 0};
+
+	part.rows = palloc_array(MaSourceRow, Max(group->n, 1));
+	part.works = palloc_array(MaWork *, Max(group->n, 1));
+	for (int i = 0; i < group->n; i++)
+		if (group->works[i]->action == action)
+		{
+			part.rows[part.n] = group->rows[i];
+			part.works[part.n++] = group->works[i];
+		}
+	return part;
+}
+
+bool
+ma_refresh_apply(MaEvaluation *evaluation)
+{
+	bool		changed = false;
+	ListCell   *cell;
+
+	foreach(cell, evaluation->definitions->sources)
+	{
+		SourceWorks group = collect(evaluation, lfirst(cell));
+
+		if (group.n > 0 && group.source->table != NULL)
+			changed |= apply(&group);
+	}
+	return changed;
+}
+
+static bool
+apply(SourceWorks *group)
+{
+	SourceWorks part = with_action(group, MA_ACTION_LINK);
+	bool		changed = part.n > 0;
+
+	ma_contacts_make(group->source, part.rows, part.n);
+
+	/* Rows of one address that are new together share the contact of the first. */
+	part = with_action(group, MA_ACTION_CREATE);
+	ma_contacts_match(group->source, part.rows, part.n);
+	ma_contacts_make(group->source, part.rows, part.n);
+	for (int i = 0; i < part.n; i++)
+		part.works[i]->contact_id = part.rows[i].contact_id;
+	changed |= part.n > 0;
+
+	part = with_action(group, MA_ACTION_DELETE);
+	ma_keys_delete(group->source->id, part.rows, part.n);
+	changed |= part.n > 0;
+
+	part = with_action(group, MA_ACTION_EXCLUDE);
+	ma_keys_exclude(group->source->id, part.rows, part.n);
+	changed |= part.n > 0;
+
+	part = with_action(group, MA_ACTION_INCLUDE);
+	ma_keys_exclude(group->source->id, part.rows, part.n);
+	return changed || part.n > 0;
+}

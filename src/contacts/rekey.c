@@ -1,0 +1,141 @@
+/*
+ * rekey.c
+ *		Rows of a contact source that got another key in this transaction.
+ *
+ * The pairs of one command are simultaneous (UPDATE ... SET id = id + 1 moves 1
+ * to 2 and 2 to 3, and nobody from 1 to 3); those of different commands follow
+ * one another.  What counts at the commit is the net mapping.
+ */
+#include "base/base.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "contacts/changes.h"
+
+/* A net re-keying by the source and key the row has now. */
+typedef struct NetKey
+{
+	int32		source_id;		/* hash key: both */
+	char	   *key;
+} NetKey;
+
+typedef struct Net
+{
+	NetKey		now;
+	char	   *before;
+} Net;
+
+static uint32 net_hash(const void *key, Size size);
+static int	net_compare(const void *left, const void *right, Size size);
+static void apply_command(HTAB *nets, List *rekeys, int first, int end);
+
+void
+ma_mark_rekey(int32 source_id, const char *old_key, const char *new_key, CommandId command)
+{
+	MaChanges  *changes = ma_changes_make();
+	MemoryContext previous = MemoryContextSwitchTo(changes->context);
+	MaRekey    *rekey = palloc0_object(MaRekey);
+
+	rekey->source_id = source_id;
+	rekey->old_key = pstrdup(old_key);
+	rekey->new_key = pstrdup(new_key);
+	rekey->xid = GetCurrentTransactionId();
+	rekey->command = command;
+	changes->rekeys = lappend(changes->rekeys, rekey);
+	MemoryContextSwitchTo(previous);
+}
+
+static uint32
+net_hash(const void *key, Size size)
+{
+	const NetKey *net = key;
+
+	return hash_combine(murmurhash32((uint32) net->source_id),
+						hash_bytes((const unsigned char *) net->key, strlen(net->key)));
+}
+
+static int
+net_compare(const void *left, const void *right, Size size)
+{
+	const NetKey *a = left;
+	const NetKey *b = right;
+
+	return a->source_id != b->source_id || strcmp(a->key, b->key) != 0;
+}
+
+List *
+ma_rekeys_compose(List *rekeys)
+{
+	HASHCTL		control = {0};
+	HTAB	   *nets;
+	HASH_SEQ_STATUS scan;
+	Net		   *net;
+	List	   *live = NIL;
+	List	   *result = NIL;
+	ListCell   *cell;
+	int			n;
+
+	foreach(cell, rekeys)
+		if (ma_changes_live(((MaRekey *) lfirst(cell))->xid))
+			live = lappend(live, lfirst(cell));
+	n = list_length(live);
+	if (n == 0)
+		return NIL;
+	control.keysize = sizeof(NetKey);
+	control.entrysize = sizeof(Net);
+	control.hash = net_hash;
+	control.match = net_compare;
+	control.hcxt = CurrentMemoryContext;
+	nets = hash_create("marketing_automation re-keyings", n, &control,
+					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	for (int first = 0; first < n;)
+	{
+		MaRekey    *rekey = list_nth(live, first);
+		int			end = first;
+
+		while (end < n && ((MaRekey *) list_nth(live, end))->command == rekey->command &&
+			   ((MaRekey *) list_nth(live, end))->xid == rekey->xid)
+			end++;
+		apply_command(nets, live, first, end);
+		first = end;
+	}
+	hash_seq_init(&scan, nets);
+	while ((net = hash_seq_search(&scan)) != NULL)
+	{
+		MaRekey    *rekey = palloc0_object(MaRekey);
+
+		rekey->source_id = net->now.source_id;
+		rekey->old_key = net->before;
+		rekey->new_key = net->now.key;
+		if (strcmp(rekey->old_key, rekey->new_key) != 0)
+			result = lappend(result, rekey);
+	}
+	return result;
+}
+
+/* Moves all pairs of one command at once. */
+static void
+apply_command(HTAB *nets, List *rekeys, int first, int end)
+{
+	char	  **before = palloc_array(char *, end - first);
+
+	for (int i = first; i < end; i++)
+	{
+		MaRekey    *rekey = list_nth(rekeys, i);
+		NetKey		key = {rekey->source_id, rekey->old_key};
+		Net		   *net = hash_search(nets, &key, HASH_FIND, NULL);
+
+		before[i - first] = net ? net->before : rekey->old_key;
+		if (net != NULL)
+			hash_search(nets, &key, HASH_REMOVE, NULL);
+	}
+	for (int i = first; i < end; i++)
+	{
+		MaRekey    *rekey = list_nth(rekeys, i);
+		NetKey		key = {rekey->source_id, rekey->new_key};
+		bool		found;
+		Net		   *net = hash_search(nets, &key, HASH_ENTER, &found);
+
+		net->before = before[i - first];
+	}
+}

@@ -1,0 +1,349 @@
+/*
+ * rows.c
+ *		From images of rows to happenings: an event happened, was taken back, or
+ *		its row changed.
+ *
+ * The row is the event while its condition is true and its time is not null.
+ * What counts is the step from before the transaction to its end, so the images
+ * of one row are collapsed to the first OLD and the last NEW.  False to true is
+ * the event happening; true to false takes it back; a changed time happens again
+ * only where the source says repeat.
+ *
+ * Images are objects of texts, so that a table altered after the row was written
+ * cannot be read with the wrong types; conditions run on them as the table's
+ * owner, restricted, like any expression of a user.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/evaluate.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+static void read_source(MaDefinitions *definitions, MaEventSource *source, List *images);
+static void prepare_statement(MaEventSource *source);
+static void set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
+					 uint64 row, MaFact *fact);
+static List *collapse(List *images);
+static void drop_waiting(MaEvaluation *evaluation);
+static int64 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact,
+						bool *left);
+static int	to_changes(MaEvaluation *evaluation, MaImage *image, MaRowChange *changes);
+static MaRowChange change_of(const MaImage *image, const MaFact *fact, int64 contact_id,
+							 MaRowKind kind);
+
+/* Statement: array of images to (n, contact, time, is the event, name, row). */
+static void
+prepare_statement(MaEventSource *source)
+{
+	MemoryContext previous;
+	char	   *table = source->table->qualified;
+
+	if (source->images.sql != NULL)
+		return;
+	if (!OidIsValid(source->table->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("attached table \"%s\" is gone", source->table->name)));
+	previous = MemoryContextSwitchTo(GetMemoryChunkContext(source));
+	source->images.sql =
+		psprintf("SELECT u.n::pg_catalog.int4, t.%s::pg_catalog.text, %s, "
+				 "t.%s IS NOT NULL AND (%s) IS TRUE, %s, pg_catalog.to_jsonb(t) "
+				 "FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (image, n) "
+				 "CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::%s, u.image) AS t",
+				 quote_identifier(source->via_table ? source->via_link_column :
+								  source->contact_column),
+				 source->occurred, quote_identifier(source->occurred_column),
+				 source->condition ? source->condition : "true",
+				 source->event_column ?
+				 psprintf("t.%s::pg_catalog.text", quote_identifier(source->event_column)) :
+				 "NULL::pg_catalog.text",
+				 table);
+	MemoryContextSwitchTo(previous);
+	source->images.nargs = 1;
+	source->images.argtypes[0] = JSONBARRAYOID;
+}
+
+void
+ma_images_read(MaDefinitions *definitions, List *images)
+{
+	ListCell   *cell;
+
+	foreach(cell, definitions->event_sources)
+		read_source(definitions, lfirst(cell), images);
+	foreach(cell, images)
+	{
+		MaImage    *image = lfirst(cell);
+
+		if (image->event_source_id != 0 || image->read)
+			continue;
+		/* A tracked event is what it is. */
+		image->new_fact.is_event = true;
+		image->new_fact.event_id = image->event_id;
+		image->new_fact.at = image->occurred_at;
+		image->new_fact.properties = image->new_row;
+		image->read = true;
+	}
+}
+
+/* Reads both sides of the images of one source in one statement. */
+static void
+read_source(MaDefinitions *definitions, MaEventSource *source, List *images)
+{
+	Datum	   *rows = palloc_array(Datum, Max(2 * list_length(images), 1));
+	MaFact	  **facts = palloc_array(MaFact *, Max(2 * list_length(images), 1));
+	int			n = 0;
+	int			zone;
+	MaIdentity	caller;
+	MaRows		result;
+	Datum		value;
+	ListCell   *cell;
+
+	foreach(cell, images)
+	{
+		MaImage    *image = lfirst(cell);
+
+		if (image->event_source_id != source->id || image->read)
+			continue;
+		image->read = true;
+		if (image->old_row != 0)
+		{
+			facts[n] = &image->old_fact;
+			rows[n++] = image->old_row;
+		}
+		if (image->new_row != 0)
+		{
+			facts[n] = &image->new_fact;
+			rows[n++] = image->new_row;
+		}
+	}
+	if (n == 0)
+		return;
+	prepare_statement(source);
+	value = ma_datum_array(rows, n, JSONBOID);
+	zone = ma_pin_time_zone(source->time_zone);
+	ma_become_table_owner(&caller, source->table->relid);
+	result = ma_run(&source->images, &value, NULL, MA_RUN_READ_LATEST);
+	ma_become_back(&caller);
+	ma_unpin_settings(zone);
+	for (uint64 i = 0; i < result.n; i++)
+		set_fact(definitions, source, &result, i, facts[ma_int32(&result, i, 1) - 1]);
+}
+
+static void
+set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
+		 uint64 row, MaFact *fact)
+{
+	MaEvent    *event = source->event;
+	bool		isnull;
+	Datum		at = ma_value(rows, row, 3, &isnull);
+	Datum		properties;
+
+	fact->contact = ma_text(rows, row, 2);
+	fact->at = isnull ? 0 : DatumGetTimestampTz(at);
+	if (event == NULL)
+	{
+		char	   *name = ma_text(rows, row, 5);
+
+		event = name ? ma_event_by_name(definitions, name) : NULL;
+		if (event != NULL && !list_member_ptr(ma_event_sources(definitions, event), source))
+			event = NULL;
+	}
+	fact->event_id = event ? event->id : 0;
+	fact->is_event = ma_bool(rows, row, 4) && event != NULL && event->row_grade;
+	properties = ma_value(rows, row, 6, &isnull);
+	fact->properties = isnull ? 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(properties));
+}
+
+/* One image per row: the first OLD, the last NEW. */
+static List *
+collapse(List *images)
+{
+	List	   *result = NIL;
+	ListCell   *cell;
+
+	foreach(cell, images)
+	{
+		MaImage    *image = lfirst(cell);
+		MaImage    *first = NULL;
+		ListCell   *earlier;
+
+		foreach(earlier, result)
+		{
+			MaImage    *other = lfirst(earlier);
+
+			if (image->event_source_id != 0 && other->event_source_id == image->event_source_id &&
+				strcmp(other->row_key, image->row_key) == 0)
+				first = other;
+		}
+		if (first == NULL)
+		{
+			MaImage    *copy = palloc_object(MaImage);
+
+			*copy = *image;
+			result = lappend(result, copy);
+		}
+		else
+		{
+			first->new_row = image->new_row;
+			first->new_fact = image->new_fact;
+			first->enroll = image->enroll;
+		}
+	}
+	return result;
+}
+
+/* Rows of which earlier images wait in the capture log wait behind them. */
+static void
+drop_waiting(MaEvaluation *evaluation)
+{
+	static MaStatement waiting = {
+		"SELECT u.n::pg_catalog.int4 "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+		"WITH ORDINALITY AS u (event_source_id, row_key, n) "
+		"WHERE EXISTS (SELECT FROM marketing_internal.capture_row AS c "
+		"WHERE c.event_source_id OPERATOR(pg_catalog.=) u.event_source_id "
+		"AND c.row_key OPERATOR(pg_catalog.=) u.row_key)",
+		2, {INT4ARRAYOID, TEXTARRAYOID}
+	};
+	int			n = list_length(evaluation->images);
+	int32	   *sources = palloc_array(int32, Max(n, 1));
+	char	  **keys = palloc_array(char *, Max(n, 1));
+	List	   *left = NIL;
+	MaRows		rows;
+	Datum		values[2];
+
+	for (int i = 0; i < n; i++)
+	{
+		MaImage    *image = list_nth(evaluation->images, i);
+
+		sources[i] = image->event_source_id;
+		keys[i] = image->row_key;
+	}
+	values[0] = ma_int4_array(sources, n);
+	values[1] = ma_text_array(keys, n);
+	rows = ma_run(&waiting, values, NULL, MA_RUN_READ_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+		left = lappend(left, list_nth(evaluation->images, ma_int32(&rows, i, 1) - 1));
+	evaluation->failed_images = list_concat(evaluation->failed_images, left);
+	evaluation->images = list_difference_ptr(evaluation->images, left);
+}
+
+void
+ma_evaluate_images(MaEvaluation *evaluation)
+{
+	MaRowChange *changes;
+	List	   *rows;
+	List	   *left_keys = NIL;
+	int			n = 0;
+	ListCell   *cell;
+
+	if (evaluation->images == NIL)
+		return;
+	if (!evaluation->worker)
+		drop_waiting(evaluation);
+	ma_images_read(evaluation->definitions, evaluation->images);
+	rows = collapse(evaluation->images);
+	changes = palloc_array(MaRowChange, Max(2 * list_length(rows), 1));
+	foreach(cell, rows)
+	{
+		int			added = to_changes(evaluation, lfirst(cell), changes + n);
+
+		if (added < 0)
+			left_keys = lappend(left_keys, lfirst(cell));
+		else
+			n += added;
+	}
+	/* All images of a row that is left are left. */
+	foreach(cell, evaluation->images)
+	{
+		MaImage    *image = lfirst(cell);
+		ListCell   *left;
+
+		foreach(left, left_keys)
+			if (((MaImage *) lfirst(left))->event_source_id == image->event_source_id &&
+				strcmp(((MaImage *) lfirst(left))->row_key, image->row_key) == 0)
+			{
+				evaluation->failed_images = lappend(evaluation->failed_images, image);
+				break;
+			}
+	}
+	ma_consumers_rows(changes, n, evaluation->now);
+}
+
+/* Contact of one side, from the marks; *left if that contact was left to the worker. */
+static int64
+contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, bool *left)
+{
+	MaEventSource *source = ma_event_source_by_id(evaluation->definitions, image->event_source_id);
+
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+		MaMarkTag  *tag = &work->mark->tag;
+		bool		same;
+
+		if (source == NULL)
+			same = work->contact_id == image->contact_id;
+		else if (fact->contact == NULL)
+			same = false;
+		else if (source->via_table != NULL)
+			same = tag->kind == MA_MARK_LINK && tag->id == source->id &&
+				strcmp(tag->text, fact->contact) == 0;
+		else
+			same = tag->kind == MA_MARK_KEY && tag->id == source->contact_source->id &&
+				strcmp(tag->text, fact->contact) == 0;
+		if (same)
+		{
+			*left |= work->left;
+			return work->contact_id;
+		}
+	}
+	return 0;
+}
+
+/* The happenings of one row, at most two; -1 if it is left to the worker. */
+static int
+to_changes(MaEvaluation *evaluation, MaImage *image, MaRowChange *changes)
+{
+	MaEventSource *source = ma_event_source_by_id(evaluation->definitions, image->event_source_id);
+	MaFact	   *old = &image->old_fact;
+	MaFact	   *new = &image->new_fact;
+	bool		left = false;
+	int64		old_contact = old->is_event ? contact_of(evaluation, image, old, &left) : 0;
+	int64		new_contact = new->is_event ? contact_of(evaluation, image, new, &left) : 0;
+	bool		was = old->is_event && old_contact != 0;
+	bool		is = new->is_event && new_contact != 0;
+	int			n = 0;
+
+	if (left)
+		return -1;
+	if (was && is && old_contact == new_contact && old->event_id == new->event_id)
+	{
+		bool		again = old->at != new->at && source != NULL && source->repeat;
+
+		changes[n++] = change_of(image, new, new_contact,
+								 again ? MA_ROW_HAPPENED : MA_ROW_CHANGED);
+		return n;
+	}
+	if (was)
+		changes[n++] = change_of(image, old, old_contact, MA_ROW_TAKEN_BACK);
+	if (is)
+		changes[n++] = change_of(image, new, new_contact, MA_ROW_HAPPENED);
+	return n;
+}
+
+static MaRowChange
+change_of(const MaImage *image, const MaFact *fact, int64 contact_id, MaRowKind kind)
+{
+	MaRowChange change = {0};
+
+	change.contact_id = contact_id;
+	change.event_id = fact->event_id;
+	change.row_key = image->row_key;
+	change.kind = kind;
+	change.occurred_at = fact->at;
+	change.properties = fact->properties;
+	change.enroll = image->enroll;
+	return change;
+}
