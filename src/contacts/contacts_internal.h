@@ -53,6 +53,12 @@ extern void ma_table_check_attachable(Oid relid);
 extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen);
 
 /*
+ * True if all triggers of the table (already locked) are there and fire, so that
+ * an unchanged definition needs no ma_table_attach() and so no strong lock.
+ */
+extern bool ma_table_is_captured(Oid relid, int32 table_id, bool on_replica);
+
+/*
  * Once no source and no event refers to the table: drops the triggers (as the
  * caller of `call`) and the number, and returns true.
  */
@@ -179,5 +185,20 @@ extern void ma_source_sweep(MaSource *source);
 
 /* Registers the duty that builds large tables; called by ma_contacts_init(). */
 extern void ma_build_init(void);
+
+/* ---- contact.c: contacts and keys as people write them ---- */
+
+/* As ma_contact_argument(), of a text ("42", "subscribers:42"). */
+extern int64 ma_contact_of_text(const char *text, bool create);
+
+/* As ma_contact_argument(), with the contact's lock. */
+extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
+
+/* Source and external_id that a text or argument 0 names; the key may be unknown. */
+extern MaSource *ma_key_of_text(const char *text, bool create, char **external_id);
+extern MaSource *ma_key_argument(FunctionCallInfo fcinfo, char **external_id);
+
+/* A key in the form every function takes. */
+extern char *ma_key_text(const MaSource *source, const char *external_id);
 
 #endif							/* MA_CONTACTS_INTERNAL_H */

@@ -125,6 +125,19 @@ check_partitions(Oid relid)
 	}
 }
 
+bool
+ma_table_is_captured(Oid relid, int32 table_id, bool on_replica)
+{
+	ListCell   *cell;
+
+	if (trigger_state(relid, ROW_TRIGGER, table_id, on_replica) != TRIGGER_FINE)
+		return false;
+	foreach(cell, find_all_inheritors(relid, AccessShareLock, NULL))
+		if (trigger_state(lfirst_oid(cell), TRUNCATE_TRIGGER, table_id, on_replica) != TRIGGER_FINE)
+			return false;
+	return true;
+}
+
 int32
 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen)
 {
