@@ -64,6 +64,10 @@ ma_event_options_read(FunctionCallInfo fcinfo)
 	read_time(options, fcinfo);
 	read_measures(options, fcinfo);
 	read_condition(options, fcinfo);
+	options->contact_source_id =
+		ma_contact_source_for(ma_definitions(), text_argument(fcinfo, ARG_CONTACT_SOURCE),
+							  options->via ? options->via->relid : options->relid,
+							  options->contact_column)->id;
 	return options;
 }
 
@@ -139,18 +143,15 @@ read_name(MaEventOptions *options, FunctionCallInfo fcinfo)
 							  quote_identifier(options->event_column));
 }
 
-/* The contact column and the source its ids belong to. */
+/* The column that names the contact: of the table, or of the one it goes via. */
 static void
 read_contact(MaEventOptions *options, FunctionCallInfo fcinfo)
 {
 	Oid			relid = options->via ? options->via->relid : options->relid;
-	char	   *source = text_argument(fcinfo, ARG_CONTACT_SOURCE);
 
 	options->contact_column = required_argument(fcinfo, ARG_CONTACT, "contact",
 												"Name the column that holds the contact's id.");
 	(void) ma_column_required(relid, options->contact_column, "contact");
-	options->contact_source_id = ma_contact_source_for(ma_definitions(), source, relid,
-													   options->contact_column)->id;
 }
 
 /* The column that says when, and the zone it is read in. */
