@@ -59,8 +59,10 @@ ma_spi_commit(void)
 static SPIPlanPtr
 prepare(const char *sql, int nargs, Oid *argtypes)
 {
+	MemoryContext context = CurrentMemoryContext;
 	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
 
+	MemoryContextSwitchTo(context);
 	if (plan == NULL)
 		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
 			 SPI_result_code_string(SPI_result), sql);
@@ -94,6 +96,7 @@ ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *values,
 	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
 	MaRows		rows;
 
+	MemoryContextSwitchTo(context);
 	if (plan == NULL)
 		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
 			 SPI_result_code_string(SPI_result), sql);
@@ -111,10 +114,15 @@ ma_statement_forget(MaStatement *statement)
 	statement->plan = NULL;
 }
 
-/* Executes under the snapshot that `how` asks for; errors leave SPI to the abort. */
+/*
+ * Executes under the snapshot that `how` asks for; errors leave SPI to the abort.
+ * SPI leaves its own memory context current; the caller's comes back here, so
+ * that what he allocates next is where he means it to be.
+ */
 static MaRows
 execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
 {
+	MemoryContext context = CurrentMemoryContext;
 	MaRows		rows = {0};
 	int			result;
 	bool		read_only = (how == MA_RUN_READ || how == MA_RUN_READ_LATEST);
@@ -131,6 +139,7 @@ execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
 	}
 	else
 		result = SPI_execute_plan(plan, values, nulls, read_only, 0);
+	MemoryContextSwitchTo(context);
 	if (result < 0)
 		elog(ERROR, "unexpected SPI result %s", SPI_result_code_string(result));
 
