@@ -39,7 +39,6 @@
 
 static BackgroundWorkerHandle *handles[MA_MAX_DATABASES][MA_NUM_PROCESSES];
 static List *unvisited = NIL;	/* databases of this pass without a slot yet (OIDs) */
-static bool warned_no_slot = false;
 
 static int	turn(bool reloaded, int64 *next_pass);
 static void list_databases(MemoryContext context, bool full);
@@ -137,7 +136,8 @@ turn(bool reloaded, int64 *next_pass)
 		LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
 		wanted = wants_scheduler(&ma_registry->slots[slot]);
 		LWLockRelease(ma_registry_lock);
-		if (wanted)
+		if (wanted && handles[slot][MA_PROCESS_PROBE] == NULL &&
+			handles[slot][MA_PROCESS_SCHEDULER] == NULL)
 			start(slot, MA_PROCESS_SCHEDULER);
 	}
 	return pause_until(*next_pass);
@@ -271,38 +271,36 @@ enter_unvisited(void)
 
 /* ---- starting and watching ---- */
 
-/* Finds requested processes that ended before they came to our code. */
+/*
+ * Finds processes that have ended: some did so before they came to our code.  A
+ * handle is kept until the postmaster has freed the place of its process, or the
+ * next start would find no free one where there is one in a moment.
+ */
 static void
 check_starts(void)
 {
-	int64		now = ma_monotonic_ms();
-
 	for (int i = 0; i < MA_MAX_DATABASES; i++)
 		for (int j = 0; j < MA_NUM_PROCESSES; j++)
 		{
 			MaSlot	   *slot = &ma_registry->slots[i];
+			MaProcess  *process = &slot->process[j];
 			pid_t		pid;
-			bool		ended;
 
-			if (handles[i][j] == NULL)
+			if (handles[i][j] == NULL ||
+				GetBackgroundWorkerPid(handles[i][j], &pid) != BGWH_STOPPED)
 				continue;
-			ended = GetBackgroundWorkerPid(handles[i][j], &pid) == BGWH_STOPPED;
 			LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
-			if (ended && slot->process[j].starting)
+			if (process->starting)
 			{
-				slot->process[j].starting = false;
+				process->starting = false;
 				slot->failures++;
-				slot->next_start = now + ma_backoff_ms(slot->failures);
+				slot->next_start = ma_monotonic_ms() + ma_backoff_ms(slot->failures);
 			}
-			ended |= !slot->process[j].starting && slot->process[j].pid == 0;
-			if (ended && j == MA_PROCESS_PROBE && !slot->process[j].answered)
+			if (j == MA_PROCESS_PROBE && !process->answered)
 				slot->probe_wanted = true;
 			LWLockRelease(ma_registry_lock);
-			if (ended)
-			{
-				pfree(handles[i][j]);
-				handles[i][j] = NULL;
-			}
+			pfree(handles[i][j]);
+			handles[i][j] = NULL;
 		}
 }
 
@@ -317,7 +315,7 @@ probe_runs(void)
 	{
 		MaProcess  *probe = &ma_registry->slots[i].process[MA_PROCESS_PROBE];
 
-		runs |= probe->pid != 0 || probe->starting;
+		runs |= probe->pid != 0 || probe->starting || handles[i][MA_PROCESS_PROBE] != NULL;
 	}
 	LWLockRelease(ma_registry_lock);
 	return runs;
@@ -399,10 +397,7 @@ start(int slot_number, MaProcessKind kind)
 	StaticAssertStmt(sizeof(MaLaunch) <= BGW_EXTRALEN, "MaLaunch does not fit");
 	memcpy(worker.bgw_extra, &launch, sizeof(launch));
 	if (RegisterDynamicBackgroundWorker(&worker, &handles[slot_number][kind]))
-	{
-		warned_no_slot = false;
 		slot->no_slot = false;
-	}
 	else
 		no_slot(slot_number, kind, launch.database);
 	MemoryContextSwitchTo(context);
@@ -412,19 +407,21 @@ start(int slot_number, MaProcessKind kind)
 static void
 no_slot(int slot_number, MaProcessKind kind, Oid database)
 {
+	static int64 logged = 0;
 	MaSlot	   *slot = &ma_registry->slots[slot_number];
+	bool		is_new;
 
 	handles[slot_number][kind] = NULL;
 	LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
 	slot->process[kind].starting = false;
+	is_new = !slot->no_slot;
 	slot->no_slot = true;
 	slot->next_start = ma_monotonic_ms() + NO_SLOT_MS;
 	if (kind == MA_PROCESS_PROBE)
 		slot->probe_wanted = true;
 	LWLockRelease(ma_registry_lock);
-	if (warned_no_slot)
+	if (!is_new || !ma_log_allowed(&logged))
 		return;
-	warned_no_slot = true;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("%s: no free background worker for the database with OID %u",

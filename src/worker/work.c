@@ -36,6 +36,7 @@ ma_work(PG_FUNCTION_ARGS)
 	MaSlot	   *slot = ma_slot_of_database();
 
 	check_call(fcinfo);
+	PreventCommandDuringRecovery("CALL marketing.work()");
 	(void) ma_extension_required();
 	if (slot != NULL && slot->process[MA_PROCESS_SCHEDULER].pid != 0)
 		ereport(NOTICE,
