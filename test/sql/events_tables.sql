@@ -47,7 +47,7 @@ SELECT marketing.detach('"Shop one"."Web Events"', 'Event "Name"');
 
 -- a partitioned table: every leaf, also later ones, made by a role without rights on our schemas
 CREATE ROLE regress_events_app;
-CREATE TABLE visits (id bigint, customer_id bigint, at timestamptz, kind text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE visits (id bigint, customer_id bigint, at timestamptz, kind text, PRIMARY KEY (id, at, kind)) PARTITION BY RANGE (at);
 CREATE TABLE visits_2026_01 PARTITION OF visits FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
 CREATE TABLE visits_2026_02 PARTITION OF visits FOR VALUES FROM ('2026-02-01') TO ('2026-03-01') PARTITION BY LIST (kind);
 CREATE TABLE visits_2026_02_a PARTITION OF visits_2026_02 FOR VALUES IN ('a');
