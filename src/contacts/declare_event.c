@@ -83,7 +83,7 @@ declare(const char *name, Jsonb *properties)
 	if (!before.declared)
 		return psprintf("%s: declared%s", name,
 						changed ? psprintf(", properties: %s", changed) : "");
-	return psprintf("%s: changed properties: %s", name, changed);
+	return psprintf("%s: properties: %s", name, changed);
 }
 
 /* The event's row, locked so that two calls (or an attach) do not both decide by it. */
@@ -129,7 +129,7 @@ describe(Jsonb *old_types, Jsonb *new_types)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	compare(&text, new_types, old_types, "added", "now");
+	compare(&text, new_types, old_types, "added", "changed");
 	compare(&text, old_types, new_types, "removed", NULL);
 	return text.len > 0 ? text.data : NULL;
 }
@@ -159,8 +159,8 @@ compare(StringInfo text, Jsonb *types, Jsonb *others, const char *missing, const
 				 memcmp(other.val.string.val, item.val.string.val, item.val.string.len) != 0)
 			word = different;
 		if (word != NULL)
-			appendStringInfo(text, "%s%.*s %s (%.*s)", text->len > 0 ? ", " : "",
-							 key.val.string.len, key.val.string.val, word,
+			appendStringInfo(text, "%s%s %.*s (%.*s)", text->len > 0 ? ", " : "", word,
+							 key.val.string.len, key.val.string.val,
 							 item.val.string.len, item.val.string.val);
 	}
 }
