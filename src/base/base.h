@@ -242,6 +242,11 @@ extern TimestampTz ma_now(void);
 extern TimestampTz ma_clock(void);
 extern bool ma_clock_is_set(void);
 
+/* ---- authority.c: may this database send to real servers ---- */
+
+/* True when marketing.arm() was called in this very copy of the database. */
+extern bool ma_armed(void);
+
 /* ---- shared.c: counters and marks shared by all backends of a database ---- */
 
 typedef enum MaCounter

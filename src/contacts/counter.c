@@ -35,7 +35,8 @@ static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static void evaluate_counter(MaCounterDefinition *counter, MaContactChange *contacts, int n,
 							 TimestampTz now);
 static void add_source(MaCounterDefinition *counter, CounterStatement *statement,
-					   MaContactChange *contacts, int n, TimestampTz now, MaCounterValue *values);
+					   MaContactChange *contacts, int n, TimestampTz now, MaRun how,
+					   MaCounterValue *values);
 static void store(MaCounterDefinition *counter, MaCounterValue *values, int n);
 static void write_values(MaStatement *statement, int32 counter_id, MaCounterValue **values, int n);
 static bool wants_new_contacts(void);
@@ -155,7 +156,7 @@ prepare(MaCounterDefinition *counter)
 
 MaCounterValue *
 ma_counter_compute(MaCounterDefinition *counter, MaContactChange *contacts, int n,
-				   TimestampTz now)
+				   TimestampTz now, MaRun how)
 {
 	MaCounterValue *values = palloc_array(MaCounterValue, Max(n, 1));
 	ListCell   *cell;
@@ -168,14 +169,14 @@ ma_counter_compute(MaCounterDefinition *counter, MaContactChange *contacts, int 
 		values[i].until = DT_NOEND;
 	}
 	foreach(cell, counter->statements)
-		add_source(counter, lfirst(cell), contacts, n, now, values);
+		add_source(counter, lfirst(cell), contacts, n, now, how, values);
 	return values;
 }
 
 /* Adds what the rows of one source say; contacts without rows stay as they are. */
 static void
 add_source(MaCounterDefinition *counter, CounterStatement *statement,
-		   MaContactChange *contacts, int n, TimestampTz now, MaCounterValue *values)
+		   MaContactChange *contacts, int n, TimestampTz now, MaRun how, MaCounterValue *values)
 {
 	Datum		arguments[4];
 	char		nulls[] = "    ";
@@ -194,7 +195,7 @@ add_source(MaCounterDefinition *counter, CounterStatement *statement,
 		zone = ma_pin_time_zone(statement->source->time_zone);
 		ma_become_table_owner(&caller, statement->source->table->relid);
 	}
-	rows = ma_run(&statement->statement, arguments, nulls, MA_RUN_READ_LATEST);
+	rows = ma_run(&statement->statement, arguments, nulls, how);
 	if (statement->source != NULL)
 	{
 		ma_become_back(&caller);
@@ -243,7 +244,7 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 static void
 evaluate_counter(MaCounterDefinition *counter, MaContactChange *contacts, int n, TimestampTz now)
 {
-	store(counter, ma_counter_compute(counter, contacts, n, now), n);
+	store(counter, ma_counter_compute(counter, contacts, n, now, MA_RUN_READ_LATEST), n);
 }
 
 /* Writes what differs from the stored state. */

@@ -28,11 +28,13 @@ typedef struct MaCounterValue
 /* All counters; valid until the definitions change. */
 extern List *ma_counters(void);
 
-/* Computes the counter for the contacts from their rows, as of `now`. */
+/* Computes the counter for the contacts from their rows, as of `now`; `how`: which snapshot. */
 extern MaCounterValue *ma_counter_compute(MaCounterDefinition *counter,
-										  MaContactChange *contacts, int n, TimestampTz now);
+										  MaContactChange *contacts, int n, TimestampTz now,
+										  MaRun how);
 
 extern void ma_counter_init(void);
+extern void ma_counter_api_init(void);
 extern void ma_occurrence_init(void);
 
 #endif							/* MA_CONTACTS_COUNTER_H */

@@ -240,7 +240,7 @@ drain_rekeys(void)
 
 /*
  * A table was truncated or attached anew: everything its rows may have decided
- * is to be looked at again.  Contacts are added to the log in portions, the
+ * is to be looked at again.  Keys of contacts are added to the log in portions, the
  * progress kept in the row itself.
  */
 static bool
@@ -255,9 +255,7 @@ expand_table(void)
 		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2), "
 		"keys AS (INSERT INTO marketing_internal.dirty (xid, source_id, external_id) "
 		"SELECT pg_catalog.pg_current_xact_id(), k.source_id, k.external_id "
-		"FROM part JOIN marketing_internal.contact_key AS k USING (contact_id)), "
-		"people AS (INSERT INTO marketing_internal.dirty (xid, contact_id) "
-		"SELECT pg_catalog.pg_current_xact_id(), contact_id FROM part) "
+		"FROM part JOIN marketing_internal.contact_key AS k USING (contact_id)) "
 		"SELECT pg_catalog.max(contact_id), pg_catalog.count(*) FROM part",
 		2, {INT8OID, INT4OID}
 	};
