@@ -138,7 +138,7 @@ read_name(MaEventOptions *options, FunctionCallInfo fcinfo)
 	}
 	type = base_type(options->relid, options->event_column, "event_column");
 	if (type != TEXTOID && type != VARCHAROID)
-		refuse_type(options->relid, options->event_column, "event_column", "text");
+		refuse_type(options->relid, options->event_column, "event_column", "of type text or varchar");
 	options->label = psprintf("%s.%s", quote_identifier(get_rel_name(options->relid)),
 							  quote_identifier(options->event_column));
 }
@@ -164,7 +164,7 @@ read_time(MaEventOptions *options, FunctionCallInfo fcinfo)
 	if (options->occurred_type != TIMESTAMPTZOID && options->occurred_type != TIMESTAMPOID &&
 		options->occurred_type != DATEOID)
 		refuse_type(options->relid, options->occurred_column, "occurred_at",
-					"timestamp with time zone, timestamp or date");
+					"of type timestamptz, timestamp or date");
 	if (!PG_ARGISNULL(ARG_TIME_ZONE))
 		options->time_zone = checked_zone(text_argument(fcinfo, ARG_TIME_ZONE));
 }
@@ -202,7 +202,7 @@ read_measures(MaEventOptions *options, FunctionCallInfo fcinfo)
 	{
 		type = base_type(options->relid, options->currency_column, "currency");
 		if (type != TEXTOID && type != VARCHAROID && type != BPCHAROID)
-			refuse_type(options->relid, options->currency_column, "currency", "text");
+			refuse_type(options->relid, options->currency_column, "currency", "of type text, varchar or char");
 	}
 }
 
@@ -253,5 +253,5 @@ refuse_type(Oid relid, const char *column, const char *what, const char *wanted)
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" of table \"%s\" cannot be %s", column, get_rel_name(relid), what),
 			 errdetail("It is of type %s.", format_type_be(get_atttype(relid, get_attnum(relid, column)))),
-			 errhint("A column of type %s is needed.", wanted)));
+			 errhint("It must be %s.", wanted)));
 }
