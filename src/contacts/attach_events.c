@@ -227,6 +227,7 @@ static MaEventSource *
 find_previous(const MaEventOptions *options)
 {
 	MaDefinitions *definitions = ma_definitions();
+	MaTable    *table = ma_attached_table(definitions, options->relid);
 	ListCell   *cell;
 
 	if (options->event != NULL)
@@ -239,7 +240,7 @@ find_previous(const MaEventOptions *options)
 	{
 		MaEventSource *source = lfirst(cell);
 
-		if (source->event == NULL && source->table == ma_attached_table(definitions, options->relid))
+		if (source->event == NULL && source->table == table)
 			return source;
 	}
 	return NULL;

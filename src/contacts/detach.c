@@ -34,7 +34,8 @@ static char *detach_all(MaCall *call);
 static void require_all_tables(void);
 static void choose(Removal *removal, MaDefinitions *definitions, MaTable *table, const char *event);
 static const char *name_of(const MaEventSource *source);
-static void no_such_event(MaDefinitions *definitions, MaTable *table, const char *event) pg_attribute_noreturn();
+static void no_such_event(MaDefinitions *definitions, MaTable *table,
+						  const char *event) pg_attribute_noreturn();
 static void refuse_if_watched(MaDefinitions *definitions, const MaEventSource *source);
 static void refuse_if_referenced(MaDefinitions *definitions, const Removal *removal);
 static void remove_event_sources(List *ids);

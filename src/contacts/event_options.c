@@ -34,13 +34,15 @@ static void read_condition(MaEventOptions *options, FunctionCallInfo fcinfo);
 static void read_measures(MaEventOptions *options, FunctionCallInfo fcinfo);
 static bool read_mode(FunctionCallInfo fcinfo);
 static Oid	base_type(Oid relid, const char *column, const char *what);
-static void refuse_type(Oid relid, const char *column, const char *what, const char *wanted) pg_attribute_noreturn();
+static void refuse_type(Oid relid, const char *column, const char *what,
+						const char *wanted) pg_attribute_noreturn();
 static char *checked_zone(const char *zone);
 
 MaEventOptions *
 ma_event_options_read(FunctionCallInfo fcinfo)
 {
 	MaEventOptions *options = palloc0_object(MaEventOptions);
+	MaSource   *source;
 
 	(void) ma_extension_required();
 	if (PG_ARGISNULL(ARG_RELATION))
@@ -64,10 +66,10 @@ ma_event_options_read(FunctionCallInfo fcinfo)
 	read_time(options, fcinfo);
 	read_measures(options, fcinfo);
 	read_condition(options, fcinfo);
-	options->contact_source_id =
-		ma_contact_source_for(ma_definitions(), text_argument(fcinfo, ARG_CONTACT_SOURCE),
-							  options->via ? options->via->relid : options->relid,
-							  options->contact_column)->id;
+	source = ma_contact_source_for(ma_definitions(), text_argument(fcinfo, ARG_CONTACT_SOURCE),
+								   options->via ? options->via->relid : options->relid,
+								   options->contact_column);
+	options->contact_source_id = source->id;
 	return options;
 }
 
@@ -251,7 +253,9 @@ refuse_type(Oid relid, const char *column, const char *what, const char *wanted)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of table \"%s\" cannot be %s", column, get_rel_name(relid), what),
-			 errdetail("It is of type %s.", format_type_be(get_atttype(relid, get_attnum(relid, column)))),
+			 errmsg("column \"%s\" of table \"%s\" cannot be %s", column,
+					get_rel_name(relid), what),
+			 errdetail("It is of type %s.",
+					   format_type_be(get_atttype(relid, get_attnum(relid, column)))),
 			 errhint("It must be %s.", wanted)));
 }
