@@ -183,7 +183,7 @@ claim_name(const MaEventOptions *options)
 {
 	static MaStatement known = {
 		"SELECT declared, tracked FROM marketing_internal.event_type "
-		"WHERE event_id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		"WHERE event_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 		1, {INT4OID}
 	};
 	int32		event_id;

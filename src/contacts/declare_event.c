@@ -92,7 +92,7 @@ read_declaration(const char *name)
 {
 	static MaStatement find = {
 		"SELECT declared, properties FROM marketing_internal.event_type "
-		"WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		"WHERE name OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 		1, {TEXTOID}
 	};
 	Declaration found;

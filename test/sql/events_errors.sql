@@ -116,6 +116,9 @@ SELECT marketing.attach_events('orders2', event => 'a', contact => 'sku', contac
 	via => '{"table": "products", "on": "product_id = id"}');
 SELECT marketing.attach_events('orders2', event => 'with_lookup', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at',
 	lookup => '{"product": {"table": "products", "on": "product_id = id"}}');
+-- the owner of a table detaches it, too
+SELECT marketing.detach('orders2');
+SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders2'::regclass AND NOT tgisinternal;
 RESET ROLE;
 
 -- the SQLSTATEs
