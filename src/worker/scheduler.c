@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 
+#define BUSY_MS 100				/* look again while the extension is being dropped */
 #define TICK_TIMEOUT_MS 60000	/* a tick that takes this long is cancelled */
 
 static int	turn(void);
@@ -94,7 +95,7 @@ turn(void)
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (met != MA_TURN_GO)
-		return MA_POLL_MS;
+		return met == MA_TURN_BUSY ? BUSY_MS : MA_POLL_MS;
 	return more ? 0 : ma_duty_pause(MA_POLL_MS);
 }
 
