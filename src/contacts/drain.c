@@ -383,11 +383,22 @@ add_events(MaMark *mark, const MaRows *rows, uint64 row)
 		ma_mark_add_event(mark, DatumGetInt32(ids[i]), MA_SIGN_PLUS | MA_SIGN_MINUS);
 }
 
-/* Deletes the rows of marks that are done; returns how many marks. */
+/*
+ * Deletes the rows of marks that are done, and lets the others rest a moment, so
+ * that they do not fill the next batch again; returns how many marks are done.
+ */
 static int
 delete_done(const MaRows *rows, MaDrainBatch *batch)
 {
+	static MaStatement rest = {
+		"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp() "
+		"OPERATOR(pg_catalog.+) '200 ms'::pg_catalog.interval "
+		"WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
+		1, {TIDARRAYOID}
+	};
 	List	   *places = NIL;
+	List	   *left = NIL;
+	Datum		tids;
 	int			n = 0;
 	ListCell   *cell;
 
@@ -396,9 +407,17 @@ delete_done(const MaRows *rows, MaDrainBatch *batch)
 		MaDrainMark *mark = lfirst(cell);
 
 		if (!mark->mark.done)
+		{
+			left = list_concat(left, mark->places);
 			continue;
+		}
 		places = list_concat(places, mark->places);
 		n++;
+	}
+	if (left != NIL)
+	{
+		tids = tid_array(rows, left);
+		ma_run(&rest, &tids, NULL, MA_RUN_WRITE_LATEST);
 	}
 	if (places != NIL)
 		delete_rows(tid_array(rows, places));

@@ -1,0 +1,16 @@
+-- 95_config_dump: every table and sequence goes through pg_dump (a lint compares).
+
+DO $$
+DECLARE
+	relation regclass;
+BEGIN
+	FOR relation IN
+		SELECT c.oid FROM pg_catalog.pg_class AS c
+		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'marketing_internal'::pg_catalog.regnamespace
+		AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,S}'::pg_catalog."char"[])
+		ORDER BY c.oid
+	LOOP
+		PERFORM pg_catalog.pg_extension_config_dump(relation, '');
+	END LOOP;
+END
+$$;
