@@ -148,14 +148,14 @@ prepare(MaCounterGroup *group)
 					  psprintf("SELECT k.contact_id, e.at FROM ROWS FROM "
 							   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) "
 							   "AS k (contact_id, key) CROSS JOIN LATERAL "
-							   "(%s WHERE r.at OPERATOR(pg_catalog.>) $3) AS e", rows),
+							   "(%s AND r.at OPERATOR(pg_catalog.>) $3) AS e", rows),
 					  key_type);
 		set_statement(&fetch->before,
 					  psprintf("SELECT k.contact_id, e.n FROM ROWS FROM "
 							   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) "
 							   "AS k (contact_id, key) CROSS JOIN LATERAL "
 							   "(SELECT pg_catalog.count(*) AS n FROM (%s "
-							   "WHERE r.at OPERATOR(pg_catalog.<=) $3) AS c) AS e", rows),
+							   "AND r.at OPERATOR(pg_catalog.<=) $3) AS c) AS e", rows),
 					  key_type);
 		group->fetches = lappend(group->fetches, fetch);
 	}
