@@ -85,6 +85,7 @@ flush_at_end(bool prepare)
 								 ALLOCSET_DEFAULT_SIZES);
 	previous = MemoryContextSwitchTo(work);
 	start(&evaluation, changes);
+	ma_rekey_images(evaluation.images, evaluation.rekeys);
 	if (prepare || (IsolationIsSerializable() && !ma_guc_sync_serializable))
 	{
 		ma_count(MA_COUNT_SPILL_MODE, evaluation.nmarks);
