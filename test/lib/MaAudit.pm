@@ -209,7 +209,8 @@ SQL
 	return;
 }
 
-# Errors by SQLSTATE; the server's log_line_prefix must have %e between brackets: [%e].
+# Errors by SQLSTATE: the server's log_line_prefix must have <%e>. Errors swallowed at commit stand in
+# the log with log_min_messages = debug1; only lock timeouts may be among them.
 sub read_log
 {
 	my ($figure, $file, $start) = @_;
@@ -221,6 +222,7 @@ sub read_log
 	while (my $line = <$log>)
 	{
 		push @strange, $line if $line =~ /PANIC|TRAP:|was terminated by signal|deadlock detected/ && @strange < 40;
+		$figure->{swallowed}{$1}++ if $line =~ /marketing_automation left \d+ changes to the worker: (.*)/;
 		next unless $line =~ /<(\w{5})> (?:ERROR|FATAL|WARNING):/;
 		$count{$1}++;
 		push @strange, $line if !$allowed{$1} && $1 ne '00000' && @strange < 20;
@@ -248,6 +250,8 @@ sub report
 	$text .= sprintf("audits: %d (%d with anybody behind), states %d (%s %% skipped, %d overdue), reads %d, keys %d, fields %d, occurrences %d\n",
 		@$f{qw(audits anybody states skipped overdue reads keys fields occurrences)});
 	$text .= sprintf("bad: %d online, %s at the end%s\n", $f->{bad}, $f->{bad_final}, $f->{bad_kinds} ? " ($f->{bad_kinds})" : '');
+	$text .= 'swallowed at commit: ' . join(', ', map { "$_ x $f->{swallowed}{$_}" } sort keys %{ $f->{swallowed} }) . "\n"
+	  if $f->{swallowed};
 	$text .= "$f->{bad_first}\n" if $f->{bad_first};
 	$text .= "left over:\n$f->{left_over}\n" if $f->{left_over};
 	$text .= "errors left:\n$f->{errors_left}\n" if $f->{errors_left};
@@ -265,6 +269,7 @@ sub wrong
 	push @wrong, "$f->{bad_final} bad at the end" if $f->{bad_final} != 0;
 	push @wrong, "$f->{deadlocks} deadlocks" if $f->{deadlocks} != 0;
 	push @wrong, 'rows left in the logs' if $f->{left_over} ne '';
+	push @wrong, "swallowed at commit: $_" for grep { !/^canceling statement due to lock timeout|^could not serialize/ } keys %{ $f->{swallowed} // {} };
 	push @wrong, @{ $f->{failed} };
 	push @wrong, map { "in the log: $_" } @{ $f->{strange} // [] };
 	return @wrong;
