@@ -49,8 +49,8 @@ MUTANTS = {
     "left_deleted": (
         "the drain deletes rows of contacts it had to leave",
         "src/contacts/drain.c",
-        "\t\tif (!mark->mark.done)\n\t\t\tcontinue;\n",
-        "",
+        "\t\tif (!mark->mark.done)\n\t\t{\n",
+        "\t\tif (batch == NULL)\n\t\t{\n",
     ),
     "no_second_look": (
         "keys that became somebody else's before the lock was had are not left",
