@@ -129,7 +129,9 @@ sub run
 	psql(\"$dir/$_") for ('schema.sql', 'oracle.sql');
 	psql('CALL marketing.work()');
 
-	my @scripts = map { ('-f', "$dir/mix/$_.sql\@$mix{$_}") } sort keys %mix;
+	# A server with assertions stops at an EXCEPTION block in a deferred trigger, whoever's it is.
+	my %left_out = map { $_ => 1 } psql('SHOW debug_assertions') eq 'on' ? ('gift') : ();
+	my @scripts = map { ('-f', "$dir/mix/$_.sql\@$mix{$_}") } grep { !$left_out{$_} } sort keys %mix;
 	$started{mix} = start("$work/mix",
 		command => [ 'pgbench', '-n', '-M', 'simple', '-c', $o{clients}, '-j', 2, '-T', $o{seconds}, '--max-tries=100',
 			"--random-seed=$o{seed}", @scripts ], env => $app->('audit_mix'));
