@@ -70,7 +70,7 @@ sub start
 # Statements of the sessions that are cancelled and time out: psql goes on after an error.
 sub statement
 {
-	my ($number) = @_;
+	my ($copies) = @_;
 	my ($a, $b) = (1 + int(rand 40), 1 + int(rand 40));
 	my $order = sub { "INSERT INTO orders (customer_id, status, created_at, total) VALUES ($_[0], 'new', clock_timestamp(), 3);\n" };
 	my @kinds = (
@@ -81,10 +81,9 @@ sub statement
 			  . "(SELECT id FROM orders WHERE customer_id = $b ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED);\nCOMMIT;\n" },
 		sub { "DO \$\$ BEGIN FOR i IN 1..5 LOOP INSERT INTO orders (customer_id, status, created_at, total) "
 			  . "VALUES ((i * 7 + $a) % 40 + 1, 'new', clock_timestamp(), 3); COMMIT; END LOOP; END \$\$;\n" },
-		sub { "COPY orders (customer_id, status, created_at, total) FROM STDIN;\n"
-			  . join('', map { (1 + int(rand 40)) . "\tcopied\t" . "2026-01-01\t$_\n" } 1 .. 90) . "\\.\n" },
-		sub { "COPY page_views (customer_id, site, viewed_at) FROM STDIN;\n"
-			  . join('', map { (1 + int(rand 40)) . "\t" . (1 + int(rand 3)) . "\t2026-01-01\n" } 1 .. 20) . "\\.\n" },
+		# from a file: after an error psql would take lines of data for statements
+		sub { "\\copy orders (customer_id, status, created_at, total) FROM '$copies/orders'\n" },
+		sub { "\\copy page_views (customer_id, site, viewed_at) FROM '$copies/page_views'\n" },
 		# provoked violations, alone and in a savepoint
 		sub { "INSERT INTO customers SELECT * FROM customers WHERE id = $a;\n" },
 		sub { "INSERT INTO order_items (order_id, added_at, pieces) VALUES (-1, clock_timestamp(), 1);\n" },
@@ -98,9 +97,8 @@ sub statement
 # Feeds a psql that goes on after errors until the time is over.
 sub stream
 {
-	my ($seconds, $seed, $settings) = @_;
+	my ($seconds, $seed, $settings, $copies) = @_;
 	my $end = time + $seconds;
-	my $number = 0;
 
 	srand($seed);
 	$SIG{PIPE} = 'IGNORE';
@@ -109,7 +107,7 @@ sub stream
 	print $psql $settings;
 	while (time < $end)
 	{
-		print $psql statement($number++) or last;
+		print $psql statement($copies) or last;
 	}
 	print $psql "ROLLBACK;\n";
 	close($psql);
@@ -126,6 +124,8 @@ sub run
 	my $app = sub { return { PGAPPNAME => $_[0], PGOPTIONS => $_[1] // '' } };
 	my $log_start = $o{log} && -s $o{log} || 0;
 
+	write_file("$work/orders", map { (1 + $_ % 40) . "\tcopied\t2026-01-01\t$_\n" } 1 .. 90);
+	write_file("$work/page_views", map { (1 + $_ % 40) . "\t" . (1 + $_ % 3) . "\t2026-01-01\n" } 1 .. 20);
 	psql(\"$dir/$_") for ('schema.sql', 'oracle.sql');
 	psql('CALL marketing.work()');
 
@@ -147,9 +147,9 @@ sub run
 	$started{worker} = start("$work/worker",
 		command => [ 'psql', '-Xq', '-c', "CALL marketing.work('$o{seconds} s')" ], env => $app->('audit_worker'));
 	$started{hasty} = start("$work/hasty", env => $app->('audit_hasty'),
-		code => sub { stream($o{seconds}, $o{seed} + 1, "SET statement_timeout = 1;\n") });
+		code => sub { stream($o{seconds}, $o{seed} + 1, "SET statement_timeout = 1;\n", $work) });
 	$started{target} = start("$work/target", env => $app->('audit_target'),
-		code => sub { stream($o{seconds}, $o{seed} + 2, '') });
+		code => sub { stream($o{seconds}, $o{seed} + 2, '', $work) });
 
 	my %figure = (failed => []);
 	for my $name (sort keys %started)
@@ -240,6 +240,14 @@ sub slurp
 	local $/;
 	open(my $in, '<', $file) or return '';
 	return <$in> // '';
+}
+
+sub write_file
+{
+	my ($file, @lines) = @_;
+	open(my $out, '>', $file) or die "$file: $!";
+	print $out @lines;
+	close($out) or die "$file: $!";
 }
 
 # The figures as lines of text.
