@@ -51,6 +51,9 @@ static void utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 					ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
 static void before_statement(Node *statement);
+static void before_alter_database(AlterDatabaseStmt *statement);
+static void before_create_database(CreatedbStmt *statement);
+static void before_commit_prepared(void);
 static const char *option_text(List *options, const char *name);
 static void before_extension(const char *name);
 static bool drops_extension(DropStmt *statement);
@@ -89,8 +92,6 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 static void
 before_statement(Node *statement)
 {
-	const char *source;
-
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
@@ -102,17 +103,10 @@ before_statement(Node *statement)
 				make_way_by_name(((RenameStmt *) statement)->subname, false);
 			break;
 		case T_AlterDatabaseStmt:
-			if (option_text(((AlterDatabaseStmt *) statement)->options, "tablespace") != NULL &&
-				!IsTransactionBlock())
-				make_way_by_name(((AlterDatabaseStmt *) statement)->dbname, false);
-			else
-				ma_wake_list(); /* ALLOW_CONNECTIONS, IS_TEMPLATE */
+			before_alter_database((AlterDatabaseStmt *) statement);
 			break;
 		case T_CreatedbStmt:
-			source = option_text(((CreatedbStmt *) statement)->options, "template");
-			if (!IsTransactionBlock())
-				make_way_by_name(source ? source : "template1", false);
-			ma_wake_list();
+			before_create_database((CreatedbStmt *) statement);
 			break;
 		case T_DropStmt:
 			if (drops_extension((DropStmt *) statement))
@@ -123,17 +117,43 @@ before_statement(Node *statement)
 			break;
 		case T_TransactionStmt:
 			if (((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
-			{
-				MaSlot	   *slot = ma_slot_of_database();
-
-				ma_worker_wake_at_commit();
-				if (slot == NULL || slot->state != MA_SLOT_READY)
-					ma_wake_probe();
-			}
+				before_commit_prepared();
 			break;
 		default:
 			break;
 	}
+}
+
+/* SET TABLESPACE needs the database empty; ALLOW_CONNECTIONS and others the launcher's eye. */
+static void
+before_alter_database(AlterDatabaseStmt *statement)
+{
+	if (option_text(statement->options, "tablespace") == NULL)
+		ma_wake_list();
+	else if (!IsTransactionBlock())
+		make_way_by_name(statement->dbname, false);
+}
+
+/* The template must be empty; and there will be one more database. */
+static void
+before_create_database(CreatedbStmt *statement)
+{
+	const char *source = option_text(statement->options, "template");
+
+	if (!IsTransactionBlock())
+		make_way_by_name(source ? source : "template1", false);
+	ma_wake_list();
+}
+
+/* What the prepared transaction would have told our workers at its commit. */
+static void
+before_commit_prepared(void)
+{
+	MaSlot	   *slot = ma_slot_of_database();
+
+	ma_worker_wake_at_commit();
+	if (slot == NULL || slot->state != MA_SLOT_READY)
+		ma_wake_probe();
 }
 
 /* The text of an option, NULL when it is not given or DEFAULT. */
