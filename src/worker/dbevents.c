@@ -85,7 +85,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	if (previous_utility_hook)
 		previous_utility_hook(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment,
+								dest, qc);
 }
 
 /* Acts on the few kinds of statement that matter to workers. */

@@ -10,7 +10,8 @@
  *
  * Each duty has a transaction of its own that begins by locking the extension
  * without waiting.  DROP EXTENSION therefore waits for one tick at most (and asks
- * the scheduler to end, dbevents.c), and the scheduler never waits for it.  No transaction is open while it waits.
+ * the scheduler to end, dbevents.c), and the scheduler never waits for it.  No
+ * transaction is open while the scheduler waits.
  *
  * An error inside a duty ends in duty.c.  What still gets here comes from the
  * commit or from our own steps around a tick; it is counted against the duty and
