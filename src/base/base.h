@@ -77,6 +77,9 @@ extern uint64 ma_definitions_epoch(void);
 /* Makes every backend re-read the definitions at commit (and this one now). */
 extern void ma_definitions_changed(void);
 
+/* Makes this backend re-read them; sets a flag only, so fit for invalidation callbacks. */
+extern void ma_definitions_expire(void);
+
 extern void ma_extension_init(void);
 
 /* ---- identity.c: who runs what ---- */
@@ -238,6 +241,11 @@ extern TimestampTz ma_now(void);
 /* As ma_now(), but of this instant instead of the statement's start. */
 extern TimestampTz ma_clock(void);
 extern bool ma_clock_is_set(void);
+
+/* ---- authority.c: may this database send to real servers ---- */
+
+/* True when marketing.arm() was called in this very copy of the database. */
+extern bool ma_armed(void);
 
 /* ---- shared.c: counters and marks shared by all backends of a database ---- */
 

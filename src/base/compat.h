@@ -26,9 +26,11 @@
 /* 16 replaced the one-per-kind ownership checks by one function. */
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "utils/acl.h"
 #define object_ownercheck(classid, objectid, roleid) \
-	(AssertMacro((classid) == RelationRelationId), pg_class_ownercheck(objectid, roleid))
+	((classid) == DatabaseRelationId ? pg_database_ownercheck(objectid, roleid) : \
+	 (AssertMacro((classid) == RelationRelationId), pg_class_ownercheck(objectid, roleid)))
 #endif
 
 /* 17 lets one ask for a lock of at least the mode, too. */
@@ -47,6 +49,27 @@
 #include "pgstat.h"
 #include "utils/wait_event.h"
 #define ma_wait_event_new(name) PG_WAIT_EXTENSION
+#endif
+
+/* 17 gave the number of a process's PGPROC a variable of its own. */
+#if PG_VERSION_NUM >= 170000
+#define ma_my_proc_number() MyProcNumber
+#else
+#define ma_my_proc_number() (MyProc->pgprocno)
+#endif
+
+/* 17 lets a background worker connect as a role that may not log in. */
+#if PG_VERSION_NUM >= 170000
+#define MA_WORKER_CONNECT_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
+#define MA_WORKER_NEEDS_LOGIN false
+#else
+#define MA_WORKER_CONNECT_FLAGS 0
+#define MA_WORKER_NEEDS_LOGIN true
+#endif
+
+/* Before 15.4 a database could not be marked invalid by an interrupted DROP. */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
 #endif							/* MA_BASE_COMPAT_H */

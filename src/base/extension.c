@@ -21,9 +21,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
-#include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -88,8 +88,7 @@ static void
 look_up(void)
 {
 	MaExtension found = {0};
-	Oid			no_args[1] = {InvalidOid};
-	List	   *name;
+	Oid			schema;
 
 	/* Set first: a message that comes in while we look makes it stale again. */
 	state_known = true;
@@ -103,8 +102,12 @@ look_up(void)
 		return;
 	found.definition_table = get_relname_relid("attached_table", found.internal_schema);
 	found.setting_table = get_relname_relid("setting", found.internal_schema);
-	name = list_make2(makeString(MA_SCHEMA), makeString("capture"));
-	found.capture_function = LookupFuncName(name, 0, no_args, true);
+	/* By the cache: whoever fires our trigger may have no right on the schema. */
+	schema = get_namespace_oid(MA_SCHEMA, true);
+	found.capture_function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+											 CStringGetDatum("capture"),
+											 PointerGetDatum(buildoidvector(NULL, 0)),
+											 ObjectIdGetDatum(schema));
 	if (!OidIsValid(found.definition_table) || !OidIsValid(found.setting_table) ||
 		!OidIsValid(found.capture_function))
 		return;
@@ -197,6 +200,12 @@ uint64
 ma_definitions_epoch(void)
 {
 	return definitions_epoch;
+}
+
+void
+ma_definitions_expire(void)
+{
+	definitions_epoch++;
 }
 
 void

@@ -11,6 +11,10 @@
  * in REPEATABLE READ the transaction's own snapshot would be too old to decide
  * by, and without the increment our last command is invisible.  Both are
  * silently wrong if forgotten, so they happen here, for every such statement.
+ *
+ * Every SPI call leaves the context of its own procedure current; the running
+ * functions put back the caller's, so that what is allocated between two
+ * statements lives as long as the caller thinks.
  */
 #include "base/base.h"
 
@@ -68,6 +72,9 @@ prepare(const char *sql, int nargs, Oid *argtypes)
 MaRows
 ma_run(MaStatement *statement, Datum *values, const char *nulls, MaRun how)
 {
+	MemoryContext context = CurrentMemoryContext;
+	MaRows		rows;
+
 	if (statement->plan == NULL)
 	{
 		SPIPlanPtr	plan = prepare(statement->sql, statement->nargs, statement->argtypes);
@@ -76,7 +83,9 @@ ma_run(MaStatement *statement, Datum *values, const char *nulls, MaRun how)
 			elog(ERROR, "cannot happen: SPI_keepplan failed");
 		statement->plan = plan;
 	}
-	return execute(statement->plan, values, nulls, how);
+	rows = execute(statement->plan, values, nulls, how);
+	MemoryContextSwitchTo(context);
+	return rows;
 }
 
 MaRows
@@ -93,6 +102,7 @@ ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *values,
 			 SPI_result_code_string(SPI_result), sql);
 	rows = execute(plan, values, nulls, how);
 	SPI_freeplan(plan);
+	MemoryContextSwitchTo(context);
 	return rows;
 }
 

@@ -240,7 +240,7 @@ drain_rekeys(void)
 
 /*
  * A table was truncated or attached anew: everything its rows may have decided
- * is to be looked at again.  Contacts are added to the log in portions, the
+ * is to be looked at again.  Keys of contacts are added to the log in portions, the
  * progress kept in the row itself.
  */
 static bool
@@ -255,9 +255,7 @@ expand_table(void)
 		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2), "
 		"keys AS (INSERT INTO marketing_internal.dirty (xid, source_id, external_id) "
 		"SELECT pg_catalog.pg_current_xact_id(), k.source_id, k.external_id "
-		"FROM part JOIN marketing_internal.contact_key AS k USING (contact_id)), "
-		"people AS (INSERT INTO marketing_internal.dirty (xid, contact_id) "
-		"SELECT pg_catalog.pg_current_xact_id(), contact_id FROM part) "
+		"FROM part JOIN marketing_internal.contact_key AS k USING (contact_id)) "
 		"SELECT pg_catalog.max(contact_id), pg_catalog.count(*) FROM part",
 		2, {INT8OID, INT4OID}
 	};
@@ -385,11 +383,22 @@ add_events(MaMark *mark, const MaRows *rows, uint64 row)
 		ma_mark_add_event(mark, DatumGetInt32(ids[i]), MA_SIGN_PLUS | MA_SIGN_MINUS);
 }
 
-/* Deletes the rows of marks that are done; returns how many marks. */
+/*
+ * Deletes the rows of marks that are done, and lets the others rest a moment, so
+ * that they do not fill the next batch again; returns how many marks are done.
+ */
 static int
 delete_done(const MaRows *rows, MaDrainBatch *batch)
 {
+	static MaStatement rest = {
+		"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp() "
+		"OPERATOR(pg_catalog.+) '200 ms'::pg_catalog.interval "
+		"WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
+		1, {TIDARRAYOID}
+	};
 	List	   *places = NIL;
+	List	   *left = NIL;
+	Datum		tids;
 	int			n = 0;
 	ListCell   *cell;
 
@@ -398,9 +407,17 @@ delete_done(const MaRows *rows, MaDrainBatch *batch)
 		MaDrainMark *mark = lfirst(cell);
 
 		if (!mark->mark.done)
+		{
+			left = list_concat(left, mark->places);
 			continue;
+		}
 		places = list_concat(places, mark->places);
 		n++;
+	}
+	if (left != NIL)
+	{
+		tids = tid_array(rows, left);
+		ma_run(&rest, &tids, NULL, MA_RUN_WRITE_LATEST);
 	}
 	if (places != NIL)
 		delete_rows(tid_array(rows, places));

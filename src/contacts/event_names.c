@@ -91,17 +91,6 @@ ma_event_names(MaDefinitions *definitions)
 	return names;
 }
 
-MaEventSource *
-ma_event_column_source(MaDefinitions *definitions)
-{
-	ListCell   *cell;
-
-	foreach(cell, definitions->event_sources)
-		if (((MaEventSource *) lfirst(cell))->event == NULL)
-			return lfirst(cell);
-	return NULL;
-}
-
 MaEvent *
 ma_event_required(MaDefinitions *definitions, const char *name)
 {

@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+static bool fits(Oid type, const char *external_id);
 static char *from_clause(const MaEventSource *source, char **contact);
 
 List *
@@ -93,10 +94,10 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 	if (source == NULL)
 	{
 		*key_type = INT8OID;
-		appendStringInfo(&sql, "SELECT %s FROM (SELECT t.occurred_at AS at, t.* "
-						 "FROM marketing_internal.event AS t "
+		appendStringInfo(&sql, "SELECT %s FROM marketing_internal.event AS t "
+						 "CROSS JOIN LATERAL (SELECT t.occurred_at) AS r (at) "
 						 "WHERE t.contact_id OPERATOR(pg_catalog.=) k.key "
-						 "AND t.event_id OPERATOR(pg_catalog.=) %d) AS r", columns, event->id);
+						 "AND t.event_id OPERATOR(pg_catalog.=) %d", columns, event->id);
 		return sql.data;
 	}
 	from = from_clause(source, &contact);
@@ -107,17 +108,30 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 				 errmsg("column \"%s\" of attached table \"%s\" is gone",
 						source->contact_column, source->table->name),
 				 errhint("Attach the event again with the column's new name.")));
-	appendStringInfo(&sql, "SELECT %s FROM (SELECT %s AS at, t.* FROM %s WHERE %s %s k.key",
-					 columns, source->occurred, from, contact,
+	/* The time stands beside the row: a column of the table may have any name. */
+	appendStringInfo(&sql, "SELECT %s FROM %s CROSS JOIN LATERAL (SELECT %s) AS r (at) "
+					 "WHERE %s %s k.key", columns, from, source->occurred, contact,
 					 ma_equality_operator(*key_type));
 	if (source->event_column != NULL)
 		appendStringInfo(&sql, " AND t.%s::pg_catalog.text OPERATOR(pg_catalog.=) %s",
 						 quote_identifier(source->event_column), quote_literal_cstr(event->name));
 	if (source->condition != NULL)
 		appendStringInfo(&sql, " AND (%s)", source->condition);
-	appendStringInfo(&sql, " AND t.%s IS NOT NULL) AS r",
+	appendStringInfo(&sql, " AND t.%s IS NOT NULL",
 					 quote_identifier(source->occurred_column));
 	return sql.data;
+}
+
+/* False for a key that a narrower integer column cannot hold: no row has it. */
+static bool
+fits(Oid type, const char *external_id)
+{
+	int64		value;
+
+	if (type != INT2OID && type != INT4OID)
+		return true;
+	value = strtoll(external_id, NULL, 10);
+	return type == INT2OID ? value == (int16) value : value == (int32) value;
 }
 
 int
@@ -146,7 +160,8 @@ ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 			continue;
 		}
 		for (int j = 0; j < contacts[i].nkeys; j++)
-			if (contacts[i].keys[j].source_id == source->contact_source->id)
+			if (contacts[i].keys[j].source_id == source->contact_source->id &&
+				fits(type, contacts[i].keys[j].external_id))
 			{
 				ids[total] = contacts[i].contact_id;
 				typed[total++] = OidInputFunctionCall(input, contacts[i].keys[j].external_id,

@@ -17,9 +17,6 @@ extern void ma_event_name_check(const char *name);
 /* Names (char *) of all known events. */
 extern List *ma_event_names(MaDefinitions *definitions);
 
-/* The source whose event_column gives names of events, or NULL. */
-extern MaEventSource *ma_event_column_source(MaDefinitions *definitions);
-
 /* Consumers and objects that watch the event, as text for an error; NULL if none does. */
 extern char *ma_event_watchers(int32 event_id);
 
@@ -90,6 +87,22 @@ extern char *ma_index_advice(const MaEventOptions *options);
 
 /* How many rows the event has and since when, in words. */
 extern char *ma_event_summary(const MaEventOptions *options, const char *time_zone);
+
+/* ---- attach_events.c ---- */
+
+/* Lets one transaction at a time change event sources. */
+extern void ma_event_definitions_lock(void);
+
+/* The attached table, also when its trigger is gone but its name is the same; or NULL. */
+extern MaTable *ma_attached_table(MaDefinitions *definitions, Oid relid);
+
+/* ---- event_properties.c: types of the properties of tracked events ---- */
+
+/* {"plan": "varchar"} checked, with the names of types as they are stored. */
+extern Jsonb *ma_property_types_read(Jsonb *declared);
+
+/* Errors out on a property that is not of its declared type. */
+extern void ma_properties_check(const char *event, Jsonb *properties, Jsonb *types);
 
 /* ---- partitions.c ---- */
 

@@ -1,0 +1,345 @@
+/*
+ * counter_api.c
+ *		Counters as users of schema marketing_internal define and read them, the
+ *		read that is exact whatever the workers do, and the wake by time.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/counter.h"
+#include "contacts/drain.h"
+#include "contacts/reads.h"
+#include "funcapi.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "worker/worker.h"
+
+#define CONSUMER "counters"
+#define DUE_BATCH 100
+#define READ_BATCH 1000
+
+static void lock_sources(MaDefinitions *definitions, MaEvent *event);
+static MaCounterDefinition *counter_required(const char *name, MaCounterGroup **group);
+static void emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
+						TimestampTz now);
+static void emit_computed(ReturnSetInfo *result, MaCounterGroup *group,
+						  const MaCounterDefinition *counter, const int64 *ids, int n,
+						  TimestampTz now);
+static void emit_all(ReturnSetInfo *result, MaCounterGroup *group,
+					 const MaCounterDefinition *counter, TimestampTz now);
+static bool due(void);
+static bool due_turn(void);
+static TimestampTz next_due(void);
+
+MA_FUNCTION(ma_define_counter);
+MA_FUNCTION(ma_drop_counter);
+MA_FUNCTION(ma_counter_values);
+
+static const MaDuty due_duty = {"due counters", 0, due, next_due};
+
+void
+ma_counter_api_init(void)
+{
+	ma_worker_register_duty(&due_duty);
+}
+
+/*
+ * define_counter(name, event, within): the state is built by the worker from the
+ * dirty log; until then reads compute it.
+ */
+Datum
+ma_define_counter(PG_FUNCTION_ARGS)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.counter (name, event_id, within) VALUES ($1, $2, $3)",
+		3, {TEXTOID, INT4OID, INTERVALOID}
+	};
+	static MaStatement leave = {
+		"INSERT INTO marketing_internal.dirty (xid, table_id) "
+		"VALUES (pg_catalog.pg_current_xact_id(), 0)"
+	};
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name;
+	MaEvent    *event;
+	Datum		values[3];
+	char		nulls[] = "   ";
+	MaCall		call;
+	char	   *answer;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a counter needs a name and an event")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ma_call_begin(&call);
+	event = ma_event_required(ma_definitions(), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	lock_sources(ma_definitions(), event);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = Int32GetDatum(event->id);
+	values[2] = PG_GETARG_DATUM(2);
+	nulls[2] = PG_ARGISNULL(2) ? 'n' : ' ';
+	ma_run(&add, values, nulls, MA_RUN_WRITE);
+	ma_watch_event(CONSUMER, name, event->id, false, NIL);
+	ma_run(&leave, NULL, NULL, MA_RUN_WRITE);
+	ma_worker_wake_at_commit();
+	MemoryContextSwitchTo(context);
+	answer = psprintf("%s: created", name);
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/*
+ * Keeps writers of the event's tables out until the commit: none of them may
+ * have begun without knowing that something depends on the event now.
+ */
+static void
+lock_sources(MaDefinitions *definitions, MaEvent *event)
+{
+	List	   *relids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, ma_event_sources(definitions, event))
+	{
+		MaEventSource *source = lfirst(cell);
+
+		if (source == NULL)
+			continue;
+		if (OidIsValid(source->table->relid))
+			relids = list_append_unique_oid(relids, source->table->relid);
+		if (source->via_table != NULL && OidIsValid(source->via_table->relid))
+			relids = list_append_unique_oid(relids, source->via_table->relid);
+	}
+	list_sort(relids, list_oid_cmp);
+	foreach(cell, relids)
+		LockRelationOid(lfirst_oid(cell), ShareRowExclusiveLock);
+}
+
+/* The counter of this name and the group it is computed with. */
+static MaCounterDefinition *
+counter_required(const char *name, MaCounterGroup **group)
+{
+	ListCell   *outer;
+	ListCell   *cell;
+
+	foreach(outer, ma_counter_groups())
+	{
+		*group = lfirst(outer);
+		foreach(cell, (*group)->counters)
+			if (strcmp(((MaCounterDefinition *) lfirst(cell))->name, name) == 0)
+				return lfirst(cell);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("there is no counter \"%s\"", name)));
+}
+
+Datum
+ma_drop_counter(PG_FUNCTION_ARGS)
+{
+	static MaStatement remove = {
+		"WITH gone AS (DELETE FROM marketing_internal.counter "
+		"WHERE name OPERATOR(pg_catalog.=) $1 RETURNING counter_id) "
+		"DELETE FROM marketing_internal.contact_counter AS s USING gone "
+		"WHERE s.counter_id OPERATOR(pg_catalog.=) gone.counter_id",
+		1, {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Datum		value = CStringGetTextDatum(name);
+	MaCounterGroup *group;
+	MaCall		call;
+	char	   *answer;
+
+	ma_call_begin(&call);
+	(void) counter_required(name, &group);
+	ma_run(&remove, &value, NULL, MA_RUN_WRITE);
+	ma_unwatch_events(CONSUMER, name);
+	MemoryContextSwitchTo(context);
+	answer = psprintf("%s: dropped", name);
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+Datum
+ma_counter_values(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	MaCounterDefinition *counter;
+	MaCounterGroup *group;
+	MaStale    *stale;
+	TimestampTz now = ma_now();
+	MaCall		call;
+
+	InitMaterializedSRF(fcinfo, 0);
+	ma_call_begin(&call);
+	counter = counter_required(name, &group);
+	stale = ma_stale_contacts();
+	if (stale->any)
+		emit_all(result, group, counter, now);
+	else
+	{
+		emit_stored(result, counter, stale, now);
+		for (int i = 0; i < stale->n; i += READ_BATCH)
+			emit_computed(result, group, counter, stale->ids + i, Min(READ_BATCH, stale->n - i), now);
+	}
+	ma_call_end(&call);
+	return (Datum) 0;
+}
+
+/* Stored values that hold now; overdue ones join the stale contacts. */
+static void
+emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale, TimestampTz now)
+{
+	static MaStatement read = {
+		"SELECT contact_id, value, until OPERATOR(pg_catalog.>) $2 "
+		"FROM marketing_internal.contact_counter WHERE counter_id OPERATOR(pg_catalog.=) $1",
+		2, {INT4OID, TIMESTAMPTZOID}
+	};
+	Datum		arguments[2];
+	MaRows		rows;
+
+	arguments[0] = Int32GetDatum(counter->id);
+	arguments[1] = TimestampTzGetDatum(now);
+	rows = ma_run(&read, arguments, NULL, MA_RUN_READ);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		values[0] = Int64GetDatum(ma_int64(&rows, i, 1));
+		values[1] = Int64GetDatum(ma_int64(&rows, i, 2));
+		if (!ma_bool(&rows, i, 3))
+			ma_stale_add(stale, ma_int64(&rows, i, 1));
+		else if (!ma_stale_has(stale, ma_int64(&rows, i, 1)) && ma_int64(&rows, i, 2) != 0)
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	ma_stale_sort(stale);
+}
+
+/* Computes the values of these contacts from their rows. */
+static void
+emit_computed(ReturnSetInfo *result, MaCounterGroup *group,
+			  const MaCounterDefinition *counter, const int64 *ids, int n, TimestampTz now)
+{
+	MaContactChange *contacts = ma_read_contacts(ids, n);
+	MaCounterValue *computed = ma_counter_compute(group, contacts, n, now, MA_RUN_READ);
+
+	for (int i = 0; i < n * list_length(group->counters); i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		values[0] = Int64GetDatum(computed[i].contact_id);
+		values[1] = Int64GetDatum(computed[i].value);
+		if (computed[i].counter_id == counter->id && computed[i].value != 0)
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/* Everybody may be stale: computes all contacts, in batches. */
+static void
+emit_all(ReturnSetInfo *result, MaCounterGroup *group, const MaCounterDefinition *counter,
+		 TimestampTz now)
+{
+	static MaStatement read = {
+		"SELECT contact_id FROM marketing_internal.contact "
+		"WHERE contact_id OPERATOR(pg_catalog.>) $1 ORDER BY contact_id LIMIT $2",
+		2, {INT8OID, INT4OID}
+	};
+	int64		last = 0;
+
+	for (;;)
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+													  "marketing_automation read",
+													  ALLOCSET_DEFAULT_SIZES);
+		MemoryContext previous = MemoryContextSwitchTo(context);
+		int64	   *ids = palloc_array(int64, READ_BATCH);
+		Datum		arguments[2];
+		MaRows		rows;
+
+		arguments[0] = Int64GetDatum(last);
+		arguments[1] = Int32GetDatum(READ_BATCH);
+		rows = ma_run(&read, arguments, NULL, MA_RUN_READ);
+		for (uint64 i = 0; i < rows.n; i++)
+			last = ids[i] = ma_int64(&rows, i, 1);
+		emit_computed(result, group, counter, ids, (int) rows.n, now);
+		MemoryContextSwitchTo(previous);
+		MemoryContextDelete(context);
+		if (rows.n < READ_BATCH)
+			return;
+	}
+}
+
+/* The duty: counters that change by time alone. */
+static bool
+due(void)
+{
+	return ma_drain_turn(due_turn);
+}
+
+static bool
+due_turn(void)
+{
+	static MaStatement read = {
+		"SELECT s.contact_id, c.event_id FROM marketing_internal.contact_counter AS s "
+		"JOIN marketing_internal.counter AS c USING (counter_id) "
+		"WHERE s.until OPERATOR(pg_catalog.<=) $1 ORDER BY s.until LIMIT $2",
+		2, {TIMESTAMPTZOID, INT4OID}
+	};
+	Datum		arguments[2];
+	MaRows		rows;
+	MaDrainBatch batch = {NIL};
+	MaEvaluation evaluation;
+	ErrorData  *error;
+	ListCell   *cell;
+	bool		done = false;
+
+	arguments[0] = TimestampTzGetDatum(ma_clock());
+	arguments[1] = Int32GetDatum(DUE_BATCH);
+	rows = ma_run(&read, arguments, NULL, MA_RUN_READ_LATEST);
+	if (rows.n == 0)
+		return false;
+	for (uint64 i = 0; i < rows.n; i++)
+		ma_mark_add_event(ma_drain_mark(&batch, MA_MARK_CONTACT, 0, ma_int64(&rows, i, 1), NULL, 0),
+						  ma_int32(&rows, i, 2), MA_SIGN_PLUS | MA_SIGN_MINUS);
+	ma_drain_start(&evaluation, &batch);
+	error = ma_drain_try(&evaluation);
+	/* Who cannot be evaluated is left to the dirty log, which knows how to rest. */
+	if (error != NULL)
+	{
+		int64	   *ids = palloc_array(int64, list_length(batch.marks));
+		int			n = 0;
+
+		foreach(cell, batch.marks)
+			ids[n++] = ((MaDrainMark *) lfirst(cell))->mark.tag.contact_id;
+		ma_count_error(error->sqlerrcode, error->message);
+		ma_contacts_leave(ids, n);
+		return false;
+	}
+	foreach(cell, batch.marks)
+		done |= ((MaDrainMark *) lfirst(cell))->mark.done;
+	return done && rows.n == DUE_BATCH;
+}
+
+/* The next instant at which a counter changes. */
+static TimestampTz
+next_due(void)
+{
+	static MaStatement read = {
+		"SELECT until FROM marketing_internal.contact_counter "
+		"WHERE until OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"ORDER BY until LIMIT 1"
+	};
+	MaCall		call;
+	MaRows		rows;
+	TimestampTz at = DT_NOEND;
+
+	ma_call_begin(&call);
+	rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
+	if (rows.n > 0)
+		at = ma_int64(&rows, 0, 1);
+	ma_call_end(&call);
+	return at;
+}

@@ -1,0 +1,128 @@
+/*
+ * event_summary.c
+ *		How many rows an event has and of which time, for the answer of
+ *		attach_events().
+ *
+ * The rows are read as the table's owner, restricted and read-only, with the
+ * condition as it will be evaluated: a condition that fails on a stored row fails
+ * here, in the call, and not in somebody's commit.  Of a large table only the
+ * estimated size is told.
+ */
+#include "base/base.h"
+
+#include "access/relation.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "contacts/events.h"
+#include "lib/stringinfo.h"
+#include "optimizer/plancat.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+static double estimated_rows(Oid relid);
+static char *summary_sql(const MaEventOptions *options, const char *time_zone);
+static char *grouped(int64 number);
+
+char *
+ma_event_summary(const MaEventOptions *options, const char *time_zone)
+{
+	double		estimate = estimated_rows(options->relid);
+	MaIdentity	saved;
+	MaRows		rows;
+	int64		n;
+	int64		without;
+	char	   *first;
+	char	   *last;
+	int			nest_level;
+
+	if (estimate > ma_guc_build_in_call_rows)
+		return psprintf("about %s rows by estimate", grouped((int64) estimate));
+
+	ma_become_table_owner(&saved, options->relid);
+	nest_level = ma_pin_time_zone(time_zone);
+	rows = ma_run_once(summary_sql(options, time_zone), 0, NULL, NULL, NULL, MA_RUN_READ_LATEST);
+	ma_unpin_settings(nest_level);
+	ma_become_back(&saved);
+	n = ma_int64(&rows, 0, 1);
+	without = ma_int64(&rows, 0, 4);
+	if (n == 0)
+		return "no rows yet";
+	first = ma_text(&rows, 0, 2);
+	last = ma_text(&rows, 0, 3);
+	return psprintf("%s row%s %s%s", grouped(n), n == 1 ? "" : "s",
+					strcmp(first, last) == 0 ? psprintf("on %s", first) :
+					psprintf("from %s to %s", first, last),
+					without == 0 ? "" : psprintf(", %s without a contact", grouped(without)));
+}
+
+/* Size of the table or of all its partitions, from statistics and file sizes. */
+static double
+estimated_rows(Oid relid)
+{
+	double		rows = 0;
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		Relation	relation = relation_open(lfirst_oid(cell), NoLock);
+
+		if (RELKIND_HAS_TABLE_AM(relation->rd_rel->relkind))
+		{
+			BlockNumber pages;
+			double		tuples;
+			double		all_visible;
+
+			estimate_rel_size(relation, NULL, &pages, &tuples, &all_visible);
+			rows += tuples;
+		}
+		relation_close(relation, NoLock);
+	}
+	return rows;
+}
+
+/* Rows that are the event, their first and last day, and how many name no contact. */
+static char *
+summary_sql(const MaEventOptions *options, const char *time_zone)
+{
+	char	   *column = psprintf("t.%s", quote_identifier(options->occurred_column));
+	StringInfoData sql;
+
+	if (options->occurred_type == TIMESTAMPTZOID)
+		column = psprintf("pg_catalog.timezone(%s, %s)", quote_literal_cstr(time_zone), column);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT pg_catalog.count(*), pg_catalog.min(%s)::pg_catalog.date, "
+					 "pg_catalog.max(%s)::pg_catalog.date, ", column, column);
+	if (options->via == NULL)
+		appendStringInfo(&sql, "pg_catalog.count(*) FILTER (WHERE t.%s IS NULL) ",
+						 quote_identifier(options->contact_column));
+	else
+		appendStringInfo(&sql, "pg_catalog.count(*) FILTER (WHERE t.%s IS NULL) ",
+						 quote_identifier(options->via->column));
+	appendStringInfo(&sql, "FROM %s AS t WHERE t.%s IS NOT NULL", ma_relation_name(options->relid),
+					 quote_identifier(options->occurred_column));
+	if (options->event_column != NULL)
+		appendStringInfo(&sql, " AND t.%s IS NOT NULL", quote_identifier(options->event_column));
+	if (options->condition != NULL)
+		appendStringInfo(&sql, " AND (%s)", options->condition->text);
+	return sql.data;
+}
+
+/* 1234567 as 1,234,567. */
+static char *
+grouped(int64 number)
+{
+	char	   *digits = psprintf(INT64_FORMAT, number);
+	int			length = strlen(digits);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < length; i++)
+	{
+		if (i > 0 && (length - i) % 3 == 0)
+			appendStringInfoChar(&text, ',');
+		appendStringInfoChar(&text, digits[i]);
+	}
+	return text.data;
+}

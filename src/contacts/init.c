@@ -1,0 +1,29 @@
+/*
+ * init.c
+ *		What the contacts room registers when the library is loaded, in order.
+ */
+#include "base/base.h"
+
+#include "contacts/capture_plan.h"
+#include "contacts/counter.h"
+#include "contacts/drain.h"
+#include "contacts/events.h"
+#include "contacts/flush.h"
+#include "contacts/truncate.h"
+
+void
+ma_contacts_init(void)
+{
+	ma_flush_init();
+	ma_capture_plan_init();
+	ma_truncate_init();
+	ma_counter_init();
+	ma_occurrence_init();
+
+	/* Duties, in the order of a turn. */
+	ma_build_init();
+	ma_drain_init();
+	ma_drain_rows_init();
+	ma_counter_api_init();
+	ma_events_init();
+}

@@ -1,0 +1,183 @@
+/*
+ * reads.c
+ *		Reads that are exact whatever the workers do: whoever stands in the dirty
+ *		log, or was changed by the reading transaction itself, is computed anew.
+ *
+ * All of it is under the active snapshot, never the latest: within REPEATABLE
+ * READ, log, state and rows must be of one moment.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/changes.h"
+#include "contacts/reads.h"
+#include "funcapi.h"
+#include "lib/qunique.h"
+#include "utils/builtins.h"
+
+static int	compare_ids(const void *left, const void *right);
+static void add_logged(MaStale *stale);
+static void add_own(MaStale *stale);
+
+MA_FUNCTION(ma_dirty_contacts);
+
+static int
+compare_ids(const void *left, const void *right)
+{
+	int64		a = *(const int64 *) left;
+	int64		b = *(const int64 *) right;
+
+	return a < b ? -1 : (a > b ? 1 : 0);
+}
+
+MaStale *
+ma_stale_contacts(void)
+{
+	MaStale    *stale = palloc0_object(MaStale);
+
+	stale->space = 64;
+	stale->ids = palloc_array(int64, stale->space);
+	add_logged(stale);
+	add_own(stale);
+	ma_stale_sort(stale);
+	return stale;
+}
+
+void
+ma_stale_add(MaStale *stale, int64 contact_id)
+{
+	if (stale->n == stale->space)
+	{
+		stale->space *= 2;
+		stale->ids = repalloc_huge(stale->ids, mul_size(sizeof(int64), stale->space));
+	}
+	stale->ids[stale->n++] = contact_id;
+}
+
+void
+ma_stale_sort(MaStale *stale)
+{
+	qsort(stale->ids, stale->n, sizeof(int64), compare_ids);
+	stale->n = stale->nsorted = (int) qunique(stale->ids, stale->n, sizeof(int64), compare_ids);
+}
+
+bool
+ma_stale_has(const MaStale *stale, int64 contact_id)
+{
+	return stale->nsorted > 0 &&
+		bsearch(&contact_id, stale->ids, stale->nsorted, sizeof(int64), compare_ids) != NULL;
+}
+
+/*
+ * The dirty log.  A link does not tell its contact without reading the user's
+ * table, and a truncated table may concern everybody: then it is anybody.
+ */
+static void
+add_logged(MaStale *stale)
+{
+	static MaStatement read = {
+		"SELECT d.contact_id FROM marketing_internal.dirty AS d "
+		"WHERE d.contact_id IS NOT NULL AND d.table_id IS NULL "
+		"UNION ALL SELECT k.contact_id FROM marketing_internal.dirty AS d "
+		"JOIN marketing_internal.contact_key AS k ON k.source_id OPERATOR(pg_catalog.=) d.source_id "
+		"AND k.external_id OPERATOR(pg_catalog.=) ANY (ARRAY[d.external_id, d.previous_id]) "
+		"UNION ALL SELECT NULL FROM marketing_internal.dirty AS d "
+		"WHERE d.table_id IS NOT NULL OR d.event_source_id IS NOT NULL"
+	};
+	MaRows		rows = ma_run(&read, NULL, NULL, MA_RUN_READ);
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		bool		isnull;
+		Datum		id = ma_value(&rows, i, 1, &isnull);
+
+		if (isnull)
+			stale->any = true;
+		else
+			ma_stale_add(stale, DatumGetInt64(id));
+	}
+}
+
+/* Marks of this transaction. */
+static void
+add_own(MaStale *stale)
+{
+	MaChanges  *changes = ma_changes_current();
+	HASH_SEQ_STATUS scan;
+	MaMark	   *mark;
+
+	if (changes == NULL)
+		return;
+	stale->any |= changes->tables != NIL || changes->rekeys != NIL;
+	hash_seq_init(&scan, changes->marks);
+	while ((mark = hash_seq_search(&scan)) != NULL)
+	{
+		int64		contact_id = mark->tag.contact_id;
+
+		if (mark->tag.kind == MA_MARK_LINK)
+			stale->any = true;
+		if (mark->tag.kind == MA_MARK_KEY)
+			contact_id = ma_contact_by_key(mark->tag.id, mark->tag.text);
+		if (contact_id != 0)
+			ma_stale_add(stale, contact_id);
+	}
+}
+
+MaContactChange *
+ma_read_contacts(const int64 *ids, int n)
+{
+	static MaStatement read = {
+		"SELECT u.n::pg_catalog.int4, k.source_id, k.external_id "
+		"FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (contact_id, n) "
+		"JOIN marketing_internal.contact_key AS k "
+		"ON k.contact_id OPERATOR(pg_catalog.=) u.contact_id WHERE NOT k.excluded ORDER BY 1",
+		1, {INT8ARRAYOID}
+	};
+	MaContactChange *contacts = palloc0_array(MaContactChange, Max(n, 1));
+	MaKey	   *keys;
+	MaRows		rows;
+	Datum		value = ma_int8_array(ids, n);
+
+	for (int i = 0; i < n; i++)
+		contacts[i].contact_id = ids[i];
+	rows = ma_run(&read, &value, NULL, MA_RUN_READ);
+	keys = palloc_array(MaKey, Max(rows.n, 1));
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaContactChange *contact = &contacts[ma_int32(&rows, i, 1) - 1];
+
+		keys[i].source_id = ma_int32(&rows, i, 2);
+		keys[i].external_id = ma_text(&rows, i, 3);
+		if (contact->nkeys++ == 0)
+			contact->keys = &keys[i];
+	}
+	return contacts;
+}
+
+/* marketing_internal.dirty_contacts() */
+Datum
+ma_dirty_contacts(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MaStale    *stale;
+	MaCall		call;
+	Datum		value;
+	bool		isnull = true;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	ma_call_begin(&call);
+	stale = ma_stale_contacts();
+	if (stale->any)
+	{
+		value = (Datum) 0;
+		tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
+	}
+	isnull = false;
+	for (int i = 0; i < stale->n; i++)
+	{
+		value = Int64GetDatum(stale->ids[i]);
+		tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
+	}
+	ma_call_end(&call);
+	return (Datum) 0;
+}

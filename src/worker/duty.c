@@ -1,0 +1,276 @@
+/*
+ * duty.c
+ *		The duties: pieces of work that higher rooms register, and how one tick of
+ *		one of them is run.
+ *
+ * A tick runs as the owner of our tables in a subtransaction of its own, so that
+ * an error costs the batch and nothing else: it is counted, kept for status,
+ * logged at most once a minute, and the duty rests for 1 to 60 seconds while the
+ * others go on.
+ *
+ * Two processes may want the same duty of the same database at once: a scheduler
+ * and a session in CALL marketing.work(), or two such sessions.  Each tick holds
+ * a transaction lock of the duty, so a duty has one writer at a time whoever runs
+ * it.  The scheduler passes over a duty that is busy; work() waits for it, since
+ * it promises that nothing is left when it returns.  So no further guard against
+ * a second scheduler is needed.
+ *
+ * Pauses are measured on a clock that is never set.
+ */
+#include "worker/worker_internal.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#define LOCK_CLASS 5			/* of advisory locks: one duty of one database */
+#define BUSY_MS 100				/* look again at a duty that another process runs */
+
+typedef struct DutyState
+{
+	const MaDuty *duty;
+	int64		earliest;		/* ma_monotonic_ms() from which it may run when woken */
+	int64		due;			/* ... and from which it runs anyway */
+	int			failures;		/* in a row */
+	int64		logged;			/* mark of ma_log_allowed() */
+} DutyState;
+
+static DutyState duties[MA_MAX_DUTIES];
+static int	number_of_duties = 0;
+static bool active = false;
+
+static bool lock_duty(int duty, bool wait);
+static bool tick(int duty, bool wait, int *pause);
+static int	pause_after(const MaDuty *duty);
+static void rest(DutyState *state, int at_least, int at_most);
+static void succeeded(int duty, bool more, int pause);
+
+void
+ma_worker_register_duty(const MaDuty *duty)
+{
+	if (number_of_duties == MA_MAX_DUTIES)
+		elog(ERROR, "cannot happen: more than %d duties", MA_MAX_DUTIES);
+	duties[number_of_duties++].duty = duty;
+}
+
+bool
+ma_worker_is_active(void)
+{
+	return active;
+}
+
+void
+ma_worker_set_active(bool now_active)
+{
+	active = now_active;
+}
+
+int
+ma_duty_count(void)
+{
+	return number_of_duties;
+}
+
+const char *
+ma_duty_name(int duty)
+{
+	return duties[duty].duty->name;
+}
+
+bool
+ma_duty_is_due(int duty)
+{
+	return duties[duty].due <= ma_monotonic_ms();
+}
+
+int
+ma_duty_pause(int limit)
+{
+	int64		now = ma_monotonic_ms();
+	int64		pause = limit;
+
+	for (int i = 0; i < number_of_duties; i++)
+		pause = Min(pause, Max(duties[i].due - now, 0));
+	return (int) pause;
+}
+
+void
+ma_duty_woken(void)
+{
+	for (int i = 0; i < number_of_duties; i++)
+		duties[i].due = duties[i].earliest;
+}
+
+void
+ma_duty_restart(void)
+{
+	for (int i = 0; i < number_of_duties; i++)
+	{
+		rest(&duties[i], 0, 0);
+		duties[i].failures = 0;
+	}
+}
+
+/*
+ * To be called first in each transaction of a worker: keeps DROP EXTENSION out
+ * to the transaction's end, and compares the versions of library and extension.
+ */
+MaTurn
+ma_turn_begin(char **installed)
+{
+	if (!ma_extension_lock())
+		return ma_extension() == NULL ? MA_TURN_GONE : MA_TURN_BUSY;
+	if (!ma_extension_version_fits(installed))
+		return MA_TURN_MISFIT;
+	return MA_TURN_GO;
+}
+
+/* Takes the duty's lock to the end of the transaction; waits for it only if told to. */
+static bool
+lock_duty(int duty, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, duty + 1, LOCK_CLASS);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* The tick itself; `pause` is how long the duty has nothing to do after it. */
+static bool
+tick(int duty, bool wait, int *pause)
+{
+	MaIdentity	caller;
+	bool		more = false;
+
+	*pause = BUSY_MS;
+	if (!lock_duty(duty, wait))
+		return false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ma_become_owner(&caller);
+	more = duties[duty].duty->tick();
+	if (!more)
+		*pause = pause_after(duties[duty].duty);
+	ma_become_back(&caller);
+	PopActiveSnapshot();
+	return more;
+}
+
+/* Until work falls due by itself, and no longer than a poll. */
+static int
+pause_after(const MaDuty *duty)
+{
+	TimestampTz due = duty->next_due ? duty->next_due() : DT_NOEND;
+
+	if (due == DT_NOEND)
+		return MA_POLL_MS;
+	return (int) Min(Max((due - ma_clock()) / 1000, 0), MA_POLL_MS);
+}
+
+/* A wake can end the pause after `at_least` milliseconds. */
+static void
+rest(DutyState *state, int at_least, int at_most)
+{
+	int64		now = ma_monotonic_ms();
+
+	state->earliest = now + at_least;
+	state->due = now + Max(at_least, at_most);
+}
+
+/*
+ * Runs one tick in a subtransaction of the caller's transaction.  In a session
+ * a user's cancel goes on to the user; a scheduler counts it like any error.
+ */
+bool
+ma_duty_run(int duty, bool in_session)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+	volatile bool more = false;
+	int			pause = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		more = tick(duty, in_session, &pause);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		more = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (error == NULL)
+		succeeded(duty, more, pause);
+	else if (in_session && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	else
+	{
+		ma_duty_failed(duty, error, in_session);
+		FreeErrorData(error);
+	}
+	return more;
+}
+
+/* Notes a good tick. */
+static void
+succeeded(int duty, bool more, int pause)
+{
+	DutyState  *state = &duties[duty];
+	MaSlot	   *slot;
+
+	rest(state, more ? 0 : state->duty->every_ms, more ? 0 : pause);
+	if (state->failures == 0)
+		return;
+	state->failures = 0;
+	slot = ma_slot_of_database();
+	if (slot != NULL)
+	{
+		LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
+		slot->duties[duty].failures = 0;
+		LWLockRelease(ma_registry_lock);
+	}
+}
+
+void
+ma_duty_failed(int duty, const ErrorData *error, bool in_session)
+{
+	DutyState  *state = &duties[duty];
+	MaSlot	   *slot = ma_slot_of_database();
+
+	state->failures++;
+	rest(state, ma_backoff_ms(state->failures), 0);
+	if (slot != NULL)
+	{
+		MaDutyFigures *figures = &slot->duties[duty];
+
+		LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
+		figures->errors++;
+		figures->failures = state->failures;
+		figures->sqlstate = error->sqlerrcode;
+		figures->failed_at = GetCurrentTimestamp();
+		strlcpy(figures->message, error->message ? error->message : "", MA_REASON);
+		LWLockRelease(ma_registry_lock);
+	}
+	if (!in_session && !ma_log_allowed(&state->logged))
+		return;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("duty \"%s\" failed: %s", state->duty->name,
+					error->message ? error->message : "no message"),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 error->context ? errcontext("%s", error->context) : 0,
+			 errhint("It is tried again in %d seconds; the other duties go on.",
+					 ma_backoff_ms(state->failures) / 1000)));
+}

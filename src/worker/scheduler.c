@@ -1,0 +1,223 @@
+/*
+ * scheduler.c
+ *		The scheduler of one database: wait, look, do the duties that are due.
+ *
+ * The order is wait, reset the latch, look, work: a wake that comes during the
+ * work is seen at the next wait.  No wait is longer than a second, so that
+ * whatever sends no signal (a prepared transaction committed elsewhere, time
+ * passing) is found by the poll, and SIGTERM, barriers and stop requests are
+ * answered at once.
+ *
+ * Each duty has a transaction of its own that begins by locking the extension
+ * without waiting.  DROP EXTENSION therefore waits for one tick at most, and the
+ * scheduler never waits for it.  No transaction is open while it waits.
+ *
+ * An error inside a duty ends in duty.c.  What still gets here comes from the
+ * commit or from our own steps around a tick; it is counted against the duty and
+ * the loop goes on.  Only FATAL ends the process, and then the launcher decides.
+ */
+#include "worker/worker_internal.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+
+#define BUSY_MS 100				/* look again while the extension is being dropped */
+#define TICK_TIMEOUT_MS 60000	/* a tick that takes this long is cancelled */
+
+static int	turn(void);
+static MaTurn work(int duty, bool *more);
+static void recover(int duty, MemoryContext context);
+static void look_around(void);
+static void answer(MaTurn met, const char *installed);
+static void count_turn(void);
+static void leave(void);
+
+void
+ma_scheduler_main(Datum arg)
+{
+	MaLaunch	launch;
+	MemoryContext context;
+	int			pause = 0;
+
+	if (!ma_process_attach(&launch))
+		proc_exit(0);
+	ma_process_signals();
+	BackgroundWorkerInitializeConnectionByOid(launch.database, launch.role,
+											  MA_WORKER_CONNECT_FLAGS);
+	ma_process_settings(MA_SCHEDULER_NAME);
+	if (RecoveryInProgress())
+		proc_exit(0);
+	ma_worker_set_active(true);
+
+	context = AllocSetContextCreate(TopMemoryContext, "marketing_automation turn",
+									ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		if (pause > 0)
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 pause, ma_wait_event());
+		ResetLatch(MyLatch);
+		look_around();
+		if (pg_atomic_exchange_u32(&ma_process_slot()->wake, 0) != 0)
+			ma_duty_woken();
+
+		MemoryContextSwitchTo(context);
+		pause = turn();
+		MemoryContextReset(context);
+	}
+}
+
+/*
+ * Between two pieces of work.  When the role that workers connect as has been
+ * changed, this process is the wrong one: it makes room for a probe, which may
+ * need its place, and for its successor.
+ */
+static void
+look_around(void)
+{
+	static char *role = NULL;
+
+	if (role == NULL)
+		role = MemoryContextStrdup(TopMemoryContext, ma_guc_worker_role ? ma_guc_worker_role : "");
+	if (ma_process_interrupts() &&
+		strcmp(role, ma_guc_worker_role ? ma_guc_worker_role : "") != 0)
+	{
+		ma_probe_request(MyDatabaseId);
+		proc_exit(0);
+	}
+}
+
+/* Does every duty that is due, once; returns the milliseconds to wait after it. */
+static int
+turn(void)
+{
+	bool		more = false;
+	bool		looked = false;
+	MaTurn		met = MA_TURN_GO;
+
+	for (int i = 0; i < ma_duty_count() && met == MA_TURN_GO; i++)
+	{
+		if (!ma_duty_is_due(i))
+			continue;
+		look_around();
+		met = work(i, &more);
+		looked = true;
+	}
+	if (!looked)
+		met = work(-1, &more);
+	count_turn();
+	(void) pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	if (met != MA_TURN_GO)
+		return met == MA_TURN_BUSY ? BUSY_MS : MA_POLL_MS;
+	return more ? 0 : ma_duty_pause(MA_POLL_MS);
+}
+
+/* One duty in its own transaction; without a duty (-1) only looks at the extension. */
+static MaTurn
+work(int duty, bool *more)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile MaTurn met = MA_TURN_BUSY;
+	volatile bool again = false;
+	char	   *installed = NULL;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		pgstat_report_activity(STATE_RUNNING, duty < 0 ? "looking" : ma_duty_name(duty));
+		enable_timeout_after(STATEMENT_TIMEOUT, TICK_TIMEOUT_MS);
+		met = ma_turn_begin(&installed);
+		answer(met, installed);
+		if (met == MA_TURN_GO && duty >= 0)
+			again = ma_duty_run(duty, false);
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		recover(duty, context);
+		again = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (met == MA_TURN_GONE)
+		leave();
+	*more |= again;
+	return met;
+}
+
+/* After an error outside of a tick, as the main loop of a backend does it. */
+static void
+recover(int duty, MemoryContext context)
+{
+	static int64 logged = 0;
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(context);
+	RESUME_INTERRUPTS();
+
+	if (duty >= 0)
+		ma_duty_failed(duty, error, false);
+	else if (ma_log_allowed(&logged))
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("%s failed: %s", MA_SCHEDULER_NAME,
+						error->message ? error->message : "no message")));
+}
+
+/* Says once that library and extension do not fit, and shows it in the slot. */
+static void
+answer(MaTurn met, const char *installed)
+{
+	MaSlot	   *slot = ma_process_slot();
+	bool		misfit = (met == MA_TURN_MISFIT);
+
+	if (met == MA_TURN_BUSY || slot->version_misfit == misfit)
+		return;
+	slot->version_misfit = misfit;
+	if (misfit)
+		ereport(WARNING,
+				(errcode(ERRCODE_MA_NOT_READY),
+				 errmsg("extension \"%s\" is version %s, its library is version %s: background work rests",
+						MA_EXTENSION, installed ? installed : "unknown", MA_VERSION),
+				 errhint("Run ALTER EXTENSION %s UPDATE, or restart the server if its library is the older one.",
+						 MA_EXTENSION)));
+}
+
+static void
+count_turn(void)
+{
+	MaSlot	   *slot = ma_process_slot();
+
+	slot->last_turn = ma_monotonic_ms();
+	pg_atomic_fetch_add_u64(&slot->turns, 1);
+}
+
+/* The extension has been dropped: ends for good. */
+static void
+leave(void)
+{
+	MaSlot	   *slot = ma_process_slot();
+
+	LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
+	slot->state = MA_SLOT_ABSENT;
+	slot->version_misfit = false;
+	LWLockRelease(ma_registry_lock);
+	proc_exit(0);
+}

@@ -1,0 +1,181 @@
+/*
+ * work.c
+ *		CALL marketing.work(): the duties done by a session instead of a worker.
+ *
+ * For servers without preload, for pg_cron, and for tests that want to see the
+ * work done.  It takes the same turns as a scheduler, with a commit after each
+ * duty, until no duty has more to do; with run_for it then waits and goes on.
+ * Every duty is due at the beginning of a call, whatever its interval and its
+ * past failures.
+ *
+ * A scheduler may run in the same database: each tick holds the duty's lock
+ * (duty.c), so the two take turns.  A NOTICE says so, since the caller may have
+ * expected to be the only one.
+ */
+#include "worker/worker_internal.h"
+
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+MA_FUNCTION(ma_work);
+
+static void check_call(FunctionCallInfo fcinfo);
+static int64 duration_ms(FunctionCallInfo fcinfo);
+static void run(int64 run_for);
+static bool turn(void);
+static void begin_or_refuse(void);
+static void pause_for(int64 ms);
+
+/* marketing.work(run_for) */
+Datum
+ma_work(PG_FUNCTION_ARGS)
+{
+	int64		run_for = duration_ms(fcinfo);
+	MaSlot	   *slot = ma_slot_of_database();
+
+	check_call(fcinfo);
+	PreventCommandDuringRecovery("CALL marketing.work()");
+	(void) ma_extension_required();
+	if (slot != NULL && slot->process[MA_PROCESS_SCHEDULER].pid != 0)
+		ereport(NOTICE,
+				(errmsg("a scheduler works in this database too (process %d)",
+						(int) slot->process[MA_PROCESS_SCHEDULER].pid)));
+	ma_spi_begin_nonatomic();
+	ma_worker_set_active(true);
+	PG_TRY();
+	{
+		run(run_for);
+	}
+	PG_FINALLY();
+	{
+		ma_worker_set_active(false);
+	}
+	PG_END_TRY();
+	ma_spi_end();
+	PG_RETURN_VOID();
+}
+
+/* It commits, so it can run neither in a transaction block nor in a function. */
+static void
+check_call(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("marketing.work() cannot run inside a transaction block"),
+				 errdetail("It commits after each piece of work."),
+				 errhint("Use CALL marketing.work() as a statement of its own, outside BEGIN and COMMIT and outside functions.")));
+	if (ma_worker_is_active())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("marketing.work() is running in this session already")));
+}
+
+static int64
+duration_ms(FunctionCallInfo fcinfo)
+{
+	Interval   *interval;
+	int64		ms;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("run_for of marketing.work() must not be null"),
+				 errhint("Leave it out to work until nothing is left to do.")));
+	interval = PG_GETARG_INTERVAL_P(0);
+	ms = interval->time / 1000 +
+		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+	if (ms < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("run_for of marketing.work() must not be negative")));
+	return ms;
+}
+
+/* Turns until nothing is left, and then until run_for has passed. */
+static void
+run(int64 run_for)
+{
+	int64		end = ma_monotonic_ms() + run_for;
+
+	ma_duty_restart();
+	for (;;)
+	{
+		int64		left;
+
+		if (turn())
+			continue;
+		left = end - ma_monotonic_ms();
+		if (left <= 0)
+			break;
+		pause_for(Min(left, ma_duty_pause(MA_POLL_MS)));
+	}
+}
+
+/* Each due duty once, with a commit after it; true when one has more to do. */
+static bool
+turn(void)
+{
+	bool		more = false;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation turn",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+
+	for (int i = 0; i < ma_duty_count(); i++)
+	{
+		if (!ma_duty_is_due(i))
+			continue;
+		begin_or_refuse();
+		more |= ma_duty_run(i, true);
+		ma_spi_commit();
+		MemoryContextSwitchTo(context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(previous);
+	MemoryContextDelete(context);
+	return more;
+}
+
+/* Locks the extension for this transaction. */
+static void
+begin_or_refuse(void)
+{
+	char	   *installed = NULL;
+
+	switch (ma_turn_begin(&installed))
+	{
+		case MA_TURN_GO:
+			break;
+		case MA_TURN_BUSY:
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("extension \"%s\" is being dropped", MA_EXTENSION)));
+			break;
+		case MA_TURN_GONE:
+			(void) ma_extension_required();
+			break;
+		case MA_TURN_MISFIT:
+			ereport(ERROR,
+					(errcode(ERRCODE_MA_NOT_READY),
+					 errmsg("extension \"%s\" is version %s, its library is version %s",
+							MA_EXTENSION, installed ? installed : "unknown", MA_VERSION),
+					 errhint("Run ALTER EXTENSION %s UPDATE, or restart the server if its library is the older one.",
+							 MA_EXTENSION)));
+			break;
+	}
+}
+
+/* Waits with no snapshot held; the first wait is after a commit. */
+static void
+pause_for(int64 ms)
+{
+	ma_spi_commit();
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 (long) ms, ma_wait_event());
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	ma_duty_woken();
+}

@@ -1,0 +1,100 @@
+# 020_worker_lifecycle.pl
+#
+# A scheduler exists exactly where and while the extension is installed: it comes after CREATE
+# EXTENSION has committed, never before or after a rollback, and goes with DROP EXTENSION, which it
+# neither blocks nor deadlocks with. Schemas of our names without the extension do no harm.
+use strict;
+use warnings;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MaWorkers;
+
+my $node = new_server('lifecycle');
+my $db = 'postgres';
+
+ok($node->poll_query_until($db, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'marketing_automation launcher'"),
+	'the launcher runs');
+is($node->safe_psql($db, "SELECT datname IS NULL FROM pg_stat_activity WHERE backend_type = 'marketing_automation launcher'"),
+	't', 'it is connected to no database');
+
+# Another database gets a scheduler; by then the launcher has seen this one's rollback as well.
+$node->safe_psql($db, 'CREATE DATABASE other');
+$node->safe_psql($db, 'BEGIN; CREATE EXTENSION marketing_automation; ROLLBACK;');
+$node->safe_psql('other', 'CREATE EXTENSION marketing_automation');
+wait_scheduler($node, 'other', 'a scheduler starts after CREATE EXTENSION');
+is(scheduler_of($node, $db), '', 'none after a rollback');
+
+my $session = IPC::Run::start(
+	[ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr($db) ],
+	'<', \my $in, '>', \my $out, '2>', \my $err, IPC::Run::timeout(60));
+$in = "BEGIN;\nCREATE EXTENSION marketing_automation;\n\\echo created\n";
+$session->pump until $out =~ /created/;
+$node->safe_psql($db, 'CREATE DATABASE third');
+$node->safe_psql('third', 'CREATE EXTENSION marketing_automation');
+wait_scheduler($node, 'third', 'the launcher goes on while CREATE EXTENSION is uncommitted');
+is(scheduler_of($node, $db), '', 'no scheduler before the commit');
+$in .= "COMMIT;\n\\echo committed\n";
+$session->pump until $out =~ /committed/;
+wait_scheduler($node, $db, 'a scheduler after the commit');
+work_goes_on($node, $db, 'it takes turns');
+is(status_of($node, $db, 'scheduler', 'state'), 'ok', 'status says so');
+is(status_of($node, $db, 'launcher', 'state'), 'ok', 'and of the launcher');
+
+# Dropped by a transaction that rolls back: the scheduler stands aside and goes on.
+my $pid = scheduler_of($node, $db);
+$in .= "BEGIN;\nDROP EXTENSION marketing_automation;\n\\echo dropped\n";
+$session->pump until $out =~ /dropped/;
+is(scheduler_of($node, $db), $pid, 'an uncommitted DROP EXTENSION ends nothing');
+$in .= "ROLLBACK;\n\\echo rolled back\n";
+$session->pump until $out =~ /rolled back/;
+work_goes_on($node, $db, 'the scheduler goes on after its rollback');
+is(scheduler_of($node, $db), $pid, 'it is the same process');
+
+$node->safe_psql($db, 'DROP EXTENSION marketing_automation');
+wait_no_scheduler($node, $db, 'DROP EXTENSION ends the scheduler');
+$in .= "\\q\n";
+$session->finish;
+
+# Under load, with sessions that wake the scheduler: neither waits for long, nobody deadlocks.
+$node->safe_psql($db, 'SET deadlock_timeout = 1; CREATE EXTENSION marketing_automation');
+wait_scheduler($node, $db, 'created again');
+for my $cycle (1 .. 20)
+{
+	$node->safe_psql($db, $cycle % 2
+		? "SET lock_timeout = '5s'; DROP EXTENSION marketing_automation"
+		: 'CREATE EXTENSION marketing_automation');
+}
+wait_scheduler($node, $db, 'after ten fast cycles of DROP and CREATE there is one scheduler');
+work_goes_on($node, $db, 'and it works');
+
+# DROP SCHEMA ... CASCADE and DROP OWNED take the extension as well.
+$node->safe_psql($db, 'DROP SCHEMA marketing CASCADE');
+wait_no_scheduler($node, $db, 'DROP SCHEMA ... CASCADE ends the scheduler');
+
+# Schemas of our names that belong to somebody else.
+$node->safe_psql($db, 'DROP SCHEMA IF EXISTS marketing, marketing_internal CASCADE');
+$node->safe_psql($db, 'CREATE SCHEMA marketing; CREATE SCHEMA marketing_internal;
+	CREATE TABLE marketing_internal.setting (x int); CREATE TABLE marketing_internal.attached_table (x int)');
+$node->reload;
+$node->safe_psql($db, 'CREATE DATABASE last');
+$node->safe_psql('last', 'CREATE EXTENSION marketing_automation');
+wait_scheduler($node, 'last', 'the launcher has looked at all databases again');
+is(scheduler_of($node, $db), '', 'foreign schemas of our names start nothing');
+
+# Limits: SIGHUP takes databases in and out.
+$node->append_conf('postgresql.conf', "marketing_automation.databases = 'third, last'");
+$node->reload;
+wait_no_scheduler($node, 'other', 'a database taken from the list loses its scheduler');
+is(scheduler_of($node, 'third') ne '', 1, 'one on the list keeps it');
+$node->append_conf('postgresql.conf', "marketing_automation.databases = ''");
+$node->reload;
+wait_no_scheduler($node, 'third', 'none with an empty list');
+$node->append_conf('postgresql.conf', "marketing_automation.databases = '*'");
+$node->reload;
+wait_scheduler($node, 'other', 'all again with *');
+
+no_trouble($node, 'nothing crashed or failed');
+no_trouble($node, 'no worker ended with an error',
+	qr/ERROR:|FATAL:.*(?:marketing|background worker)|marketing_automation.*exited with exit code/);
+$node->stop;
+done_testing();
