@@ -326,6 +326,7 @@ attach(MaCall *call, Attachment *attachment)
 
 	/* One definition at a time; it conflicts with no reader. */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
+	ma_table_heal_names(attachment->relid);
 	source_id = find_stored(attachment, stored);
 	check_name_free(attachment, source_id);
 	changed = changes(attachment, source_id, stored, &reread);
@@ -342,7 +343,8 @@ attach(MaCall *call, Attachment *attachment)
 	source_id = store(attachment, source_id, table_id);
 	ma_definitions_changed();
 	if (!reread)
-		return psprintf("%s: changed %s", attachment->value[PROPERTY_SOURCE], changed);
+		return psprintf("%s: %s%s", attachment->value[PROPERTY_SOURCE],
+						changed ? "changed " : "triggers completed", changed ? changed : "");
 	answer = read_rows(source_id, unseen);
 	return changed == NULL ? answer : psprintf("%s; changed %s", answer, changed);
 }

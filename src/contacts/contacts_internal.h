@@ -52,6 +52,9 @@ extern void ma_table_check_attachable(Oid relid);
  */
 extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen);
 
+/* Stores the name that the table has now, if it was renamed since it was attached. */
+extern void ma_table_heal_names(Oid relid);
+
 /*
  * True if all triggers of the table (already locked) are there and fire, so that
  * an unchanged definition needs no ma_table_attach() and so no strong lock.

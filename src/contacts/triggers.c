@@ -49,7 +49,6 @@ typedef enum TriggerState
 static void refuse(const char *table, const char *detail, const char *hint) pg_attribute_noreturn();
 static void check_partitions(Oid relid);
 static int32 table_number(Oid relid, bool on_replica);
-static void heal_names(Oid relid);
 static void lock_table(Oid relid);
 static void lock_partitions(Oid relid);
 static bool ensure_trigger(Oid relid, const char *name, int32 table_id, bool on_replica);
@@ -147,7 +146,7 @@ ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen)
 	List	   *all;
 	ListCell   *cell;
 
-	heal_names(relid);
+	ma_table_heal_names(relid);
 	known = ma_table_by_relid(ma_definitions(), relid);
 	on_replica |= known != NULL && known->on_replica;
 	table_id = table_number(relid, on_replica);
@@ -192,8 +191,8 @@ table_number(Oid relid, bool on_replica)
  * Stores the present name of this table if it was attached under another one, and
  * that of a table which is stored under this name but was renamed since.
  */
-static void
-heal_names(Oid relid)
+void
+ma_table_heal_names(Oid relid)
 {
 	static MaStatement rename = {
 		"UPDATE marketing_internal.attached_table SET schema_name = $2, table_name = $3 "
