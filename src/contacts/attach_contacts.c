@@ -326,7 +326,7 @@ attach(MaCall *call, Attachment *attachment)
 
 	/* One definition at a time; it conflicts with no reader. */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
-	ma_table_heal_names(attachment->relid);
+	ma_tables_heal();
 	source_id = find_stored(attachment, stored);
 	check_name_free(attachment, source_id);
 	changed = changes(attachment, source_id, stored, &reread);

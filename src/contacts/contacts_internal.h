@@ -22,7 +22,18 @@ extern Oid	ma_relation_owner(Oid relid);
 /* "=" of the type's btree operator class, schema-qualified. */
 extern char *ma_equality_operator(Oid type);
 
+/* ---- heal.c ---- */
+
+/* Stores the names tables and their owners have now; inside ma_call_begin(). */
+extern void ma_tables_heal(void);
+extern void ma_heal_init(void);
+
 /* ---- locks.c ---- */
+
+/* Releases all locks of this transaction early: a prepared one must hold none. */
+extern void ma_locks_release_all(void);
+/* Forgets them at the end of the transaction, which has released them. */
+extern void ma_locks_forget_taken(void);
 
 typedef enum MaLockResult
 {
@@ -51,9 +62,6 @@ extern void ma_table_check_attachable(Oid relid);
  * The definitions are read anew after it: do not keep pointers into them.
  */
 extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen);
-
-/* Stores the name that the table has now, if it was renamed since it was attached. */
-extern void ma_table_heal_names(Oid relid);
 
 /*
  * True if all triggers of the table (already locked) are there and fire, so that

@@ -56,12 +56,14 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			flush_at_end(true);
+			ma_locks_release_all();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			ma_changes_forget();
 			ma_locks_forget();
+			ma_locks_forget_taken();
 			break;
 		default:
 			break;
