@@ -78,7 +78,8 @@ source_of_text(const char *text, const char **id, bool create)
 		if (source == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_MA_UNKNOWN_SOURCE),
-					 errmsg("no table of contacts is attached, so contact \"%s\" is not known", text),
+					 errmsg("no table of contacts is attached, so contact \"%s\" is not known",
+							text),
 					 errhint("Attach one with marketing.attach_contacts().")));
 		return source;
 	}
@@ -122,8 +123,10 @@ unknown_source(const char *name, bool create)
 			(errcode(ERRCODE_MA_UNKNOWN_SOURCE),
 			 errmsg("no source of contacts is called \"%s\"", name),
 			 nearest ? errhint("Did you mean %s?", nearest) :
-			 create ? errhint("A new prefix consists of lower-case letters, digits and underscores and does not begin with a digit.") :
-			 errhint("Attach a table with marketing.attach_contacts(), or bring the prefix with marketing.identify() or marketing.track().")));
+			 create ? errhint("A new prefix consists of lower-case letters, digits and underscores "
+									  "and does not begin with a digit.") :
+			 errhint("Attach a table with marketing.attach_contacts(), or bring the prefix "
+					 "with marketing.identify() or marketing.track().")));
 }
 
 /* A source without a table, made at the first contact of this prefix. */

@@ -4,10 +4,10 @@
  *
  * All are set-based over arrays, so that a build of five thousand rows and the
  * flush of one row are the same code; each is written so that no estimate can lead
- * to another plan than one descent of an index for each element.  Two transactions that make the same key
- * meet at its primary key: the second waits for the first and then takes its
- * contact.  Two that make contacts of one address meet at the address's lock,
- * which only sources with match take.
+ * to another plan than one descent of an index for each element.  Two transactions
+ * that make the same key meet at its primary key: the second waits for the first
+ * and then takes its contact.  Two that make contacts of one address meet at the
+ * address's lock, which only sources with match take.
  */
 #include "base/base.h"
 
