@@ -48,6 +48,7 @@ static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
 static void forget(void);
+static void forget_plans(void *arg);
 static void table_callback(Datum arg, Oid relid);
 
 MaDefinitions *
@@ -55,6 +56,7 @@ ma_definitions(void)
 {
 	MemoryContext previous;
 	MemoryContext context;
+	MemoryContextCallback *callback;
 	MaDefinitions *definitions;
 	static bool registered = false;
 
@@ -71,6 +73,10 @@ ma_definitions(void)
 	previous = MemoryContextSwitchTo(context);
 	definitions = palloc0_object(MaDefinitions);
 	definitions->epoch = ma_definitions_epoch();
+	callback = palloc0_object(MemoryContextCallback);
+	callback->func = forget_plans;
+	callback->arg = definitions;
+	MemoryContextRegisterResetCallback(context, callback);
 	load(definitions);
 	MemoryContextSwitchTo(previous);
 
@@ -98,24 +104,35 @@ table_callback(Datum arg, Oid relid)
 		}
 }
 
-/* Frees the old definitions and the plans kept in them. */
+/*
+ * Retires the old definitions.  Callers further up may still work with them (a
+ * build calls what reads the definitions, and any lock it takes can bring the
+ * news that they have changed), so they go at the end of the transaction.
+ */
 static void
 forget(void)
 {
-	ListCell   *cell;
-
 	if (current == NULL)
 		return;
-	foreach(cell, current->sources)
+	MemoryContextSetParent(current_context, TopTransactionContext);
+	current = NULL;
+	current_context = NULL;
+}
+
+/* Frees the plans kept in definitions whose memory goes now. */
+static void
+forget_plans(void *arg)
+{
+	MaDefinitions *definitions = arg;
+	ListCell   *cell;
+
+	foreach(cell, definitions->sources)
 		ma_statement_forget(&((MaSource *) lfirst(cell))->read);
-	foreach(cell, current->event_sources)
+	foreach(cell, definitions->event_sources)
 	{
 		ma_statement_forget(&((MaEventSource *) lfirst(cell))->images);
 		ma_statement_forget(&((MaEventSource *) lfirst(cell))->via);
 	}
-	current = NULL;
-	MemoryContextDelete(current_context);
-	current_context = NULL;
 }
 
 static void
