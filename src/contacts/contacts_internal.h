@@ -34,6 +34,15 @@ typedef enum MaLockResult
 extern MaLockResult ma_contact_try_lock(int64 contact_id);
 extern bool ma_address_try_lock(const char *address);
 
+/* Settles the race of a contact being made and an event being recorded for its key. */
+extern void ma_key_lock(int32 source_id, const char *external_id);
+extern bool ma_key_try_lock(int32 source_id, const char *external_id);
+
+/* Releases the locks on contacts and keys; the transaction has left its changes to the worker. */
+extern void ma_locks_give_back(void);
+/* Forgets them at the end of the transaction; must not fail. */
+extern void ma_locks_end(void);
+
 /* ---- triggers.c: a user's table with our capture triggers ---- */
 
 /*

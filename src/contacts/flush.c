@@ -56,6 +56,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			flush_at_end(true);
+			ma_locks_give_back();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:

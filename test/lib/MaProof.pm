@@ -56,6 +56,9 @@ sub exact
 	$found = $found > 0 ? 'some' : '0' if $left eq 'some';
 	$node->psql($db, 'SELECT * FROM proof.wrong(false)', stdout => \$out, stderr => \$err);
 	my $before = "left $found\n$out$err";
+	# What rests for a moment is tried now.
+	$node->psql($db, "SELECT proof.wake()", stderr => \$err);
+	$before .= $err;
 	$node->psql($db, 'CALL marketing.work()', stderr => \$err);
 	$before .= $err;
 	$node->psql($db, 'SELECT * FROM proof.wrong(true)', stdout => \$out, stderr => \$err);
