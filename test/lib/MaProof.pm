@@ -148,11 +148,12 @@ sub answer
 {
 	my ($self) = @_;
 	my $mark = 'answer ' . ++$self->{answered};
-	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E$/m && $self->{err} =~ /\Q$mark\E$/m;
+	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E\n/m && $self->{err} =~ /\Q$mark\E\n/;
 	$self->{out} =~ s/\A(.*?)^\Q$mark\E\n//ms;
 	my $out = $1;
 	$self->{err} =~ s/\A(.*?)^[^\n]*\Q$mark\E\n//ms;
-	my $text = $out . join('', map { s/^psql:[^:]*:\d+: //r . "\n" } grep { !/^(LOCATION|HINT|DETAIL)/ } split(/\n/, $1));
+	my $err = $1;
+	my $text = $out . join('', map { s/^psql:[^:]*:\d+: //r . "\n" } grep { !/^(LOCATION|HINT|DETAIL)/ } split(/\n/, $err));
 	chomp $text;
 	return $text;
 }
