@@ -1,4 +1,5 @@
--- 95_config_dump: every table and sequence goes through pg_dump (a lint compares).
+-- 95_config_dump: every table and sequence goes through pg_dump (a lint compares), but for
+-- authority: a restored database is disarmed, also one restored in place (06_authority).
 
 DO $$
 DECLARE
@@ -8,6 +9,7 @@ BEGIN
 		SELECT c.oid FROM pg_catalog.pg_class AS c
 		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'marketing_internal'::pg_catalog.regnamespace
 		AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,S}'::pg_catalog."char"[])
+		AND c.relname OPERATOR(pg_catalog.<>) 'authority'
 		ORDER BY c.oid
 	LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(relation, '');

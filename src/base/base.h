@@ -77,6 +77,9 @@ extern uint64 ma_definitions_epoch(void);
 /* Makes every backend re-read the definitions at commit (and this one now). */
 extern void ma_definitions_changed(void);
 
+/* Makes this backend re-read them; sets a flag only, so fit for invalidation callbacks. */
+extern void ma_definitions_expire(void);
+
 extern void ma_extension_init(void);
 
 /* ---- identity.c: who runs what ---- */

@@ -203,6 +203,12 @@ ma_definitions_epoch(void)
 }
 
 void
+ma_definitions_expire(void)
+{
+	definitions_epoch++;
+}
+
+void
 ma_definitions_changed(void)
 {
 	const MaExtension *extension = ma_extension_required();

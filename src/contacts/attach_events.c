@@ -72,8 +72,7 @@ static int32 claim_name(const MaEventOptions *options);
 static void read_previous(const MaEventSource *source, Previous *previous);
 static void fill(const MaEventOptions *options, const char *time_zone, char **values);
 static char *columns_text(List *columns);
-static char *changes(char **old_values, char **new_values, bool on_replica);
-static bool turns_on_replica(const MaEventOptions *options);
+static char *changes(const Previous *previous, char **values, const MaEventOptions *options);
 static void write_row(const Previous *previous, int32 table_id, int32 event_id, char **values);
 static void reevaluate(int32 table_id);
 static void tell_without_key(Oid relid);
@@ -145,7 +144,7 @@ attach(MaCall *call, MaEventOptions *options)
 		previous.event_source_id ? previous.values[FIELD_TIME_ZONE] :
 		pstrdup(pg_get_timezone_name(session_timezone));
 	fill(options, time_zone, values);
-	changed = changes(previous.values, values, turns_on_replica(options));
+	changed = changes(&previous, values, options);
 	if (previous.event_source_id == 0 || changed != NULL)
 	{
 		tell_without_key(options->relid);
@@ -184,7 +183,7 @@ claim_name(const MaEventOptions *options)
 {
 	static MaStatement known = {
 		"SELECT declared, tracked FROM marketing_internal.event_type "
-		"WHERE event_id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		"WHERE event_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 		1, {INT4OID}
 	};
 	int32		event_id;
@@ -203,7 +202,7 @@ claim_name(const MaEventOptions *options)
 	{
 		Oid			relid = event->source->table->relid;
 
-		if (OidIsValid(relid) && relid != options->relid)
+		if (relid != options->relid && get_rel_name(relid) != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_MA_NAME_IN_USE),
 					 errmsg("event \"%s\" is attached to table \"%s\"", options->event,
@@ -228,6 +227,7 @@ static MaEventSource *
 find_previous(const MaEventOptions *options)
 {
 	MaDefinitions *definitions = ma_definitions();
+	MaTable    *table = ma_attached_table(definitions, options->relid);
 	ListCell   *cell;
 
 	if (options->event != NULL)
@@ -240,7 +240,7 @@ find_previous(const MaEventOptions *options)
 	{
 		MaEventSource *source = lfirst(cell);
 
-		if (source->event == NULL && source->table == ma_attached_table(definitions, options->relid))
+		if (source->event == NULL && source->table == table)
 			return source;
 	}
 	return NULL;
@@ -317,34 +317,28 @@ columns_text(List *columns)
 	return OidOutputFunctionCall(F_ARRAY_OUT, ma_text_array(names, n));
 }
 
-/* Arguments that differ, as text; NULL if none does. */
+/* Arguments that differ from those before, as text; NULL if none does. */
 static char *
-changes(char **old_values, char **new_values, bool on_replica)
+changes(const Previous *previous, char **values, const MaEventOptions *options)
 {
+	MaTable    *table = ma_attached_table(ma_definitions(), options->relid);
 	StringInfoData text;
 
 	initStringInfo(&text);
+	if (table == NULL || table->id != previous->table_id)
+		appendStringInfoString(&text, ", relation");
 	for (int i = 0; i < NUM_FIELDS; i++)
 	{
-		if (fields[i].argument == NULL ||
-			(old_values[i] == NULL && new_values[i] == NULL) ||
-			(old_values[i] != NULL && new_values[i] != NULL &&
-			 strcmp(old_values[i], new_values[i]) == 0))
-			continue;
-		appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "", fields[i].argument);
+		const char *before = previous->values[i];
+
+		if (fields[i].argument != NULL &&
+			((before == NULL) != (values[i] == NULL) ||
+			 (before != NULL && strcmp(before, values[i]) != 0)))
+			appendStringInfo(&text, ", %s", fields[i].argument);
 	}
-	if (on_replica)
-		appendStringInfo(&text, "%son_replica", text.len > 0 ? ", " : "");
-	return text.len > 0 ? text.data : NULL;
-}
-
-/* True if the table is attached and its triggers are to fire on replicas from now on. */
-static bool
-turns_on_replica(const MaEventOptions *options)
-{
-	MaTable    *table = ma_attached_table(ma_definitions(), options->relid);
-
-	return table != NULL && options->on_replica && !table->on_replica;
+	if (table != NULL && options->on_replica && !table->on_replica)
+		appendStringInfoString(&text, ", on_replica");
+	return text.len > 0 ? text.data + strlen(", ") : NULL;
 }
 
 /* Adds the row, or overwrites the previous one. */

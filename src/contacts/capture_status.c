@@ -99,7 +99,7 @@ drift_of(const MaTable *table)
 
 	foreach(cell, find_all_inheritors(table->relid, AccessShareLock, NULL))
 	{
-		Relation	relation = table_open(lfirst_oid(cell), NoLock);
+		Relation	relation = table_open(lfirst_oid(cell), AccessShareLock);
 		bool		found = false;
 
 		for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)

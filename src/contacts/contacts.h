@@ -251,8 +251,8 @@ extern void ma_register_consumer(const MaConsumer *consumer);
 
 /*
  * SELECT of the event's rows of one contact in one of its sources, for a lateral
- * join to k(contact_id, key): `columns` is SQL over alias t, the row, and r.at, the
- * time of the event.  *key_type is the element type the key array must have.  Runs as the
+ * join to k(contact_id, key): `columns` is SQL over alias t (the row), r.at the time
+ * of the event.  *key_type is the element type the key array must have.  Runs as the
  * owner of the source's table (source NULL, tracked events: as ours).
  */
 extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,

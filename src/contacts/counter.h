@@ -14,24 +14,37 @@ typedef struct MaCounterDefinition
 	char	   *name;
 	int32		event_id;
 	Interval   *within;			/* NULL: ever */
-	List	   *statements;		/* CounterStatement *, one per source of the event */
 } MaCounterDefinition;
+
+/* The counters of one event: its rows are read once for all of them. */
+typedef struct MaCounterGroup
+{
+	int32		event_id;
+	List	   *counters;		/* MaCounterDefinition *, in order of their ids */
+	bool		ever;			/* one of them counts all rows */
+	List	   *fetches;		/* one per source of the event, see counter_rows.c */
+} MaCounterGroup;
 
 /* Value of a counter for a contact, and until when it holds. */
 typedef struct MaCounterValue
 {
+	int32		counter_id;
 	int64		contact_id;
 	int64		value;
 	TimestampTz until;			/* DT_NOEND: until a row changes */
 } MaCounterValue;
 
-/* All counters; valid until the definitions change. */
-extern List *ma_counters(void);
+/* ---- counter_rows.c ---- */
 
-/* Computes the counter for the contacts from their rows, as of `now`; `how`: which snapshot. */
-extern MaCounterValue *ma_counter_compute(MaCounterDefinition *counter,
-										  MaContactChange *contacts, int n, TimestampTz now,
-										  MaRun how);
+/* All groups (MaCounterGroup *); valid until the definitions change. */
+extern List *ma_counter_groups(void);
+
+/*
+ * Computes the group's counters for the contacts from their rows as of `now`:
+ * for each contact in turn a value for each counter in turn.  `how`: which snapshot.
+ */
+extern MaCounterValue *ma_counter_compute(MaCounterGroup *group, MaContactChange *contacts,
+										  int n, TimestampTz now, MaRun how);
 
 extern void ma_counter_init(void);
 extern void ma_counter_api_init(void);

@@ -19,12 +19,14 @@
 #define READ_BATCH 1000
 
 static void lock_sources(MaDefinitions *definitions, MaEvent *event);
-static MaCounterDefinition *counter_required(const char *name);
+static MaCounterDefinition *counter_required(const char *name, MaCounterGroup **group);
 static void emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
 						TimestampTz now);
-static void emit_computed(ReturnSetInfo *result, MaCounterDefinition *counter,
-						  const int64 *ids, int n, TimestampTz now);
-static void emit_all(ReturnSetInfo *result, MaCounterDefinition *counter, TimestampTz now);
+static void emit_computed(ReturnSetInfo *result, MaCounterGroup *group,
+						  const MaCounterDefinition *counter, const int64 *ids, int n,
+						  TimestampTz now);
+static void emit_all(ReturnSetInfo *result, MaCounterGroup *group,
+					 const MaCounterDefinition *counter, TimestampTz now);
 static bool due(void);
 static bool due_turn(void);
 static TimestampTz next_due(void);
@@ -112,14 +114,20 @@ lock_sources(MaDefinitions *definitions, MaEvent *event)
 		LockRelationOid(lfirst_oid(cell), ShareRowExclusiveLock);
 }
 
+/* The counter of this name and the group it is computed with. */
 static MaCounterDefinition *
-counter_required(const char *name)
+counter_required(const char *name, MaCounterGroup **group)
 {
+	ListCell   *outer;
 	ListCell   *cell;
 
-	foreach(cell, ma_counters())
-		if (strcmp(((MaCounterDefinition *) lfirst(cell))->name, name) == 0)
-			return lfirst(cell);
+	foreach(outer, ma_counter_groups())
+	{
+		*group = lfirst(outer);
+		foreach(cell, (*group)->counters)
+			if (strcmp(((MaCounterDefinition *) lfirst(cell))->name, name) == 0)
+				return lfirst(cell);
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("there is no counter \"%s\"", name)));
@@ -138,11 +146,12 @@ ma_drop_counter(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Datum		value = CStringGetTextDatum(name);
+	MaCounterGroup *group;
 	MaCall		call;
 	char	   *answer;
 
 	ma_call_begin(&call);
-	(void) counter_required(name);
+	(void) counter_required(name, &group);
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE);
 	ma_unwatch_events(CONSUMER, name);
 	MemoryContextSwitchTo(context);
@@ -157,21 +166,22 @@ ma_counter_values(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	MaCounterDefinition *counter;
+	MaCounterGroup *group;
 	MaStale    *stale;
 	TimestampTz now = ma_now();
 	MaCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
-	counter = counter_required(name);
+	counter = counter_required(name, &group);
 	stale = ma_stale_contacts();
 	if (stale->any)
-		emit_all(result, counter, now);
+		emit_all(result, group, counter, now);
 	else
 	{
 		emit_stored(result, counter, stale, now);
 		for (int i = 0; i < stale->n; i += READ_BATCH)
-			emit_computed(result, counter, stale->ids + i, Min(READ_BATCH, stale->n - i), now);
+			emit_computed(result, group, counter, stale->ids + i, Min(READ_BATCH, stale->n - i), now);
 	}
 	ma_call_end(&call);
 	return (Datum) 0;
@@ -209,27 +219,28 @@ emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
 
 /* Computes the values of these contacts from their rows. */
 static void
-emit_computed(ReturnSetInfo *result, MaCounterDefinition *counter,
-			  const int64 *ids, int n, TimestampTz now)
+emit_computed(ReturnSetInfo *result, MaCounterGroup *group,
+			  const MaCounterDefinition *counter, const int64 *ids, int n, TimestampTz now)
 {
 	MaContactChange *contacts = ma_read_contacts(ids, n);
-	MaCounterValue *computed = ma_counter_compute(counter, contacts, n, now, MA_RUN_READ);
+	MaCounterValue *computed = ma_counter_compute(group, contacts, n, now, MA_RUN_READ);
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n * list_length(group->counters); i++)
 	{
 		Datum		values[2];
 		bool		nulls[2] = {false, false};
 
 		values[0] = Int64GetDatum(computed[i].contact_id);
 		values[1] = Int64GetDatum(computed[i].value);
-		if (computed[i].value != 0)
+		if (computed[i].counter_id == counter->id && computed[i].value != 0)
 			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 }
 
 /* Everybody may be stale: computes all contacts, in batches. */
 static void
-emit_all(ReturnSetInfo *result, MaCounterDefinition *counter, TimestampTz now)
+emit_all(ReturnSetInfo *result, MaCounterGroup *group, const MaCounterDefinition *counter,
+		 TimestampTz now)
 {
 	static MaStatement read = {
 		"SELECT contact_id FROM marketing_internal.contact "
@@ -253,7 +264,7 @@ emit_all(ReturnSetInfo *result, MaCounterDefinition *counter, TimestampTz now)
 		rows = ma_run(&read, arguments, NULL, MA_RUN_READ);
 		for (uint64 i = 0; i < rows.n; i++)
 			last = ids[i] = ma_int64(&rows, i, 1);
-		emit_computed(result, counter, ids, (int) rows.n, now);
+		emit_computed(result, group, counter, ids, (int) rows.n, now);
 		MemoryContextSwitchTo(previous);
 		MemoryContextDelete(context);
 		if (rows.n < READ_BATCH)

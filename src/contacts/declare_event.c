@@ -19,13 +19,13 @@
 typedef struct Declaration
 {
 	bool		declared;
-	Jsonb	   *properties;		/* NULL: no such event yet */
+	Jsonb	   *properties;
 } Declaration;
 
 static char *declare(const char *name, Jsonb *properties);
 static Declaration read_declaration(const char *name);
 static void store(const char *name, Jsonb *properties);
-static char *describe(Jsonb *old_types, Jsonb *new_types);
+static char *describe(const Declaration *before, Jsonb *types);
 static void compare(StringInfo text, Jsonb *types, Jsonb *others, const char *missing,
 					const char *different);
 
@@ -75,15 +75,15 @@ declare(const char *name, Jsonb *properties)
 						event->source->table->name),
 				 errdetail("Its properties are the columns of the table."),
 				 errhint("Choose another name.")));
-	changed = describe(before.properties, properties);
+	changed = describe(&before, properties);
 	if (before.declared && changed == NULL)
 		return psprintf("unchanged: %s", name);
 	store(name, properties);
 	ma_definitions_changed();
 	if (!before.declared)
 		return psprintf("%s: declared%s", name,
-						changed ? psprintf(", properties: %s", changed) : "");
-	return psprintf("%s: changed properties: %s", name, changed);
+						changed ? psprintf(" with %s", changed) : "");
+	return psprintf("%s: %s", name, changed);
 }
 
 /* The event's row, locked so that two calls (or an attach) do not both decide by it. */
@@ -92,7 +92,7 @@ read_declaration(const char *name)
 {
 	static MaStatement find = {
 		"SELECT declared, properties FROM marketing_internal.event_type "
-		"WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		"WHERE name OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 		1, {TEXTOID}
 	};
 	Declaration found;
@@ -122,15 +122,15 @@ store(const char *name, Jsonb *properties)
 	ma_run(&declare, values, NULL, MA_RUN_WRITE_LATEST);
 }
 
-/* How the new types differ from the old ones; NULL if they do not. */
+/* The types of a new declaration, or how they differ from those before; NULL if they do not. */
 static char *
-describe(Jsonb *old_types, Jsonb *new_types)
+describe(const Declaration *before, Jsonb *types)
 {
 	StringInfoData text;
 
 	initStringInfo(&text);
-	compare(&text, new_types, old_types, "added", "now");
-	compare(&text, old_types, new_types, "removed", NULL);
+	compare(&text, types, before->properties, before->declared ? "added " : "", "changed ");
+	compare(&text, before->properties, types, "removed ", NULL);
 	return text.len > 0 ? text.data : NULL;
 }
 
@@ -159,8 +159,8 @@ compare(StringInfo text, Jsonb *types, Jsonb *others, const char *missing, const
 				 memcmp(other.val.string.val, item.val.string.val, item.val.string.len) != 0)
 			word = different;
 		if (word != NULL)
-			appendStringInfo(text, "%s%.*s %s (%.*s)", text->len > 0 ? ", " : "",
-							 key.val.string.len, key.val.string.val, word,
+			appendStringInfo(text, "%s%s%.*s (%.*s)", text->len > 0 ? ", " : "", word,
+							 key.val.string.len, key.val.string.val,
 							 item.val.string.len, item.val.string.val);
 	}
 }

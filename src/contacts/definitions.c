@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -47,6 +48,7 @@ static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
 static void forget(void);
+static void table_callback(Datum arg, Oid relid);
 
 MaDefinitions *
 ma_definitions(void)
@@ -54,7 +56,13 @@ ma_definitions(void)
 	MemoryContext previous;
 	MemoryContext context;
 	MaDefinitions *definitions;
+	static bool registered = false;
 
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(table_callback, (Datum) 0);
+		registered = true;
+	}
 	if (current != NULL && current->epoch == ma_definitions_epoch())
 		return current;
 
@@ -72,6 +80,22 @@ ma_definitions(void)
 	current = definitions;
 	current_context = context;
 	return current;
+}
+
+/* An attached table was renamed, altered or dropped: its name, types or OID may be others now. */
+static void
+table_callback(Datum arg, Oid relid)
+{
+	ListCell   *cell;
+
+	if (current == NULL)
+		return;
+	foreach(cell, current->tables)
+		if (!OidIsValid(relid) || ((MaTable *) lfirst(cell))->relid == relid)
+		{
+			ma_definitions_expire();
+			return;
+		}
 }
 
 /* Frees the old definitions and the plans kept in them. */

@@ -10,6 +10,7 @@
  */
 #include "base/base.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "contacts/events.h"
 #include "lib/stringinfo.h"
@@ -33,12 +34,14 @@ static char *detach_all(MaCall *call);
 static void require_all_tables(void);
 static void choose(Removal *removal, MaDefinitions *definitions, MaTable *table, const char *event);
 static const char *name_of(const MaEventSource *source);
-static void no_such_event(MaDefinitions *definitions, MaTable *table, const char *event) pg_attribute_noreturn();
+static void no_such_event(MaDefinitions *definitions, MaTable *table,
+						  const char *event) pg_attribute_noreturn();
 static void refuse_if_watched(MaDefinitions *definitions, const MaEventSource *source);
 static void refuse_if_referenced(MaDefinitions *definitions, const Removal *removal);
 static void remove_event_sources(List *ids);
 static void remove_contact_source(int32 source_id);
 static bool drop_unused(MaCall *call, List *table_ids, int32 table_id);
+static void drop_strays(MaCall *call);
 static char *joined(List *names);
 
 MA_FUNCTION(ma_detach);
@@ -146,6 +149,7 @@ detach_all(MaCall *call)
 		remove_contact_source(lfirst_int(cell));
 	ma_definitions_changed();
 	(void) drop_unused(call, removal.tables, 0);
+	drop_strays(call);
 	return psprintf("detached %d table%s", list_length(removal.tables),
 					list_length(removal.tables) == 1 ? "" : "s");
 }
@@ -340,6 +344,37 @@ drop_unused(MaCall *call, List *table_ids, int32 table_id)
 		if (ma_table_detach_if_unused(call, lfirst_int(cell)) && lfirst_int(cell) == table_id)
 			dropped = true;
 	return dropped;
+}
+
+/*
+ * Drops capture triggers that no definition knew of: of a table that got another
+ * name and another owner at once, or of a copy of a table.  Others' tables are
+ * left alone; a trigger there does nothing.
+ */
+static void
+drop_strays(MaCall *call)
+{
+	static MaStatement strays = {
+		"SELECT tgrelid, tgname FROM pg_catalog.pg_trigger "
+		"WHERE tgfoid OPERATOR(pg_catalog.=) $1 AND tgparentid OPERATOR(pg_catalog.=) 0 "
+		"ORDER BY tgrelid, tgname",
+		1, {OIDOID}
+	};
+	Datum		value = ObjectIdGetDatum(ma_extension_required()->capture_function);
+	MaRows		rows = ma_run(&strays, &value, NULL, MA_RUN_READ_LATEST);
+	MaIdentity	ignored;
+
+	ma_become_back(&call->caller);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		Oid			relid = (Oid) ma_int32(&rows, i, 1);
+
+		if (object_ownercheck(RelationRelationId, relid, GetUserId()))
+			ma_run_once(psprintf("DROP TRIGGER %s ON %s", quote_identifier(ma_text(&rows, i, 2)),
+								 ma_relation_name(relid)),
+						0, NULL, NULL, NULL, MA_RUN_WRITE);
+	}
+	ma_become_owner(&ignored);
 }
 
 static char *

@@ -34,13 +34,15 @@ static void read_condition(MaEventOptions *options, FunctionCallInfo fcinfo);
 static void read_measures(MaEventOptions *options, FunctionCallInfo fcinfo);
 static bool read_mode(FunctionCallInfo fcinfo);
 static Oid	base_type(Oid relid, const char *column, const char *what);
-static void refuse_type(Oid relid, const char *column, const char *what, const char *wanted) pg_attribute_noreturn();
+static void refuse_type(Oid relid, const char *column, const char *what,
+						const char *wanted) pg_attribute_noreturn();
 static char *checked_zone(const char *zone);
 
 MaEventOptions *
 ma_event_options_read(FunctionCallInfo fcinfo)
 {
 	MaEventOptions *options = palloc0_object(MaEventOptions);
+	MaSource   *source;
 
 	(void) ma_extension_required();
 	if (PG_ARGISNULL(ARG_RELATION))
@@ -64,10 +66,10 @@ ma_event_options_read(FunctionCallInfo fcinfo)
 	read_time(options, fcinfo);
 	read_measures(options, fcinfo);
 	read_condition(options, fcinfo);
-	options->contact_source_id =
-		ma_contact_source_for(ma_definitions(), text_argument(fcinfo, ARG_CONTACT_SOURCE),
-							  options->via ? options->via->relid : options->relid,
-							  options->contact_column)->id;
+	source = ma_contact_source_for(ma_definitions(), text_argument(fcinfo, ARG_CONTACT_SOURCE),
+								   options->via ? options->via->relid : options->relid,
+								   options->contact_column);
+	options->contact_source_id = source->id;
 	return options;
 }
 
@@ -138,7 +140,7 @@ read_name(MaEventOptions *options, FunctionCallInfo fcinfo)
 	}
 	type = base_type(options->relid, options->event_column, "event_column");
 	if (type != TEXTOID && type != VARCHAROID)
-		refuse_type(options->relid, options->event_column, "event_column", "text");
+		refuse_type(options->relid, options->event_column, "event_column", "of type text or varchar");
 	options->label = psprintf("%s.%s", quote_identifier(get_rel_name(options->relid)),
 							  quote_identifier(options->event_column));
 }
@@ -164,7 +166,7 @@ read_time(MaEventOptions *options, FunctionCallInfo fcinfo)
 	if (options->occurred_type != TIMESTAMPTZOID && options->occurred_type != TIMESTAMPOID &&
 		options->occurred_type != DATEOID)
 		refuse_type(options->relid, options->occurred_column, "occurred_at",
-					"timestamp with time zone, timestamp or date");
+					"of type timestamptz, timestamp or date");
 	if (!PG_ARGISNULL(ARG_TIME_ZONE))
 		options->time_zone = checked_zone(text_argument(fcinfo, ARG_TIME_ZONE));
 }
@@ -202,7 +204,7 @@ read_measures(MaEventOptions *options, FunctionCallInfo fcinfo)
 	{
 		type = base_type(options->relid, options->currency_column, "currency");
 		if (type != TEXTOID && type != VARCHAROID && type != BPCHAROID)
-			refuse_type(options->relid, options->currency_column, "currency", "text");
+			refuse_type(options->relid, options->currency_column, "currency", "of type text, varchar or char");
 	}
 }
 
@@ -251,7 +253,9 @@ refuse_type(Oid relid, const char *column, const char *what, const char *wanted)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of table \"%s\" cannot be %s", column, get_rel_name(relid), what),
-			 errdetail("It is of type %s.", format_type_be(get_atttype(relid, get_attnum(relid, column)))),
-			 errhint("A column of type %s is needed.", wanted)));
+			 errmsg("column \"%s\" of table \"%s\" cannot be %s", column,
+					get_rel_name(relid), what),
+			 errdetail("It is of type %s.",
+					   format_type_be(get_atttype(relid, get_attnum(relid, column)))),
+			 errhint("It must be %s.", wanted)));
 }

@@ -149,7 +149,7 @@ ma_properties_check(const char *event, Jsonb *properties, Jsonb *types)
 	}
 }
 
-/* Reads the value with the type's input function; a failure becomes an error that names the place. */
+/* Reads the value with the type's input function; a failure names the place. */
 static void
 check_value(const char *event, const char *property, Oid type, JsonbValue *value)
 {
@@ -174,7 +174,8 @@ check_value(const char *event, const char *property, Oid type, JsonbValue *value
 		FlushErrorState();
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("properties.%s of event \"%s\" is not of its declared type", property, event),
+				 errmsg("properties.%s of event \"%s\" is not of its declared type",
+						property, event),
 				 errdetail("The type is %s: %s.", format_type_be(type), error->message),
 				 errhint("Correct the value, or change the type with marketing.declare_event().")));
 	}

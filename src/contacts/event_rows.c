@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+static bool fits(Oid type, const char *external_id);
 static char *from_clause(const MaEventSource *source, char **contact);
 
 List *
@@ -107,9 +108,9 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 				 errmsg("column \"%s\" of attached table \"%s\" is gone",
 						source->contact_column, source->table->name),
 				 errhint("Attach the event again with the column's new name.")));
-	/* The time stands in a row of its own: the table may have a column of any name. */
-	appendStringInfo(&sql, "SELECT %s FROM %s CROSS JOIN LATERAL (SELECT %s) AS r (at) WHERE %s %s k.key",
-					 columns, from, source->occurred, contact,
+	/* The time stands beside the row: a column of the table may have any name. */
+	appendStringInfo(&sql, "SELECT %s FROM %s CROSS JOIN LATERAL (SELECT %s) AS r (at) "
+					 "WHERE %s %s k.key", columns, from, source->occurred, contact,
 					 ma_equality_operator(*key_type));
 	if (source->event_column != NULL)
 		appendStringInfo(&sql, " AND t.%s::pg_catalog.text OPERATOR(pg_catalog.=) %s",
@@ -119,6 +120,18 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 	appendStringInfo(&sql, " AND t.%s IS NOT NULL",
 					 quote_identifier(source->occurred_column));
 	return sql.data;
+}
+
+/* False for a key that a narrower integer column cannot hold: no row has it. */
+static bool
+fits(Oid type, const char *external_id)
+{
+	int64		value;
+
+	if (type != INT2OID && type != INT4OID)
+		return true;
+	value = strtoll(external_id, NULL, 10);
+	return type == INT2OID ? value == (int16) value : value == (int32) value;
 }
 
 int
@@ -147,7 +160,8 @@ ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 			continue;
 		}
 		for (int j = 0; j < contacts[i].nkeys; j++)
-			if (contacts[i].keys[j].source_id == source->contact_source->id)
+			if (contacts[i].keys[j].source_id == source->contact_source->id &&
+				fits(type, contacts[i].keys[j].external_id))
 			{
 				ids[total] = contacts[i].contact_id;
 				typed[total++] = OidInputFunctionCall(input, contacts[i].keys[j].external_id,

@@ -159,12 +159,17 @@ default_holds(Month month)
 	return ma_run_once(sql, 0, NULL, NULL, NULL, MA_RUN_READ_LATEST).n > 0;
 }
 
-/* Makes one partition; `bounds` as in ATTACH PARTITION. */
+/*
+ * Makes one partition; `bounds` as in ATTACH PARTITION.  The primary key is the
+ * partition's own: pg_dump restores the parent with the extension, where a key
+ * of the parent would give each partition one before its own is restored.
+ */
 static void
 make_partition(const char *name, const char *bounds)
 {
 	ma_run_once(psprintf("CREATE TABLE marketing_internal.%s "
-						 "(LIKE marketing_internal.event INCLUDING COMMENTS)",
+						 "(LIKE marketing_internal.event INCLUDING COMMENTS, "
+						 "PRIMARY KEY (contact_id, event_id, occurred_at, event_row_id))",
 						 quote_identifier(name)),
 				0, NULL, NULL, NULL, MA_RUN_WRITE);
 	ma_run_once(psprintf("ALTER TABLE marketing_internal.event "

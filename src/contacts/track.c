@@ -3,10 +3,10 @@
  *		marketing.track(): records an event that has no table of the user's.
  *
  * A call that is repeated with the same dedup_key is recorded once.  The contact's
- * row is locked FOR KEY SHARE first: those who track do not wait for each other,
- * but a merge that does away with the contact waits for them (or they for it, and
- * then find the contact it was merged into), so no event is left behind with a
- * contact that is gone.
+ * keys are locked FOR SHARE first: those who track do not wait for each other, but
+ * a merge, which moves the keys before the events, waits for them (or they for it,
+ * and then find the contact it was merged into), so no event is left behind with
+ * a contact that was merged away.
  */
 #include "base/base.h"
 
@@ -201,13 +201,13 @@ declared_types(const char *name)
 	return rows.n == 0 ? NULL : DatumGetJsonbP(ma_value(&rows, 0, 1, &isnull));
 }
 
-/* The contact, which nobody can merge away until the end of this transaction. */
+/* The contact, which nobody can merge into another one until the end of this transaction. */
 static int64
 lock_contact(FunctionCallInfo fcinfo)
 {
 	static MaStatement lock = {
-		"SELECT FROM marketing_internal.contact "
-		"WHERE contact_id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
+		"SELECT FROM marketing_internal.contact_key "
+		"WHERE contact_id OPERATOR(pg_catalog.=) $1 FOR SHARE",
 		1, {INT8OID}
 	};
 

@@ -340,8 +340,9 @@ next_to_probe(void)
 }
 
 /*
- * Should a scheduler be started here now?  Ends one that should not run, and
- * frees a slot that nobody needs.  Called with the lock held.
+ * Should a scheduler be started here now?  Not before a probe that is due has
+ * answered.  Ends one that should not run, and frees a slot that nobody needs.
+ * Called with the lock held.
  */
 static bool
 wants_scheduler(MaSlot *slot)
@@ -359,7 +360,7 @@ wants_scheduler(MaSlot *slot)
 	}
 	if (!slot->listed && slot->blocked == 0 && !ma_slot_has_process(slot))
 		ma_slot_free(slot);
-	return ready && slot->next_start <= ma_monotonic_ms();
+	return ready && !slot->probe_wanted && slot->next_start <= ma_monotonic_ms();
 }
 
 /* Requests a process for a slot. */

@@ -25,6 +25,7 @@ typedef struct Finding
 	MaSlotState state;
 	Oid			role;
 	char		reason[MA_REASON];
+	char		database[NAMEDATALEN];
 } Finding;
 
 static void look(Finding *finding);
@@ -35,7 +36,7 @@ void
 ma_probe_main(Datum arg)
 {
 	MaLaunch	launch;
-	Finding		finding = {MA_SLOT_ABSENT, InvalidOid, ""};
+	Finding		finding = {MA_SLOT_ABSENT, InvalidOid, "", ""};
 
 	if (!ma_process_attach(&launch))
 		proc_exit(0);
@@ -70,6 +71,7 @@ look(Finding *finding)
 	Datum		values[1];
 	MaRows		rows;
 
+	strlcpy(finding->database, get_database_name(MyDatabaseId), NAMEDATALEN);
 	values[0] = CStringGetTextDatum(ma_guc_worker_role ? ma_guc_worker_role : "");
 	ma_spi_begin();
 	rows = ma_run(&statement, values, NULL, MA_RUN_READ);
@@ -119,6 +121,6 @@ report(const Finding *finding)
 		ereport(WARNING,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("no scheduler of %s can run in database \"%s\": %s", MA_EXTENSION,
-						get_database_name(MyDatabaseId), finding->reason),
+						finding->database, finding->reason),
 				 errhint("Set marketing_automation.worker_role to a role that can connect.")));
 }

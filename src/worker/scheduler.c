@@ -28,11 +28,13 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 
+#define BUSY_MS 100				/* look again while the extension is being dropped */
 #define TICK_TIMEOUT_MS 60000	/* a tick that takes this long is cancelled */
 
 static int	turn(void);
 static MaTurn work(int duty, bool *more);
 static void recover(int duty, MemoryContext context);
+static void look_around(void);
 static void answer(MaTurn met, const char *installed);
 static void count_turn(void);
 static void leave(void);
@@ -62,13 +64,33 @@ ma_scheduler_main(Datum arg)
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 pause, ma_wait_event());
 		ResetLatch(MyLatch);
-		(void) ma_process_interrupts();
+		look_around();
 		if (pg_atomic_exchange_u32(&ma_process_slot()->wake, 0) != 0)
 			ma_duty_woken();
 
 		MemoryContextSwitchTo(context);
 		pause = turn();
 		MemoryContextReset(context);
+	}
+}
+
+/*
+ * Between two pieces of work.  When the role that workers connect as has been
+ * changed, this process is the wrong one: it makes room for a probe, which may
+ * need its place, and for its successor.
+ */
+static void
+look_around(void)
+{
+	static char *role = NULL;
+
+	if (role == NULL)
+		role = MemoryContextStrdup(TopMemoryContext, ma_guc_worker_role ? ma_guc_worker_role : "");
+	if (ma_process_interrupts() &&
+		strcmp(role, ma_guc_worker_role ? ma_guc_worker_role : "") != 0)
+	{
+		ma_probe_request(MyDatabaseId);
+		proc_exit(0);
 	}
 }
 
@@ -84,7 +106,7 @@ turn(void)
 	{
 		if (!ma_duty_is_due(i))
 			continue;
-		(void) ma_process_interrupts();
+		look_around();
 		met = work(i, &more);
 		looked = true;
 	}
@@ -94,7 +116,7 @@ turn(void)
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (met != MA_TURN_GO)
-		return MA_POLL_MS;
+		return met == MA_TURN_BUSY ? BUSY_MS : MA_POLL_MS;
 	return more ? 0 : ma_duty_pause(MA_POLL_MS);
 }
 

@@ -42,6 +42,7 @@ SELECT marketing.detach('other');
 SELECT marketing.detach(NULL);
 CREATE ROLE regress_events_detacher;
 GRANT USAGE ON SCHEMA marketing TO regress_events_detacher;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA marketing TO regress_events_detacher;
 SET ROLE regress_events_detacher;
 SELECT marketing.detach('orders');
 SELECT marketing.detach_all();

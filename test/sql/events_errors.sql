@@ -13,6 +13,7 @@ CREATE ROLE regress_events_shop;
 CREATE ROLE regress_events_other;
 GRANT CREATE ON SCHEMA public TO regress_events_shop, regress_events_other;
 GRANT USAGE ON SCHEMA marketing TO regress_events_shop, regress_events_other;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA marketing TO regress_events_shop, regress_events_other;
 \set VERBOSITY sqlstate
 -- nothing attached yet: MA002
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at');
@@ -32,6 +33,7 @@ SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id',
 SELECT marketing.attach_events('orders', event => 'a', contact => 'custmer_id', occurred_at => 'created_at');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'createdat');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'email', occurred_at => 'created_at');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'id', occurred_at => 'nothing like it');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'status');
 SELECT marketing.attach_events('orders', event_column => 'kind', contact => 'customer_id', occurred_at => 'created_at');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', value => 'status');
@@ -69,21 +71,21 @@ SELECT marketing.attach_events('orders2', event => 'a', contact => 'customer_id'
 SELECT marketing.attach_events('orders2', event => 'a', contact => 'customer_id', occurred_at => 'created_at', contact_source => 'leads');
 
 -- condition
-SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', condition => 'total');
-SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', condition => 'totl > 1');
-SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', condition => 'true) OR (true');
-SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', condition => 'created_at < now()');
-SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', condition => 'EXISTS (SELECT 1)');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'total');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'totl > 1');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'true) OR (true');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'created_at < now()');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'EXISTS (SELECT 1)');
 -- a function of somebody's own: never on a superuser's table, else only with async
-SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', condition => 'own(id)', mode => 'async');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'own(id)', mode => 'async');
 ALTER TABLE orders2 OWNER TO regress_events_shop;
 SET ROLE regress_events_shop;
-SELECT marketing.attach_events('orders2', event => 'a', contact => 'customer_id', occurred_at => 'created_at', contact_source => 'customers', condition => 'own(id)');
-SELECT marketing.attach_events('orders2', event => 'own_async', contact => 'customer_id', occurred_at => 'created_at', contact_source => 'customers', condition => 'own(id)', mode => 'async');
+SELECT marketing.attach_events('orders2', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'own(id)');
+SELECT marketing.attach_events('orders2', event => 'own_async', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'own(id)', mode => 'async');
 RESET ROLE;
 -- a condition that fails on a stored row fails in the call
 INSERT INTO orders (id, customer_id, created_at, ref) VALUES (1, 1, '2026-01-01', 'abc');
-SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', occurred_at => 'created_at', contact_source => 'customers', condition => 'ref::int > 1');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'ref::int > 1');
 
 -- lookup and via: errors name the place in the JSON
 \set attach 'marketing.attach_events(''orders'', event => ''a'', contact => ''customer_id'', contact_source => ''customers'', occurred_at => ''created_at'''
@@ -114,6 +116,9 @@ SELECT marketing.attach_events('orders2', event => 'a', contact => 'sku', contac
 	via => '{"table": "products", "on": "product_id = id"}');
 SELECT marketing.attach_events('orders2', event => 'with_lookup', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at',
 	lookup => '{"product": {"table": "products", "on": "product_id = id"}}');
+-- the owner of a table detaches it, too
+SELECT marketing.detach('orders2');
+SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders2'::regclass AND NOT tgisinternal;
 RESET ROLE;
 
 -- the SQLSTATEs

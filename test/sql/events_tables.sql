@@ -47,16 +47,16 @@ SELECT marketing.detach('"Shop one"."Web Events"', 'Event "Name"');
 
 -- a partitioned table: every leaf, also later ones, made by a role without rights on our schemas
 CREATE ROLE regress_events_app;
-CREATE TABLE visits (id bigint, customer_id bigint, at timestamptz, kind text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE visits (id bigint, customer_id bigint, at timestamptz, kind text, PRIMARY KEY (id, at, kind)) PARTITION BY RANGE (at);
 CREATE TABLE visits_2026_01 PARTITION OF visits FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
 CREATE TABLE visits_2026_02 PARTITION OF visits FOR VALUES FROM ('2026-02-01') TO ('2026-03-01') PARTITION BY LIST (kind);
 CREATE TABLE visits_2026_02_a PARTITION OF visits_2026_02 FOR VALUES IN ('a');
 INSERT INTO visits VALUES (1, 1, '2026-01-10', 'x'), (2, 2, '2026-02-10', 'a');
+ALTER TABLE visits OWNER TO regress_events_app;
 SELECT marketing.attach_events('visits_2026_01', event => 'visited', contact => 'customer_id', occurred_at => 'at');
 SELECT marketing.attach_events('visits', event => 'visited', contact => 'customer_id', occurred_at => 'at');
 CREATE INDEX ON visits (customer_id, at);
 SELECT marketing.attach_events('visits', event => 'visited_a', contact => 'customer_id', occurred_at => 'at', condition => $$kind = 'a'$$);
-ALTER TABLE visits OWNER TO regress_events_app;
 GRANT CREATE, USAGE ON SCHEMA public TO regress_events_app;
 SET ROLE regress_events_app;
 CREATE TABLE visits_2026_03 PARTITION OF visits FOR VALUES FROM ('2026-03-01') TO ('2026-04-01');
@@ -83,6 +83,14 @@ ALTER TABLE visits RENAME TO calls;
 SELECT marketing.detach('visits_2026_01');
 SELECT marketing.detach('calls', 'visited');
 SELECT marketing.detach('calls');
+SELECT tgrelid::regclass, tgname FROM pg_trigger JOIN pg_class AS c ON c.oid = tgrelid
+WHERE tgname LIKE 'marketing%' AND (relname LIKE 'visits%' OR relname = 'calls') ORDER BY relname, tgname;
+-- another name and another owner at once: not known any more, but no trigger stays
+SET client_min_messages = warning;
+CREATE TABLE moved (id int PRIMARY KEY, customer_id int, at timestamptz);
+SELECT marketing.attach_events('moved', event => 'moved', contact => 'customer_id', occurred_at => 'at');
+ALTER TABLE moved OWNER TO regress_events_app;
+ALTER TABLE moved RENAME TO moved_away;
 SELECT marketing.detach_all();
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal;
 SELECT count(*) FROM marketing_internal.attached_table;

@@ -77,6 +77,16 @@ SELECT marketing.track(1, 'signed_up', '{"seats": "many"}');
 \set VERBOSITY default
 -- what failed left no name behind
 SELECT name, declared, tracked FROM marketing_internal.event_type ORDER BY name;
+
+-- the worker makes the months ahead; not one whose rows are in the default partition already
+SELECT marketing.track(1, 'page_viewed', occurred_at => '2027-02-10');
+SELECT marketing.set_clock('2026-12-31 23:59+00') IS NOT NULL AS set;
+CALL marketing.work();
+SELECT marketing.set_clock('2027-01-15 12:00+00') IS NOT NULL AS set;
+\c -
+CALL marketing.work();
+SELECT c.relname FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
+WHERE inhparent = 'marketing_internal.event'::regclass ORDER BY 1;
 -- DROP EXTENSION takes the partitions along
 DROP EXTENSION marketing_automation;
 SELECT count(*) FROM pg_class WHERE relname LIKE 'event\_%';

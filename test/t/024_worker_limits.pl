@@ -82,10 +82,6 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 is(status_of($node, $db, 'preload', 'state'), 'warning', 'status says that the library is not preloaded');
 is($node->psql($db, 'CALL marketing.work()'), 0, 'CALL marketing.work() works without preload');
-is($node->psql($db, 'DROP EXTENSION marketing_automation; CREATE EXTENSION marketing_automation; CALL marketing.work()'), 3,
-	'but not in one transaction with CREATE EXTENSION');
-$node->safe_psql($db, 'CREATE DATABASE third; ');
-$node->safe_psql($db, 'DROP DATABASE third');
 $node->stop;
 
 # A server started for a binary upgrade has no workers.

@@ -1,0 +1,330 @@
+/*
+ * counter_rows.c
+ *		Computes counters from the users' rows.
+ *
+ * The number of counters costs next to nothing, reading rows costs all: so the
+ * rows of an event are read once for all its counters.  Times within the widest
+ * window are fetched one by one, newest first, and counted in C; rows before it
+ * matter only to counters that count ever, and those are counted by SQL, so that
+ * a contact with a long history needs no memory for it.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "contacts/counter.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* How the rows of one source of the event are read. */
+typedef struct Fetch
+{
+	MaEventSource *source;		/* NULL: tracked */
+	MaStatement recent;			/* (contacts, keys, since) to (contact, time) */
+	MaStatement before;			/* (contacts, keys, since) to (contact, count) */
+} Fetch;
+
+/* Times of the rows of one contact. */
+typedef struct Times
+{
+	int			n;
+	int			space;
+	TimestampTz *at;
+	int64		before;
+} Times;
+
+static List *groups = NIL;
+static MemoryContext groups_context = NULL;
+static uint64 groups_epoch = 0;
+
+static void forget(void);
+static void add_counter(const MaRows *rows, uint64 row);
+static void prepare(MaCounterGroup *group);
+static void set_statement(MaStatement *statement, const char *sql, Oid key_type);
+static TimestampTz window_start(const MaCounterGroup *group, TimestampTz now);
+static void read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int n,
+						TimestampTz since, MaRun how, Times *times);
+static int	place_of(const MaContactChange *contacts, int n, int64 contact_id, int guess);
+static MaCounterValue count(const MaCounterDefinition *counter, const Times *times,
+							TimestampTz now);
+static TimestampTz shift(TimestampTz at, const Interval *by, bool back);
+
+List *
+ma_counter_groups(void)
+{
+	static MaStatement all = {
+		"SELECT counter_id, name, event_id, within FROM marketing_internal.counter "
+		"ORDER BY counter_id"
+	};
+	MaIdentity	caller;
+	MaRows		rows;
+	MemoryContext previous;
+
+	if (groups_context != NULL && groups_epoch == ma_definitions_epoch())
+		return groups;
+	forget();
+	groups_epoch = ma_definitions()->epoch;
+	groups_context = AllocSetContextCreate(CacheMemoryContext, "marketing_automation counters",
+										   ALLOCSET_SMALL_SIZES);
+	ma_become_owner(&caller);
+	rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
+	ma_become_back(&caller);
+	previous = MemoryContextSwitchTo(groups_context);
+	for (uint64 i = 0; i < rows.n; i++)
+		add_counter(&rows, i);
+	MemoryContextSwitchTo(previous);
+	return groups;
+}
+
+static void
+forget(void)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, groups)
+		foreach(inner, ((MaCounterGroup *) lfirst(cell))->fetches)
+	{
+		ma_statement_forget(&((Fetch *) lfirst(inner))->recent);
+		ma_statement_forget(&((Fetch *) lfirst(inner))->before);
+	}
+	groups = NIL;
+	if (groups_context != NULL)
+		MemoryContextDelete(groups_context);
+	groups_context = NULL;
+}
+
+static void
+add_counter(const MaRows *rows, uint64 row)
+{
+	MaCounterDefinition *counter = palloc0_object(MaCounterDefinition);
+	MaCounterGroup *group = NULL;
+	bool		isnull;
+	Datum		within = ma_value(rows, row, 4, &isnull);
+	ListCell   *cell;
+
+	counter->id = ma_int32(rows, row, 1);
+	counter->name = ma_text(rows, row, 2);
+	counter->event_id = ma_int32(rows, row, 3);
+	if (!isnull)
+	{
+		counter->within = palloc_object(Interval);
+		*counter->within = *DatumGetIntervalP(within);
+	}
+	foreach(cell, groups)
+		if (((MaCounterGroup *) lfirst(cell))->event_id == counter->event_id)
+			group = lfirst(cell);
+	if (group == NULL)
+	{
+		group = palloc0_object(MaCounterGroup);
+		group->event_id = counter->event_id;
+		groups = lappend(groups, group);
+	}
+	group->ever |= counter->within == NULL;
+	group->counters = lappend(group->counters, counter);
+}
+
+/* Builds the statements of each source of the event. */
+static void
+prepare(MaCounterGroup *group)
+{
+	MaDefinitions *definitions = ma_definitions();
+	MaEvent    *event = ma_event_by_id(definitions, group->event_id);
+	MemoryContext previous;
+	ListCell   *cell;
+
+	if (group->fetches != NIL || event == NULL)
+		return;
+	previous = MemoryContextSwitchTo(groups_context);
+	foreach(cell, ma_event_sources(definitions, event))
+	{
+		Fetch	   *fetch = palloc0_object(Fetch);
+		Oid			key_type;
+		char	   *rows;
+
+		fetch->source = lfirst(cell);
+		rows = ma_event_select(event, fetch->source, "r.at", &key_type);
+		set_statement(&fetch->recent,
+					  psprintf("SELECT k.contact_id, e.at FROM ROWS FROM "
+							   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+							   "AS k (contact_id, key) CROSS JOIN LATERAL "
+							   "(%s AND r.at OPERATOR(pg_catalog.>) $3) AS e", rows),
+					  key_type);
+		set_statement(&fetch->before,
+					  psprintf("SELECT k.contact_id, e.n FROM ROWS FROM "
+							   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+							   "AS k (contact_id, key) CROSS JOIN LATERAL "
+							   "(SELECT pg_catalog.count(*) AS n FROM (%s "
+							   "AND r.at OPERATOR(pg_catalog.<=) $3) AS c) AS e", rows),
+					  key_type);
+		group->fetches = lappend(group->fetches, fetch);
+	}
+	MemoryContextSwitchTo(previous);
+}
+
+static void
+set_statement(MaStatement *statement, const char *sql, Oid key_type)
+{
+	statement->sql = sql;
+	statement->nargs = 3;
+	statement->argtypes[0] = INT8ARRAYOID;
+	statement->argtypes[1] = get_array_type(key_type);
+	statement->argtypes[2] = TIMESTAMPTZOID;
+}
+
+MaCounterValue *
+ma_counter_compute(MaCounterGroup *group, MaContactChange *contacts, int n, TimestampTz now,
+				   MaRun how)
+{
+	Times	   *times = palloc0_array(Times, Max(n, 1));
+	MaCounterValue *values = palloc_array(MaCounterValue,
+										  Max(n * list_length(group->counters), 1));
+	TimestampTz since = window_start(group, now);
+	int			count_of_values = 0;
+	ListCell   *cell;
+
+	prepare(group);
+	foreach(cell, group->fetches)
+		read_source(group, lfirst(cell), contacts, n, since, how, times);
+	for (int i = 0; i < n; i++)
+		foreach(cell, group->counters)
+		{
+			values[count_of_values] = count(lfirst(cell), &times[i], now);
+			values[count_of_values++].contact_id = contacts[i].contact_id;
+		}
+	return values;
+}
+
+/* Before this instant no row is in any window; at most `now`. */
+static TimestampTz
+window_start(const MaCounterGroup *group, TimestampTz now)
+{
+	TimestampTz start = now;
+	ListCell   *cell;
+
+	foreach(cell, group->counters)
+	{
+		MaCounterDefinition *counter = lfirst(cell);
+
+		/*
+		 * A month back from today is not the inverse of a month ahead of then, so
+		 * three days more are read; count() decides row by row.
+		 */
+		if (counter->within != NULL)
+			start = Min(start, shift(now, counter->within, true) - 3 * USECS_PER_DAY);
+	}
+	return start;
+}
+
+/*
+ * Minutes to weeks are exact (a day is 24 hours), months and years are calendar:
+ * so the rule language says, and only the latter need the calendar's arithmetic.
+ */
+static TimestampTz
+shift(TimestampTz at, const Interval *by, bool back)
+{
+	if (by->month == 0)
+	{
+		int64		exact = by->time + by->day * USECS_PER_DAY;
+
+		return back ? at - exact : at + exact;
+	}
+	return DatumGetTimestampTz(DirectFunctionCall2(back ? timestamptz_mi_interval :
+												   timestamptz_pl_interval,
+												   TimestampTzGetDatum(at),
+												   IntervalPGetDatum(by)));
+}
+
+/* Adds the rows of one source to the contacts' times. */
+static void
+read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int n,
+			TimestampTz since, MaRun how, Times *times)
+{
+	Datum		arguments[3];
+	MaIdentity	caller;
+	MaRows		rows;
+	int			zone = -1;
+	int			place = 0;
+
+	if (ma_event_keys(fetch->source, contacts, n, &arguments[0], &arguments[1]) == 0)
+		return;
+	arguments[2] = TimestampTzGetDatum(since);
+	if (fetch->source != NULL)
+	{
+		zone = ma_pin_time_zone(fetch->source->time_zone);
+		ma_become_table_owner(&caller, fetch->source->table->relid);
+	}
+	rows = ma_run(&fetch->recent, arguments, NULL, how);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		Times	   *of;
+
+		place = place_of(contacts, n, ma_int64(&rows, i, 1), place);
+		of = &times[place];
+		if (of->n == of->space)
+		{
+			of->space = Max(64, of->space * 2);
+			of->at = of->at == NULL ? palloc_array(TimestampTz, of->space) :
+				repalloc_huge(of->at, mul_size(sizeof(TimestampTz), of->space));
+		}
+		of->at[of->n++] = ma_int64(&rows, i, 2);
+	}
+	if (group->ever)
+	{
+		rows = ma_run(&fetch->before, arguments, NULL, how);
+		for (uint64 i = 0; i < rows.n; i++)
+		{
+			place = place_of(contacts, n, ma_int64(&rows, i, 1), place);
+			times[place].before += ma_int64(&rows, i, 2);
+		}
+	}
+	if (fetch->source != NULL)
+	{
+		ma_become_back(&caller);
+		ma_unpin_settings(zone);
+	}
+}
+
+/* Rows of one contact are neighbours, and contacts mostly in order: look there first. */
+static int
+place_of(const MaContactChange *contacts, int n, int64 contact_id, int guess)
+{
+	for (int i = 0; i < n; i++)
+	{
+		int			place = (guess + i) % n;
+
+		if (contacts[place].contact_id == contact_id)
+			return place;
+	}
+	elog(ERROR, "unexpected: a row of contact " INT64_FORMAT ", who was not asked for", contact_id);
+}
+
+/* One counter over the times: its value, and the first instant it changes by time alone. */
+static MaCounterValue
+count(const MaCounterDefinition *counter, const Times *times, TimestampTz now)
+{
+	MaCounterValue value = {counter->id, 0, 0, DT_NOEND};
+
+	if (counter->within == NULL)
+		value.value = times->before;
+	for (int i = 0; i < times->n; i++)
+	{
+		TimestampTz at = times->at[i];
+
+		if (at > now)
+			value.until = Min(value.until, at);
+		else if (counter->within == NULL)
+			value.value++;
+		else
+		{
+			TimestampTz leaves = shift(at, counter->within, false);
+
+			if (leaves > now)
+			{
+				value.value++;
+				value.until = Min(value.until, leaves);
+			}
+		}
+	}
+	return value;
+}

@@ -1,0 +1,124 @@
+-- capture.sql: what an attached table costs its writers, in one run beside the same table
+-- without us. Single rows are written in a loop inside the server, each in its own transaction
+-- (a client's round trips would hide the cost), synchronous_commit off, five alternating rounds,
+-- medians. Bars are those of the design: nothing depends <= 1.05 x; eight dependents evaluated
+-- over eighty rows without a change <= +60 us; a million rows in one COPY with eight dependents
+-- <= 1.25 x.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE TABLE customers (id bigint PRIMARY KEY, email text);
+INSERT INTO customers SELECT g, 'c' || g || '@example.com' FROM generate_series(1, 5000) AS g;
+CREATE TABLE plain (id bigserial PRIMARY KEY, customer_id bigint, created_at timestamptz,
+	status text, total numeric);
+CREATE INDEX ON plain (customer_id, created_at);
+INSERT INTO plain (customer_id, created_at, status, total)
+	SELECT g % 5000 + 1, now() - g * interval '30 seconds', 'new', 5 FROM generate_series(1, 400000) AS g;
+CREATE TABLE idle (LIKE plain INCLUDING ALL);
+CREATE TABLE counted (LIKE plain INCLUDING ALL);
+CREATE TABLE recorded (LIKE plain INCLUDING ALL);
+INSERT INTO idle SELECT * FROM plain;
+INSERT INTO counted SELECT * FROM plain;
+INSERT INTO recorded SELECT * FROM plain;
+VACUUM ANALYZE;
+
+SELECT marketing.attach_contacts('customers', id => 'id', email => 'email');
+SELECT marketing.attach_events(t::regclass, event => t || '_event', contact => 'customer_id',
+		contact_source => 'customers', occurred_at => 'created_at',
+		condition => $$ status <> 'cancelled' $$)
+	FROM unnest('{idle,counted,recorded}'::text[]) AS t;
+SELECT marketing_internal.define_counter('c' || g, 'counted_event', g * interval '50 days')
+	FROM generate_series(1, 8) AS g;
+SELECT marketing_internal.record_event('recorded_event');
+CALL marketing.work();
+VACUUM ANALYZE;
+
+CREATE TABLE result (what text, round int, us float8);
+
+CREATE PROCEDURE insert_rows(t regclass, n int, round int) LANGUAGE plpgsql AS $$
+DECLARE
+	began timestamptz;
+BEGIN
+	began := clock_timestamp();
+	FOR i IN 1 .. n LOOP
+		EXECUTE format('INSERT INTO %s (customer_id, created_at, status, total) VALUES ($1, now(), ''new'', 3)', t)
+			USING i % 5000 + 1;
+		COMMIT;
+	END LOOP;
+	INSERT INTO result VALUES ('insert ' || t, round, extract(epoch FROM clock_timestamp() - began) * 1e6 / n);
+	COMMIT;
+END $$;
+
+-- Flips a column the condition reads between two values that both count.
+CREATE PROCEDURE update_rows(t regclass, n int, round int) LANGUAGE plpgsql AS $$
+DECLARE
+	began timestamptz;
+BEGIN
+	began := clock_timestamp();
+	FOR i IN 1 .. n LOOP
+		EXECUTE format('UPDATE %s SET status = $2 WHERE id = $1', t) USING i * 7, 'paid' || round;
+		COMMIT;
+	END LOOP;
+	INSERT INTO result VALUES ('update ' || t, round, extract(epoch FROM clock_timestamp() - began) * 1e6 / n);
+	COMMIT;
+END $$;
+
+SET synchronous_commit = off;
+-- A first round warms caches and plans; it is not counted.
+CALL insert_rows('plain', 1000, 0); CALL insert_rows('idle', 1000, 0);
+CALL insert_rows('counted', 1000, 0); CALL insert_rows('recorded', 1000, 0);
+CALL update_rows('plain', 1000, 0); CALL update_rows('counted', 1000, 0);
+SELECT format('CALL insert_rows(%L, 10000, %s)', t, g)
+	FROM generate_series(1, 7) AS g, unnest('{plain,idle}'::text[]) AS t ORDER BY g, t \gexec
+SELECT format('CALL %s_rows(%L, 3000, %s)', c, t, g)
+	FROM generate_series(1, 5) AS g, unnest('{insert,update}'::text[]) AS c,
+		unnest('{plain,counted,recorded}'::text[]) AS t ORDER BY g, c, t \gexec
+
+-- A million rows in one COPY.
+CREATE TABLE bulk_plain (LIKE plain INCLUDING ALL);
+CREATE TABLE bulk_counted (LIKE plain INCLUDING ALL);
+SELECT marketing.attach_events('bulk_counted', event => 'bulk_event', contact => 'customer_id',
+	contact_source => 'customers', occurred_at => 'created_at', condition => $$ status <> 'cancelled' $$);
+SELECT marketing_internal.define_counter('b' || g, 'bulk_event', g * interval '50 days')
+	FROM generate_series(1, 8) AS g;
+CALL marketing.work();
+COPY (SELECT g % 5000 + 1, now() - g * interval '1 second', 'new', 5 FROM generate_series(1, 1000000) AS g)
+	TO '/tmp/marketing_automation_bench.copy';
+CREATE PROCEDURE copy_rows(t regclass, round int) LANGUAGE plpgsql AS $$
+DECLARE
+	began timestamptz;
+BEGIN
+	EXECUTE format('DELETE FROM %s', t);
+	COMMIT;
+	began := clock_timestamp();
+	EXECUTE format('COPY %s (customer_id, created_at, status, total) FROM ''/tmp/marketing_automation_bench.copy''', t);
+	COMMIT;
+	INSERT INTO result VALUES ('copy ' || t, round, extract(epoch FROM clock_timestamp() - began) * 1e6 / 1000000);
+	COMMIT;
+END $$;
+SELECT format('CALL copy_rows(%L, %s)', t, g)
+	FROM generate_series(1, 3) AS g, unnest('{bulk_plain,bulk_counted}'::text[]) AS t ORDER BY g, t \gexec
+COPY (SELECT 1 WHERE false) TO '/tmp/marketing_automation_bench.copy';
+
+CREATE VIEW median AS
+	SELECT what, percentile_cont(0.5) WITHIN GROUP (ORDER BY us) AS us FROM result WHERE round > 0 GROUP BY what;
+CREATE VIEW figure AS
+	SELECT o.what, round(o.us::numeric, 1) AS us, b.what AS beside, round(b.us::numeric, 1) AS its_us,
+		round((o.us / b.us)::numeric, 3) AS ratio, round((o.us - b.us)::numeric, 1) AS more_us, bar.bar,
+		CASE WHEN bar.ratio IS NOT NULL THEN o.us / b.us <= bar.ratio
+			WHEN bar.more IS NOT NULL THEN o.us - b.us <= bar.more END AS held
+	FROM (VALUES ('insert idle', 'insert plain', 1.05, NULL, 'nothing depends <= 1.05 x'),
+			('insert counted', 'insert plain', NULL, NULL, '8 counters, each changed and written'),
+			('insert recorded', 'insert plain', NULL, NULL, 'row grade: each occurrence recorded'),
+			('update counted', 'update plain', NULL, 60, '8 counters over 80 rows, none changed <= +60 us'),
+			('copy bulk_counted', 'copy bulk_plain', 1.25, NULL, '1 M rows, 8 counters <= 1.25 x')
+		) AS bar (ours, theirs, ratio, more, bar)
+	JOIN median AS o ON o.what = bar.ours JOIN median AS b ON b.what = bar.theirs;
+\pset footer off
+\set QUIET off
+SELECT * FROM figure;
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM figure WHERE NOT held) THEN
+		RAISE EXCEPTION 'missed: %', (SELECT string_agg(bar, '; ') FROM figure WHERE NOT held);
+	END IF;
+END $$;
