@@ -164,6 +164,7 @@ $writer->query(q{SET marketing_automation.sync_wait = '50ms'; RESET lock_timeout
 $holder->query('BEGIN; ALTER TABLE orders ADD COLUMN more int');
 is($writer->query(q{UPDATE customers SET email = 'new1@example.com' WHERE id = 1}), '', 'ALTER TABLE holds the lock: the commit stands');
 is(risen(), 'lock not free 1', 'left to the worker');
+is($node->safe_psql($db, q{SELECT value FROM marketing.status WHERE item = 'table public.orders'}), 'locked', 'status does not wait either');
 run_ok($node, $db, 'CALL marketing.work()', 'the worker does not wait for it');
 is(dirty($node, $db), '1', 'and keeps the change');
 $holder->query('COMMIT');
