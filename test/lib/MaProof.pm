@@ -43,16 +43,18 @@ sub shop
 }
 
 # The invariant: what is not in the logs is right, reads are right, and after the worker all is.
-# `left` says how many rows of the two logs there must be now (default 0).
+# `left` says how many rows of the two logs there must be now: a number (default 0), 'some', or
+# undef where it does not matter.
 sub exact
 {
 	my ($node, $db, $message, %option) = @_;
-	my $left = $option{left} // '0';
+	my $left = exists $option{left} ? $option{left} : '0';
 	my $logs = "SELECT (SELECT count(*) FROM marketing_internal.dirty) + (SELECT count(*) FROM marketing_internal.capture_row)";
 	my ($out, $err) = ('', '');
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $found = $node->safe_psql($db, $logs);
+	$left //= $found;
 	$found = $found > 0 ? 'some' : '0' if $left eq 'some';
 	$node->psql($db, 'SELECT * FROM proof.wrong(false)', stdout => \$out, stderr => \$err);
 	my $before = "left $found\n$out$err";
