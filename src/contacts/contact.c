@@ -209,7 +209,7 @@ make_contact(MaSource *source, const char *id, bool create)
 
 	if (source->table == NULL && !create)
 		unknown_contact(source, id);
-	ma_key_lock(source->id, id);
+	ma_address_lock(psprintf("key %d %s", source->id, id));
 	contact_id = ma_contact_by_key(source->id, id);
 	if (contact_id != 0)
 		return contact_id;

@@ -250,20 +250,18 @@ typedef struct MaConsumer
 extern void ma_register_consumer(const MaConsumer *consumer);
 
 /*
- * SELECT of the event's rows of one contact in one of its sources, for a lateral
- * join to k(contact_id, key): `columns` is SQL over alias t (the row), r.at the time
- * of the event.  *key_type is the element type the key array must have.  Runs as the
- * owner of the source's table (source NULL, tracked events: as ours).
+ * SELECT of the event's rows with one key in one of its sources: `key` is SQL, a
+ * parameter or a column of an outer relation; `columns` is SQL over alias t, the
+ * row, and r.at, the time of the event.  Further conditions may be added with AND.
+ * *key_type is the type the key must have.  Runs as the owner of the source's
+ * table (source NULL, tracked events: as ours).
  */
 extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
-							 const char *columns, Oid *key_type);
+							 const char *columns, const char *key, Oid *key_type);
 
-/*
- * Keys of the contacts in this source as the two arrays such a statement takes
- * (contact ids, typed keys); returns how many.
- */
+/* Keys of the contacts in this source, typed, with whose they are; returns how many. */
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
-						  Datum *contact_ids, Datum *keys);
+						  int64 **contact_ids, Datum **keys);
 
 extern void ma_contacts_init(void);
 

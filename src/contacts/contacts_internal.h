@@ -22,7 +22,18 @@ extern Oid	ma_relation_owner(Oid relid);
 /* "=" of the type's btree operator class, schema-qualified. */
 extern char *ma_equality_operator(Oid type);
 
+/* ---- heal.c ---- */
+
+/* Stores the names tables and their owners have now; inside ma_call_begin(). */
+extern void ma_tables_heal(void);
+extern void ma_heal_init(void);
+
 /* ---- locks.c ---- */
+
+/* Releases all locks of this transaction early: a prepared one must hold none. */
+extern void ma_locks_release_all(void);
+/* Forgets them at the end of the transaction, which has released them. */
+extern void ma_locks_forget_taken(void);
 
 typedef enum MaLockResult
 {
@@ -33,15 +44,6 @@ typedef enum MaLockResult
 
 extern MaLockResult ma_contact_try_lock(int64 contact_id);
 extern bool ma_address_try_lock(const char *address);
-
-/* Settles the race of a contact being made and an event being recorded for its key. */
-extern void ma_key_lock(int32 source_id, const char *external_id);
-extern bool ma_key_try_lock(int32 source_id, const char *external_id);
-
-/* Releases the locks on contacts and keys; the transaction has left its changes to the worker. */
-extern void ma_locks_give_back(void);
-/* Forgets them at the end of the transaction; must not fail. */
-extern void ma_locks_end(void);
 
 /* ---- triggers.c: a user's table with our capture triggers ---- */
 

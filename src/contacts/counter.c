@@ -17,6 +17,8 @@
 #include "utils/builtins.h"
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
+static MaCounterValue *find_value(MaCounterValue *values, int n, int64 contact_id,
+								  int32 counter_id);
 static void store(MaCounterValue *values, int n);
 static void write_values(MaStatement *statement, MaCounterValue **values, int n);
 static bool wants_new_contacts(void);
@@ -61,6 +63,29 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	}
 }
 
+/* The value of this contact and counter; they stand ordered by both. */
+static MaCounterValue *
+find_value(MaCounterValue *values, int n, int64 contact_id, int32 counter_id)
+{
+	int			low = 0;
+	int			high = n - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		MaCounterValue *value = &values[middle];
+
+		if (value->contact_id == contact_id && value->counter_id == counter_id)
+			return value;
+		if (value->contact_id < contact_id ||
+			(value->contact_id == contact_id && value->counter_id < counter_id))
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return NULL;
+}
+
 /* Writes what differs from the stored state. */
 static void
 store(MaCounterValue *values, int n)
@@ -71,11 +96,10 @@ store(MaCounterValue *values, int n)
 		"AND s.counter_id OPERATOR(pg_catalog.=) u.counter_id "
 #define VALUES_TYPES 4, {INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
 	static MaStatement read = {
-		"SELECT u.n::pg_catalog.int4, s.value, s.until "
-		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-		"WITH ORDINALITY AS u (counter_id, contact_id, n) "
-		"JOIN marketing_internal.contact_counter AS s ON " SAME_SQL,
-		2, {INT4ARRAYOID, INT8ARRAYOID}
+		"SELECT s.contact_id, s.counter_id, s.value, s.until "
+		"FROM marketing_internal.contact_counter AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) ANY ($1)",
+		1, {INT8ARRAYOID}
 	};
 	static MaStatement insert = {
 		"INSERT INTO marketing_internal.contact_counter (counter_id, contact_id, value, until) "
@@ -96,29 +120,28 @@ store(MaCounterValue *values, int n)
 	MaStatement *statements[3] = {&insert, &update, &remove};
 	int			counts[3] = {0, 0, 0};
 	bool	   *stored = palloc0_array(bool, n);
-	int32	   *counters = palloc_array(int32, n);
 	int64	   *contacts = palloc_array(int64, n);
-	Datum		arguments[2];
+	int			ncontacts = 0;
+	Datum		argument;
 	MaRows		rows;
 
 	for (int i = 0; i < 3; i++)
 		lists[i] = palloc_array(MaCounterValue *, n);
 	for (int i = 0; i < n; i++)
-	{
-		counters[i] = values[i].counter_id;
-		contacts[i] = values[i].contact_id;
-	}
-	arguments[0] = ma_int4_array(counters, n);
-	arguments[1] = ma_int8_array(contacts, n);
-	rows = ma_run(&read, arguments, NULL, MA_RUN_READ_LATEST);
+		if (i == 0 || values[i].contact_id != values[i - 1].contact_id)
+			contacts[ncontacts++] = values[i].contact_id;
+	argument = ma_int8_array(contacts, ncontacts);
+	rows = ma_run(&read, &argument, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
-		MaCounterValue *value = &values[ma_int32(&rows, i, 1) - 1];
+		MaCounterValue *value = find_value(values, n, ma_int64(&rows, i, 1), ma_int32(&rows, i, 2));
 
+		if (value == NULL)
+			continue;
 		stored[value - values] = true;
 		if (value->value == 0 && value->until == DT_NOEND)
 			lists[2][counts[2]++] = value;
-		else if (value->value != ma_int64(&rows, i, 2) || value->until != ma_int64(&rows, i, 3))
+		else if (value->value != ma_int64(&rows, i, 3) || value->until != ma_int64(&rows, i, 4))
 			lists[1][counts[1]++] = value;
 	}
 	for (int i = 0; i < n; i++)

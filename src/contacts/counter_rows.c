@@ -20,8 +20,11 @@
 typedef struct Fetch
 {
 	MaEventSource *source;		/* NULL: tracked */
-	MaStatement recent;			/* (contacts, keys, since) to (contact, time) */
-	MaStatement before;			/* (contacts, keys, since) to (contact, count) */
+	Oid			key_type;
+	MaStatement recent;			/* (keys, since) to (place of the key, time) */
+	MaStatement before;			/* (keys, since) to (place of the key, count) */
+	MaStatement recent_one;		/* the same for a single key */
+	MaStatement before_one;
 } Fetch;
 
 /* Times of the rows of one contact. */
@@ -40,10 +43,12 @@ static uint64 groups_epoch = 0;
 static void forget(void);
 static void add_counter(const MaRows *rows, uint64 row);
 static void prepare(MaCounterGroup *group);
-static void set_statement(MaStatement *statement, const char *sql, Oid key_type);
+static void set_statements(Fetch *fetch, MaEvent *event);
+static void set_statement(MaStatement *statement, Oid key_type, const char *sql);
 static TimestampTz window_start(const MaCounterGroup *group, TimestampTz now);
 static void read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int n,
 						TimestampTz since, MaRun how, Times *times);
+static void add_time(Times *times, TimestampTz at);
 static int	place_of(const MaContactChange *contacts, int n, int64 contact_id, int guess);
 static MaCounterValue count(const MaCounterDefinition *counter, const Times *times,
 							TimestampTz now);
@@ -85,8 +90,12 @@ forget(void)
 	foreach(cell, groups)
 		foreach(inner, ((MaCounterGroup *) lfirst(cell))->fetches)
 	{
-		ma_statement_forget(&((Fetch *) lfirst(inner))->recent);
-		ma_statement_forget(&((Fetch *) lfirst(inner))->before);
+		Fetch	   *fetch = lfirst(inner);
+
+		ma_statement_forget(&fetch->recent);
+		ma_statement_forget(&fetch->before);
+		ma_statement_forget(&fetch->recent_one);
+		ma_statement_forget(&fetch->before_one);
 	}
 	groups = NIL;
 	if (groups_context != NULL)
@@ -139,37 +148,47 @@ prepare(MaCounterGroup *group)
 	foreach(cell, ma_event_sources(definitions, event))
 	{
 		Fetch	   *fetch = palloc0_object(Fetch);
-		Oid			key_type;
-		char	   *rows;
 
 		fetch->source = lfirst(cell);
-		rows = ma_event_select(event, fetch->source, "r.at", &key_type);
-		set_statement(&fetch->recent,
-					  psprintf("SELECT k.contact_id, e.at FROM ROWS FROM "
-							   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-							   "AS k (contact_id, key) CROSS JOIN LATERAL "
-							   "(%s AND r.at OPERATOR(pg_catalog.>) $3) AS e", rows),
-					  key_type);
-		set_statement(&fetch->before,
-					  psprintf("SELECT k.contact_id, e.n FROM ROWS FROM "
-							   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-							   "AS k (contact_id, key) CROSS JOIN LATERAL "
-							   "(SELECT pg_catalog.count(*) AS n FROM (%s "
-							   "AND r.at OPERATOR(pg_catalog.<=) $3) AS c) AS e", rows),
-					  key_type);
+		set_statements(fetch, event);
 		group->fetches = lappend(group->fetches, fetch);
 	}
 	MemoryContextSwitchTo(previous);
 }
 
+/*
+ * The statements for many keys and those for one: at commit it is mostly one, and
+ * a set of one costs more than the rows.
+ */
 static void
-set_statement(MaStatement *statement, const char *sql, Oid key_type)
+set_statements(Fetch *fetch, MaEvent *event)
+{
+	static const char *const keys = "pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n)";
+	char	   *rows = ma_event_select(event, fetch->source, "r.at", "k.key", &fetch->key_type);
+	char	   *row = ma_event_select(event, fetch->source, "r.at", "$1", &fetch->key_type);
+
+	set_statement(&fetch->recent, get_array_type(fetch->key_type),
+				  psprintf("SELECT k.n, e.at FROM %s CROSS JOIN LATERAL "
+						   "(%s AND r.at OPERATOR(pg_catalog.>) $2) AS e", keys, rows));
+	set_statement(&fetch->before, get_array_type(fetch->key_type),
+				  psprintf("SELECT k.n, e.n FROM %s CROSS JOIN LATERAL "
+						   "(SELECT pg_catalog.count(*) AS n FROM (%s "
+						   "AND r.at OPERATOR(pg_catalog.<=) $2) AS c) AS e", keys, rows));
+	set_statement(&fetch->recent_one, fetch->key_type,
+				  psprintf("SELECT 1::pg_catalog.int8, e.at FROM "
+						   "(%s AND r.at OPERATOR(pg_catalog.>) $2) AS e", row));
+	set_statement(&fetch->before_one, fetch->key_type,
+				  psprintf("SELECT 1::pg_catalog.int8, pg_catalog.count(*) FROM "
+						   "(%s AND r.at OPERATOR(pg_catalog.<=) $2) AS e", row));
+}
+
+static void
+set_statement(MaStatement *statement, Oid key_type, const char *sql)
 {
 	statement->sql = sql;
-	statement->nargs = 3;
-	statement->argtypes[0] = INT8ARRAYOID;
-	statement->argtypes[1] = get_array_type(key_type);
-	statement->argtypes[2] = TIMESTAMPTZOID;
+	statement->nargs = 2;
+	statement->argtypes[0] = key_type;
+	statement->argtypes[1] = TIMESTAMPTZOID;
 }
 
 MaCounterValue *
@@ -240,41 +259,36 @@ static void
 read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int n,
 			TimestampTz since, MaRun how, Times *times)
 {
-	Datum		arguments[3];
+	int64	   *ids;
+	Datum	   *keys;
+	int			nkeys = ma_event_keys(fetch->source, contacts, n, &ids, &keys);
+	Datum		arguments[2];
 	MaIdentity	caller;
 	MaRows		rows;
 	int			zone = -1;
 	int			place = 0;
 
-	if (ma_event_keys(fetch->source, contacts, n, &arguments[0], &arguments[1]) == 0)
+	if (nkeys == 0)
 		return;
-	arguments[2] = TimestampTzGetDatum(since);
+	arguments[0] = nkeys == 1 ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
+	arguments[1] = TimestampTzGetDatum(since);
 	if (fetch->source != NULL)
 	{
 		zone = ma_pin_time_zone(fetch->source->time_zone);
 		ma_become_table_owner(&caller, fetch->source->table->relid);
 	}
-	rows = ma_run(&fetch->recent, arguments, NULL, how);
+	rows = ma_run(nkeys == 1 ? &fetch->recent_one : &fetch->recent, arguments, NULL, how);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
-		Times	   *of;
-
-		place = place_of(contacts, n, ma_int64(&rows, i, 1), place);
-		of = &times[place];
-		if (of->n == of->space)
-		{
-			of->space = Max(64, of->space * 2);
-			of->at = of->at == NULL ? palloc_array(TimestampTz, of->space) :
-				repalloc_huge(of->at, mul_size(sizeof(TimestampTz), of->space));
-		}
-		of->at[of->n++] = ma_int64(&rows, i, 2);
+		place = place_of(contacts, n, ids[ma_int64(&rows, i, 1) - 1], place);
+		add_time(&times[place], ma_int64(&rows, i, 2));
 	}
 	if (group->ever)
 	{
-		rows = ma_run(&fetch->before, arguments, NULL, how);
+		rows = ma_run(nkeys == 1 ? &fetch->before_one : &fetch->before, arguments, NULL, how);
 		for (uint64 i = 0; i < rows.n; i++)
 		{
-			place = place_of(contacts, n, ma_int64(&rows, i, 1), place);
+			place = place_of(contacts, n, ids[ma_int64(&rows, i, 1) - 1], place);
 			times[place].before += ma_int64(&rows, i, 2);
 		}
 	}
@@ -283,6 +297,18 @@ read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int 
 		ma_become_back(&caller);
 		ma_unpin_settings(zone);
 	}
+}
+
+static void
+add_time(Times *times, TimestampTz at)
+{
+	if (times->n == times->space)
+	{
+		times->space = Max(64, times->space * 2);
+		times->at = times->at == NULL ? palloc_array(TimestampTz, times->space) :
+			repalloc_huge(times->at, mul_size(sizeof(TimestampTz), times->space));
+	}
+	times->at[times->n++] = at;
 }
 
 /* Rows of one contact are neighbours, and contacts mostly in order: look there first. */

@@ -27,7 +27,7 @@
 
 #define BATCH 100
 #define WAIT_MS 200				/* patience for locks of one batch */
-#define LOCK_TIMEOUT_MS 1000
+#define LOCK_TIMEOUT_MS 500		/* at most: see ma_drain_turn() */
 #define MAX_PAUSE 3600
 #define EXPAND 5000				/* contacts of a changed table per turn */
 #define GIVE_UP_REKEY 5			/* tries before marks no longer wait for it */
@@ -66,7 +66,8 @@ ma_drain_turn(bool (*turn) (void))
 	int			lock_timeout = LockTimeout;
 	volatile bool more = false;
 
-	LockTimeout = LOCK_TIMEOUT_MS;
+	/* We give up before the deadlock check runs, which might choose a user. */
+	LockTimeout = Max(Min(LOCK_TIMEOUT_MS, DeadlockTimeout / 2), 1);
 	PG_TRY();
 	{
 		MaCall		call;

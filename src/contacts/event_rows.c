@@ -84,7 +84,7 @@ from_clause(const MaEventSource *source, char **contact)
 
 char *
 ma_event_select(const MaEvent *event, const MaEventSource *source,
-				const char *columns, Oid *key_type)
+				const char *columns, const char *key, Oid *key_type)
 {
 	StringInfoData sql;
 	char	   *from;
@@ -96,8 +96,8 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 		*key_type = INT8OID;
 		appendStringInfo(&sql, "SELECT %s FROM marketing_internal.event AS t "
 						 "CROSS JOIN LATERAL (SELECT t.occurred_at) AS r (at) "
-						 "WHERE t.contact_id OPERATOR(pg_catalog.=) k.key "
-						 "AND t.event_id OPERATOR(pg_catalog.=) %d", columns, event->id);
+						 "WHERE t.contact_id OPERATOR(pg_catalog.=) %s "
+						 "AND t.event_id OPERATOR(pg_catalog.=) %d", columns, key, event->id);
 		return sql.data;
 	}
 	from = from_clause(source, &contact);
@@ -110,8 +110,8 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 				 errhint("Attach the event again with the column's new name.")));
 	/* The time stands beside the row: a column of the table may have any name. */
 	appendStringInfo(&sql, "SELECT %s FROM %s CROSS JOIN LATERAL (SELECT %s) AS r (at) "
-					 "WHERE %s %s k.key", columns, from, source->occurred, contact,
-					 ma_equality_operator(*key_type));
+					 "WHERE %s %s %s", columns, from, source->occurred, contact,
+					 ma_equality_operator(*key_type), key);
 	if (source->event_column != NULL)
 		appendStringInfo(&sql, " AND t.%s::pg_catalog.text OPERATOR(pg_catalog.=) %s",
 						 quote_identifier(source->event_column), quote_literal_cstr(event->name));
@@ -136,7 +136,7 @@ fits(Oid type, const char *external_id)
 
 int
 ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
-			  Datum *contact_ids, Datum *keys)
+			  int64 **contact_ids, Datum **keys)
 {
 	Oid			type = source ? source->contact_type : INT8OID;
 	int64	   *ids;
@@ -168,7 +168,7 @@ ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 													  io_param, -1);
 			}
 	}
-	*contact_ids = ma_int8_array(ids, total);
-	*keys = ma_datum_array(typed, total, type);
+	*contact_ids = ids;
+	*keys = typed;
 	return total;
 }

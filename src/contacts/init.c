@@ -5,6 +5,7 @@
 #include "base/base.h"
 
 #include "contacts/capture_plan.h"
+#include "contacts/contacts_internal.h"
 #include "contacts/counter.h"
 #include "contacts/drain.h"
 #include "contacts/events.h"
@@ -26,4 +27,5 @@ ma_contacts_init(void)
 	ma_drain_rows_init();
 	ma_counter_api_init();
 	ma_events_init();
+	ma_heal_init();
 }

@@ -45,7 +45,6 @@ ma_evaluation_late(const MaEvaluation *evaluation)
 void
 ma_locks_forget(void)
 {
-	ma_locks_end();
 	ma_lock_release(reserved);
 	reserved = 0;
 }
@@ -254,6 +253,7 @@ ma_lock_unknown_keys(MaEvaluation *evaluation)
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaWork	   *work = &evaluation->works[i];
+		char	   *key;
 
 		if ((work->contact_id != 0 && work->action != MA_ACTION_LINK) ||
 			work->external_id == NULL || work->left)
@@ -264,7 +264,8 @@ ma_lock_unknown_keys(MaEvaluation *evaluation)
 			work->left = true;
 			continue;
 		}
-		while (!ma_key_try_lock(work->source_id, work->external_id))
+		key = psprintf("key %d %s", work->source_id, work->external_id);
+		while (!ma_address_try_lock(key))
 		{
 			if (ma_evaluation_late(evaluation))
 			{

@@ -17,6 +17,7 @@
 
 static void resolve_source_links(MaEvaluation *evaluation, MaEventSource *source);
 static void prepare_link_statement(MaEventSource *source);
+static void set_resolved(MaEvaluation *evaluation, const MaRows *rows, uint64 row);
 
 void
 ma_resolve_links(MaEvaluation *evaluation)
@@ -99,17 +100,15 @@ void
 ma_resolve_keys(MaEvaluation *evaluation)
 {
 	static MaStatement resolve = {
-		"SELECT u.n::pg_catalog.int4, k.contact_id, k.excluded "
-		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-		"WITH ORDINALITY AS u (source_id, external_id, n) "
-		"JOIN marketing_internal.contact_key AS k "
-		"ON k.source_id OPERATOR(pg_catalog.=) u.source_id "
-		"AND k.external_id OPERATOR(pg_catalog.=) u.external_id",
+		"SELECT k.source_id, k.external_id, k.contact_id, k.excluded "
+		"FROM marketing_internal.contact_key AS k "
+		"WHERE k.source_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND k.external_id OPERATOR(pg_catalog.=) ANY ($2)",
 		2, {INT4ARRAYOID, TEXTARRAYOID}
 	};
 	int32	   *sources = palloc_array(int32, Max(evaluation->nworks, 1));
 	char	  **keys = palloc_array(char *, Max(evaluation->nworks, 1));
-	int		   *places = palloc_array(int, Max(evaluation->nworks, 1));
+	int			nsources = 0;
 	int			n = 0;
 	Datum		values[2];
 	MaRows		rows;
@@ -122,21 +121,36 @@ ma_resolve_keys(MaEvaluation *evaluation)
 			continue;
 		work->contact_id = 0;
 		work->excluded = false;
-		sources[n] = work->source_id;
-		keys[n] = work->external_id;
-		places[n++] = i;
+		if (n == 0 || sources[nsources - 1] != work->source_id)
+			sources[nsources++] = work->source_id;
+		keys[n++] = work->external_id;
 	}
 	if (n == 0)
 		return;
-	values[0] = ma_int4_array(sources, n);
+	/* More than was asked for may come, a key of one source found in another. */
+	values[0] = ma_int4_array(sources, nsources);
 	values[1] = ma_text_array(keys, n);
 	rows = ma_run(&resolve, values, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
-	{
-		MaWork	   *work = &evaluation->works[places[ma_int32(&rows, i, 1) - 1]];
+		set_resolved(evaluation, &rows, i);
+}
 
-		work->contact_id = ma_int64(&rows, i, 2);
-		work->excluded = ma_bool(&rows, i, 3);
+/* Sets the contact of all works with the key of this row. */
+static void
+set_resolved(MaEvaluation *evaluation, const MaRows *rows, uint64 row)
+{
+	int32		source_id = ma_int32(rows, row, 1);
+	char	   *key = ma_text(rows, row, 2);
+
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+
+		if (work->left || work->external_id == NULL || work->source_id != source_id ||
+			strcmp(work->external_id, key) != 0)
+			continue;
+		work->contact_id = ma_int64(rows, row, 3);
+		work->excluded = ma_bool(rows, row, 4);
 	}
 }
 

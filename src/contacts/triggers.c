@@ -49,7 +49,6 @@ typedef enum TriggerState
 static void refuse(const char *table, const char *detail, const char *hint) pg_attribute_noreturn();
 static void check_partitions(Oid relid);
 static int32 table_number(Oid relid, bool on_replica);
-static void heal_names(Oid relid);
 static void lock_table(Oid relid);
 static void lock_partitions(Oid relid);
 static bool ensure_trigger(Oid relid, const char *name, int32 table_id, bool on_replica);
@@ -147,7 +146,7 @@ ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen)
 	List	   *all;
 	ListCell   *cell;
 
-	heal_names(relid);
+	ma_tables_heal();
 	known = ma_table_by_relid(ma_definitions(), relid);
 	on_replica |= known != NULL && known->on_replica;
 	table_id = table_number(relid, on_replica);
@@ -186,45 +185,6 @@ table_number(Oid relid, bool on_replica)
 	values[3] = BoolGetDatum(on_replica);
 	rows = ma_run(&upsert, values, NULL, MA_RUN_WRITE_LATEST);
 	return ma_int32(&rows, 0, 1);
-}
-
-/*
- * Stores the present name of this table if it was attached under another one, and
- * that of a table which is stored under this name but was renamed since.
- */
-static void
-heal_names(Oid relid)
-{
-	static MaStatement rename = {
-		"UPDATE marketing_internal.attached_table SET schema_name = $2, table_name = $3 "
-		"WHERE table_id OPERATOR(pg_catalog.=) $1",
-		3, {INT4OID, TEXTOID, TEXTOID}
-	};
-	char	   *schema = get_namespace_name(get_rel_namespace(relid));
-	char	   *name = get_rel_name(relid);
-	ListCell   *cell;
-	bool		changed = false;
-
-	/* The table that has left the name first, so that the name is free for ours. */
-	for (int pass = 0; pass < 2; pass++)
-		foreach(cell, ma_definitions()->tables)
-		{
-			MaTable    *table = lfirst(cell);
-			Datum		values[3];
-			bool		same_name = strcmp(table->schema, schema) == 0 &&
-				strcmp(table->name, name) == 0;
-
-			if (!OidIsValid(table->relid) || same_name == (table->relid == relid) ||
-				(pass == 0) == (table->relid == relid))
-				continue;
-			values[0] = Int32GetDatum(table->id);
-			values[1] = CStringGetTextDatum(get_namespace_name(get_rel_namespace(table->relid)));
-			values[2] = CStringGetTextDatum(get_rel_name(table->relid));
-			ma_run(&rename, values, NULL, MA_RUN_WRITE_LATEST);
-			changed = true;
-		}
-	if (changed)
-		ma_definitions_changed();
 }
 
 /* Locks table and partitions against writers, for at most lock_timeout, else two seconds. */
