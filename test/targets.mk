@@ -6,7 +6,7 @@ TESTS          ?=
 NO_INSTALLCHECK = 1
 EXTRA_CLEAN     = $(wildcard sql/$(EXTENSION)--*.sql sql/*.tmp) .built_for test/results
 
-.PHONY: install-deps test installcheck lint format-check bench soak
+.PHONY: install-deps test installcheck lint format-check bench soak mutants
 
 install-deps:
 	bash test/lib/install_packages.sh
@@ -29,3 +29,7 @@ bench: install-deps
 
 soak: install-deps
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/bench/run.sh soak $(BENCH)
+
+# Breaks the flush in one place at a time and demands that the audit finds it.
+mutants: install-deps
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/mutants/run $(MUTANTS)

@@ -239,6 +239,13 @@ keep_image(const RowChange *row, CaptureEvent *event)
 	if (!(old_name && old_name->row_grade) && !(new_name && new_name->row_grade))
 		return;
 	image.event_source_id = event->event_source_id;
+	if (!event->by_link)
+	{
+		image.key_source_id = event->contact_source_id;
+		image.contact_column = event->contact.name;
+		image.old_contact = row->old ? column_text(row, row->old, &event->contact) : NULL;
+		image.new_contact = row->new ? column_text(row, row->new, &event->contact) : NULL;
+	}
 	if (row->old != NULL && row->new != NULL)
 	{
 		char	   *old_key = row_key(row, row->old);

@@ -226,6 +226,12 @@ ma_mark_image(const MaImage *image)
 	copy->xid = GetCurrentTransactionId();
 	copy->enroll = ma_guc_enroll;
 	copy->row_key = pstrdup(image->row_key);
+	if (image->contact_column != NULL)
+		copy->contact_column = pstrdup(image->contact_column);
+	if (image->old_contact != NULL)
+		copy->old_contact = pstrdup(image->old_contact);
+	if (image->new_contact != NULL)
+		copy->new_contact = pstrdup(image->new_contact);
 	if (image->old_row != 0)
 		copy->old_row = PointerGetDatum(PG_DETOAST_DATUM_COPY(image->old_row));
 	if (image->new_row != 0)
@@ -315,6 +321,12 @@ spill_images_of_level(void)
 		if (image->new_row != 0)
 			pfree(DatumGetPointer(image->new_row));
 		pfree(image->row_key);
+		if (image->contact_column != NULL)
+			pfree(image->contact_column);
+		if (image->old_contact != NULL)
+			pfree(image->old_contact);
+		if (image->new_contact != NULL)
+			pfree(image->new_contact);
 		pfree(image);
 	}
 	current->images_spilled = true;

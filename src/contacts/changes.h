@@ -65,6 +65,10 @@ typedef struct MaImage
 	int64		contact_id;		/* tracked event */
 	TransactionId xid;			/* (sub)transaction that changed the row */
 	char	   *row_key;
+	int32		key_source_id;	/* contact source of contact_column; 0: it is a link */
+	char	   *contact_column;
+	char	   *old_contact;	/* what the column held */
+	char	   *new_contact;
 	Datum		old_row;		/* jsonb, 0 if there is none */
 	Datum		new_row;
 	TimestampTz occurred_at;	/* tracked event */
@@ -118,6 +122,12 @@ extern void ma_mark_add_event(MaMark *mark, int32 event_id, uint8 sign);
  * transaction to those now, in the current context.
  */
 extern List *ma_rekeys_compose(List *rekeys);
+
+/*
+ * Rows that moved along when their contact got another key: their earlier images
+ * get the key of now, so that moving is no change of contact.
+ */
+extern void ma_rekey_images(List *images, List *rekeys);
 
 /* Forgets the change set; at the end of the transaction, without freeing. */
 extern void ma_changes_forget(void);

@@ -40,7 +40,8 @@ static List *groups = NIL;
 static MemoryContext groups_context = NULL;
 static uint64 groups_epoch = 0;
 
-static void forget(void);
+static void retire(void);
+static void free_plans(void *arg);
 static void add_counter(const MaRows *rows, uint64 row);
 static void prepare(MaCounterGroup *group);
 static void set_statements(Fetch *fetch, MaEvent *event);
@@ -67,7 +68,7 @@ ma_counter_groups(void)
 
 	if (groups_context != NULL && groups_epoch == ma_definitions_epoch())
 		return groups;
-	forget();
+	retire();
 	groups_epoch = ma_definitions()->epoch;
 	groups_context = AllocSetContextCreate(CacheMemoryContext, "marketing_automation counters",
 										   ALLOCSET_SMALL_SIZES);
@@ -81,13 +82,30 @@ ma_counter_groups(void)
 	return groups;
 }
 
+/* The old ones go at the end of the transaction: an evaluation may be going through them. */
 static void
-forget(void)
+retire(void)
+{
+	MemoryContextCallback *callback;
+
+	if (groups_context == NULL)
+		return;
+	callback = MemoryContextAllocZero(groups_context, sizeof(MemoryContextCallback));
+	callback->func = free_plans;
+	callback->arg = groups;
+	MemoryContextRegisterResetCallback(groups_context, callback);
+	MemoryContextSetParent(groups_context, TopTransactionContext);
+	groups = NIL;
+	groups_context = NULL;
+}
+
+static void
+free_plans(void *arg)
 {
 	ListCell   *cell;
 	ListCell   *inner;
 
-	foreach(cell, groups)
+	foreach(cell, (List *) arg)
 		foreach(inner, ((MaCounterGroup *) lfirst(cell))->fetches)
 	{
 		Fetch	   *fetch = lfirst(inner);
@@ -97,10 +115,6 @@ forget(void)
 		ma_statement_forget(&fetch->recent_one);
 		ma_statement_forget(&fetch->before_one);
 	}
-	groups = NIL;
-	if (groups_context != NULL)
-		MemoryContextDelete(groups_context);
-	groups_context = NULL;
 }
 
 static void

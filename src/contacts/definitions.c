@@ -47,7 +47,8 @@ static Oid	find_by_trigger(const MaTable *table);
 static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
-static void forget(void);
+static void retire(void);
+static void free_plans(void *arg);
 static void table_callback(Datum arg, Oid relid);
 
 MaDefinitions *
@@ -75,7 +76,7 @@ ma_definitions(void)
 	MemoryContextSwitchTo(previous);
 
 	/* Complete: it may now outlive the transaction, and replace the old one. */
-	forget();
+	retire();
 	MemoryContextSetParent(context, CacheMemoryContext);
 	current = definitions;
 	current_context = context;
@@ -98,24 +99,40 @@ table_callback(Datum arg, Oid relid)
 		}
 }
 
-/* Frees the old definitions and the plans kept in them. */
+/*
+ * The old definitions go at the end of the transaction, not now: whoever asked for
+ * them earlier in it still goes by them, perhaps with a plan kept in them running.
+ */
 static void
-forget(void)
+retire(void)
 {
-	ListCell   *cell;
+	MemoryContextCallback *callback;
 
 	if (current == NULL)
 		return;
-	foreach(cell, current->sources)
+	callback = MemoryContextAllocZero(current_context, sizeof(MemoryContextCallback));
+	callback->func = free_plans;
+	callback->arg = current;
+	MemoryContextRegisterResetCallback(current_context, callback);
+	MemoryContextSetParent(current_context, TopTransactionContext);
+	current = NULL;
+	current_context = NULL;
+}
+
+/* Frees the plans kept in definitions that go. */
+static void
+free_plans(void *arg)
+{
+	MaDefinitions *definitions = arg;
+	ListCell   *cell;
+
+	foreach(cell, definitions->sources)
 		ma_statement_forget(&((MaSource *) lfirst(cell))->read);
-	foreach(cell, current->event_sources)
+	foreach(cell, definitions->event_sources)
 	{
 		ma_statement_forget(&((MaEventSource *) lfirst(cell))->images);
 		ma_statement_forget(&((MaEventSource *) lfirst(cell))->via);
 	}
-	current = NULL;
-	MemoryContextDelete(current_context);
-	current_context = NULL;
 }
 
 static void

@@ -30,7 +30,6 @@
 #define LOCK_TIMEOUT_MS 500		/* at most: see ma_drain_turn() */
 #define MAX_PAUSE 3600
 #define EXPAND 5000				/* contacts of a changed table per turn */
-#define GIVE_UP_REKEY 5			/* tries before marks no longer wait for it */
 
 static bool drain(void);
 static void evaluate(void *arg);
@@ -308,7 +307,7 @@ drain_marks(void)
 	int			size = ma_drain_batch_size();
 
 	values[0] = Int32GetDatum(size);
-	values[1] = Int32GetDatum(GIVE_UP_REKEY);
+	values[1] = Int32GetDatum(MA_GIVE_UP_REKEY);
 	rows = ma_run(&read, values, NULL, MA_RUN_WRITE_LATEST);
 	if (rows.n == 0)
 		return false;

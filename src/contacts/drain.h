@@ -8,6 +8,8 @@
 
 #include "contacts/evaluate.h"
 
+#define MA_GIVE_UP_REKEY 5		/* tries of a re-keying before others no longer wait for it */
+
 /* A mark read from a log, and the rows (places in the batch) it came from. */
 typedef struct MaDrainMark
 {

@@ -4,7 +4,8 @@
  *
  * The images of one row must take effect in order, so only one process at a time
  * does this, oldest first, and a row whose earlier image rests after an error
- * waits behind it.
+ * waits behind it.  Like the dirty log's marks they wait for re-keyings: until
+ * its key is renamed, a row under a new key looks like a new contact's.
  */
 #include "base/base.h"
 
@@ -60,16 +61,20 @@ turn(void)
 		"AND e.row_key OPERATOR(pg_catalog.=) c.row_key "
 		"AND e.capture_row_id OPERATOR(pg_catalog.<) c.capture_row_id "
 		"AND e.retry_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()) "
+		"AND NOT EXISTS (SELECT FROM marketing_internal.dirty AS r WHERE r.previous_id IS NOT NULL "
+		"AND r.attempts OPERATOR(pg_catalog.<) $2) "
 		"ORDER BY c.capture_row_id LIMIT $1",
-		1, {INT4OID}
+		2, {INT4OID, INT4OID}
 	};
-	Datum		value = Int32GetDatum(BATCH);
+	Datum		values[2];
 	MaRows		rows;
 	List	   *images;
 
 	if (!ma_address_try_lock("duty captured rows"))
 		return false;
-	rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	values[0] = Int32GetDatum(BATCH);
+	values[1] = Int32GetDatum(MA_GIVE_UP_REKEY);
+	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
 	if (rows.n == 0)
 		return false;
 	images = read_images(&rows);

@@ -34,9 +34,9 @@ record(MaRowChange *rows, int n, TimestampTz now)
 		"SELECT r.contact_id, r.event_id, r.row_key, r.kind, r.occurred_at, r.properties, r.enroll, $8 "
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) "
-		"AS r (contact_id, event_id, row_key, kind, occurred_at, properties, enroll) "
+		"WITH ORDINALITY AS r (contact_id, event_id, row_key, kind, occurred_at, properties, enroll, n) "
 		"JOIN marketing_internal.event_watch AS w ON w.event_id OPERATOR(pg_catalog.=) r.event_id "
-		"AND w.consumer OPERATOR(pg_catalog.=) '" CONSUMER "'",
+		"AND w.consumer OPERATOR(pg_catalog.=) '" CONSUMER "' ORDER BY r.n",
 		8, {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
 		JSONBARRAYOID, BOOLARRAYOID, TIMESTAMPTZOID}
 	};

@@ -11,6 +11,9 @@
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "contacts/changes.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 /* A net re-keying by the source and key the row has now. */
 typedef struct NetKey
@@ -27,6 +30,8 @@ typedef struct Net
 
 static uint32 net_hash(const void *key, Size size);
 static int	net_compare(const void *left, const void *right, Size size);
+static void move_images(List *images, const MaImage *moved);
+static Datum with_contact(Datum row, MaImage *image, const char *contact);
 static void apply_command(HTAB *nets, List *rekeys, int first, int end);
 
 void
@@ -138,4 +143,81 @@ apply_command(HTAB *nets, List *rekeys, int first, int end)
 
 		net->before = before[i - first];
 	}
+}
+
+void
+ma_rekey_images(List *images, List *rekeys)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+
+	if (rekeys == NIL)
+		return;
+	foreach(cell, images)
+	{
+		MaImage    *image = lfirst(cell);
+
+		if (image->key_source_id == 0 || image->old_contact == NULL || image->new_contact == NULL)
+			continue;
+		foreach(inner, rekeys)
+		{
+			MaRekey    *rekey = lfirst(inner);
+
+			if (rekey->source_id == image->key_source_id &&
+				strcmp(rekey->old_key, image->old_contact) == 0 &&
+				strcmp(rekey->new_key, image->new_contact) == 0)
+			{
+				move_images(images, image);
+				break;
+			}
+		}
+	}
+}
+
+/* Gives the images of the moved row, up to this one, the contact it has now. */
+static void
+move_images(List *images, const MaImage *moved)
+{
+	char	   *before = moved->old_contact;
+	ListCell   *cell;
+
+	foreach(cell, images)
+	{
+		MaImage    *image = lfirst(cell);
+
+		if (image->event_source_id == moved->event_source_id &&
+			strcmp(image->row_key, moved->row_key) == 0)
+		{
+			if (image->old_contact != NULL && strcmp(image->old_contact, before) == 0)
+			{
+				image->old_row = with_contact(image->old_row, image, moved->new_contact);
+				image->old_contact = MemoryContextStrdup(GetMemoryChunkContext(image), moved->new_contact);
+			}
+			if (image->new_contact != NULL && strcmp(image->new_contact, before) == 0)
+			{
+				image->new_row = with_contact(image->new_row, image, moved->new_contact);
+				image->new_contact = MemoryContextStrdup(GetMemoryChunkContext(image), moved->new_contact);
+			}
+		}
+		if (image == moved)
+			return;
+	}
+}
+
+/* The image of a row with another contact, in the image's own memory. */
+static Datum
+with_contact(Datum row, MaImage *image, const char *contact)
+{
+	char	   *contact_column = image->contact_column;
+	MemoryContext previous = MemoryContextSwitchTo(GetMemoryChunkContext(image));
+	JsonbValue	value;
+	Datum		changed;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, contact);
+	value.val.string.len = strlen(contact);
+	changed = DirectFunctionCall4(jsonb_set, row, ma_text_array(&contact_column, 1),
+								  JsonbPGetDatum(JsonbValueToJsonb(&value)), BoolGetDatum(false));
+	MemoryContextSwitchTo(previous);
+	return changed;
 }

@@ -26,6 +26,7 @@ static void set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *
 					 uint64 row, MaFact *fact);
 static List *collapse(List *images);
 static void drop_waiting(MaEvaluation *evaluation);
+static bool is_excluded(const MaWork *work);
 static int64 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact,
 						bool *left);
 static int	to_changes(MaEvaluation *evaluation, MaImage *image, MaRowChange *changes);
@@ -271,6 +272,13 @@ ma_evaluate_images(MaEvaluation *evaluation)
 	ma_consumers_rows(changes, n, evaluation->now);
 }
 
+/* Rows of an excluded contact do not count, like those of nobody; what counts is the row now. */
+static bool
+is_excluded(const MaWork *work)
+{
+	return work->row != NULL && work->row->present ? work->row->excluded : work->excluded;
+}
+
 /* Contact of one side, from the marks; *left if that contact was left to the worker. */
 static int64
 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, bool *left)
@@ -296,7 +304,7 @@ contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, b
 		if (same)
 		{
 			*left |= work->left;
-			return work->contact_id;
+			return is_excluded(work) ? 0 : work->contact_id;
 		}
 	}
 	return 0;

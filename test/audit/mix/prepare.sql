@@ -1,0 +1,9 @@
+\set a random(1, 40)
+\set g random(1, 1000000000)
+\set ms random(0, 40)
+BEGIN;
+INSERT INTO orders (customer_id, status, created_at, total) VALUES (:a, 'new', clock_timestamp(), 3);
+UPDATE orders SET status = 'cancelled' WHERE id = (SELECT id FROM orders WHERE customer_id = :a ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED);
+PREPARE TRANSACTION 'audit_:client_id:g';
+\sleep :ms ms
+COMMIT PREPARED 'audit_:client_id:g';

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""mutate.py list | mutate.py NAME TREE
+
+Mutants of the flush at commit: each is one edit that must not go unnoticed by the audit
+(test/lib/MaAudit.pm). An edit is exact: its text must occur as often as it says, else this fails,
+so that a mutant cannot die out unseen when the code around it changes.
+"""
+import pathlib
+import sys
+
+# name: (what it breaks, file, old text, new text)
+MUTANTS = {
+    "old_snapshot": (
+        "decides by the transaction's snapshot instead of the latest",
+        "src/base/spi.c",
+        "RegisterSnapshot(GetLatestSnapshot())",
+        "RegisterSnapshot(GetTransactionSnapshot())",
+    ),
+    "no_increment": (
+        "does not see the user's last command",
+        "src/base/spi.c",
+        "\t\tCommandCounterIncrement();\n",
+        "",
+    ),
+    "no_contact_lock": (
+        "evaluates without the contact's lock",
+        "src/contacts/locks.c",
+        "switch (acquire((uint64) contact_id, LOCK_CLASS_CONTACT, false))",
+        "switch (LOCKACQUIRE_OK)",
+    ),
+    "delete_unmarked": (
+        "a deleted row marks nobody",
+        "src/contacts/capture.c",
+        "\tif (row->old != NULL)\n\t\tmark_event_side(row, event, row->old, MA_SIGN_MINUS);",
+        "\tif (row->old != NULL && row->new != NULL)\n\t\tmark_event_side(row, event, row->old, MA_SIGN_MINUS);",
+    ),
+    "old_contact_unmarked": (
+        "a row moved to another contact marks only the new one",
+        "src/contacts/capture.c",
+        "\tif (row->old != NULL)\n\t\tmark_event_side(row, event, row->old, MA_SIGN_MINUS);",
+        "\tif (row->old != NULL && row->new == NULL)\n\t\tmark_event_side(row, event, row->old, MA_SIGN_MINUS);",
+    ),
+    "dead_images": (
+        "row images of rolled back savepoints take effect",
+        "src/contacts/flush.c",
+        "\t\tif (ma_changes_live(((MaImage *) lfirst(cell))->xid))\n",
+        "",
+    ),
+    "left_deleted": (
+        "the drain deletes rows of contacts it had to leave",
+        "src/contacts/drain.c",
+        "\t\tif (!mark->mark.done)\n\t\t{\n",
+        "\t\tif (batch == NULL)\n\t\t{\n",
+    ),
+    "no_second_look": (
+        "keys that became somebody else's before the lock was had are not left",
+        "src/contacts/evaluate.c",
+        "\t\tif (work->contact_id != before[i])\n",
+        "\t\tif (before[i] < 0)\n",
+    ),
+    "early_flush_forgets": (
+        "an early flush empties the change set",
+        "src/contacts/flush.c",
+        "\tMemoryContextDelete(work);\n\tPG_RETURN_INT64(evaluation.evaluated);",
+        "\tMemoryContextDelete(work);\n\tma_changes_forget();\n\tPG_RETURN_INT64(evaluation.evaluated);",
+    ),
+    "images_overtake": (
+        "a row's image takes effect before earlier ones that wait",
+        "src/contacts/rows.c",
+        "\tif (!evaluation->worker)\n\t\tdrop_waiting(evaluation);\n",
+        "\tif (evaluation->nmarks < 0)\n\t\tdrop_waiting(evaluation);\n",
+    ),
+    "no_key_lock": (
+        "an event of a contact that is just being made is not waited for",
+        "src/contacts/evaluate.c",
+        "\tma_lock_unknown_keys(evaluation);\n",
+        "",
+    ),
+    "prepare_evaluates": (
+        "a prepared transaction evaluates although others do not see it yet",
+        "src/contacts/flush.c",
+        "\t\t\tflush_at_end(true);\n",
+        "\t\t\tflush_at_end(false);\n",
+    ),
+    "truncate_unseen": (
+        "TRUNCATE leaves nothing to the worker",
+        "src/contacts/flush.c",
+        "\tma_spill_tables(changes->tables);\n",
+        "",
+    ),
+}
+
+
+def main():
+    if sys.argv[1:] == ["list"]:
+        print("\n".join(MUTANTS))
+        return
+    name, tree = sys.argv[1:]
+    what, file, old, new = MUTANTS[name]
+    path = pathlib.Path(tree) / file
+    text = path.read_text()
+    if text.count(old) != 1:
+        sys.exit(f"mutant {name}: its place occurs {text.count(old)} times in {file}, not once")
+    path.write_text(text.replace(old, new))
+    print(f"{name}: {what} ({file})")
+
+
+main()
