@@ -57,6 +57,7 @@ fingerprint(void)
 	static char result[SHA256_BYTES * 2 + 1] = "";
 	char		path[PATH_MAX];
 	StringInfoData facts;
+	Datum		input;
 	bytea	   *digest;
 
 	if (result[0] != '\0')
@@ -70,8 +71,8 @@ fingerprint(void)
 	append_inode(&facts, ".");
 	append_inode(&facts, "global");
 	append_inode(&facts, "base");
-	digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea,
-												 PointerGetDatum(cstring_to_text_with_len(facts.data, facts.len))));
+	input = PointerGetDatum(cstring_to_text_with_len(facts.data, facts.len));
+	digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, input));
 	Assert(VARSIZE_ANY_EXHDR(digest) == SHA256_BYTES);
 	(void) hex_encode(VARDATA_ANY(digest), SHA256_BYTES, result);
 	result[SHA256_BYTES * 2] = '\0';

@@ -25,7 +25,7 @@
 #define ERRCODE_MA_NAME_IN_USE MAKE_SQLSTATE('M', 'A', '0', '0', '6')
 /* MA007 not_ready: library and installed extension do not fit together. */
 #define ERRCODE_MA_NOT_READY MAKE_SQLSTATE('M', 'A', '0', '0', '7')
-/* MA008 armed: refused while real delivery is armed. */
+/* MA008 armed: real delivery and a set clock exclude each other. */
 #define ERRCODE_MA_ARMED MAKE_SQLSTATE('M', 'A', '0', '0', '8')
 /* MA009 still_building: the table's existing rows are still being read. */
 #define ERRCODE_MA_STILL_BUILDING MAKE_SQLSTATE('M', 'A', '0', '0', '9')

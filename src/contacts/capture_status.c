@@ -8,13 +8,14 @@
  */
 #include "base/base.h"
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "contacts/contacts_internal.h"
 #include "funcapi.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -24,6 +25,7 @@
 static void put(ReturnSetInfo *result, const char *item, const char *state,
 				const char *value, const char *detail);
 static void table_rows(ReturnSetInfo *result, MaDefinitions *definitions);
+static bool can_look(const MaTable *table);
 static char *drift_of(const MaTable *table);
 static char *missing_column(MaDefinitions *definitions, const MaTable *table);
 static void source_rows(ReturnSetInfo *result, MaDefinitions *definitions);
@@ -83,11 +85,29 @@ table_rows(ReturnSetInfo *result, MaDefinitions *definitions)
 				"The table or its trigger is gone. Attach it again, or marketing.detach_all() what is left of it.");
 			continue;
 		}
+		if (!can_look(table))
+		{
+			put(result, item, "note", "locked",
+				"Somebody alters it just now, so its triggers were not looked at.");
+			continue;
+		}
 		drift = drift_of(table);
 		if (drift == NULL)
 			drift = missing_column(definitions, table);
 		put(result, item, drift ? "error" : "ok", drift ? "drift" : "attached", drift);
 	}
+}
+
+/* Locks table and partitions for a look, without waiting behind an ALTER TABLE. */
+static bool
+can_look(const MaTable *table)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(table->relid, NoLock, NULL))
+		if (!ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock))
+			return false;
+	return true;
 }
 
 /* What keeps the table's capture trigger from firing, in words; NULL if nothing does. */
@@ -97,11 +117,13 @@ drift_of(const MaTable *table)
 	char	   *drift = NULL;
 	ListCell   *cell;
 
-	foreach(cell, find_all_inheritors(table->relid, AccessShareLock, NULL))
+	foreach(cell, find_all_inheritors(table->relid, NoLock, NULL))
 	{
-		Relation	relation = table_open(lfirst_oid(cell), AccessShareLock);
+		Relation	relation = try_relation_open(lfirst_oid(cell), AccessShareLock);
 		bool		found = false;
 
+		if (relation == NULL)
+			continue;
 		for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
 		{
 			Trigger    *trigger = &relation->trigdesc->triggers[i];
@@ -122,7 +144,7 @@ drift_of(const MaTable *table)
 		if (!found)
 			drift = psprintf("Partition %s has no capture trigger. Attach the table again.",
 							 RelationGetRelationName(relation));
-		table_close(relation, AccessShareLock);
+		relation_close(relation, AccessShareLock);
 	}
 	return drift;
 }

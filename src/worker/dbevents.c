@@ -9,9 +9,13 @@
  * from any session of the server, whether or not its database has the extension,
  * because the library is preloaded.
  *
+ * DROP and ALTER EXTENSION would only have to wait for the tick under way, but
+ * that may be a long one, and an update should not meet old code at work.  So
+ * they have the scheduler end in the same way.
+ *
  * Only statements that can succeed stop workers: a top-level one, outside a
- * transaction block (but for RENAME, which may be in one), of the database's
- * owner; otherwise anybody could stop another's workers by statements that fail.
+ * transaction block (but for those that may be in one), of the owner; otherwise
+ * anybody could stop another's workers by statements that fail.
  *
  * Changes of extensions are seen by the object access hook, which also sees
  * those that come by CASCADE or DROP OWNED.  They are rare; any of them makes the
@@ -27,6 +31,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
@@ -46,8 +51,14 @@ static void utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 					ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
 static void before_statement(Node *statement);
+static void before_alter_database(AlterDatabaseStmt *statement);
+static void before_create_database(CreatedbStmt *statement);
+static void before_commit_prepared(void);
 static const char *option_text(List *options, const char *name);
-static void make_way(const char *name, bool dropped);
+static void before_extension(const char *name);
+static bool drops_extension(DropStmt *statement);
+static void make_way_by_name(const char *name, bool dropped);
+static void make_way(Oid database, bool dropped);
 static bool block(Oid database, pid_t *pids);
 static void await(Oid database, const pid_t *pids);
 static bool still_there(Oid database, const pid_t *pids);
@@ -74,51 +85,76 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	if (previous_utility_hook)
 		previous_utility_hook(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment,
+								dest, qc);
 }
 
 /* Acts on the few kinds of statement that matter to workers. */
 static void
 before_statement(Node *statement)
 {
-	const char *source;
-
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
 			if (!IsTransactionBlock())
-				make_way(((DropdbStmt *) statement)->dbname, true);
+				make_way_by_name(((DropdbStmt *) statement)->dbname, true);
 			break;
 		case T_RenameStmt:
 			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
-				make_way(((RenameStmt *) statement)->subname, false);
+				make_way_by_name(((RenameStmt *) statement)->subname, false);
 			break;
 		case T_AlterDatabaseStmt:
-			if (option_text(((AlterDatabaseStmt *) statement)->options, "tablespace") != NULL &&
-				!IsTransactionBlock())
-				make_way(((AlterDatabaseStmt *) statement)->dbname, false);
-			else
-				ma_wake_list(); /* ALLOW_CONNECTIONS, IS_TEMPLATE */
+			before_alter_database((AlterDatabaseStmt *) statement);
 			break;
 		case T_CreatedbStmt:
-			source = option_text(((CreatedbStmt *) statement)->options, "template");
-			if (!IsTransactionBlock())
-				make_way(source ? source : "template1", false);
-			ma_wake_list();
+			before_create_database((CreatedbStmt *) statement);
+			break;
+		case T_DropStmt:
+			if (drops_extension((DropStmt *) statement))
+				before_extension(MA_EXTENSION);
+			break;
+		case T_AlterExtensionStmt:
+			before_extension(((AlterExtensionStmt *) statement)->extname);
 			break;
 		case T_TransactionStmt:
 			if (((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
-			{
-				MaSlot	   *slot = ma_slot_of_database();
-
-				ma_worker_wake_at_commit();
-				if (slot == NULL || slot->state != MA_SLOT_READY)
-					ma_wake_probe();
-			}
+				before_commit_prepared();
 			break;
 		default:
 			break;
 	}
+}
+
+/* SET TABLESPACE needs the database empty; ALLOW_CONNECTIONS and others the launcher's eye. */
+static void
+before_alter_database(AlterDatabaseStmt *statement)
+{
+	if (option_text(statement->options, "tablespace") == NULL)
+		ma_wake_list();
+	else if (!IsTransactionBlock())
+		make_way_by_name(statement->dbname, false);
+}
+
+/* The template must be empty; and there will be one more database. */
+static void
+before_create_database(CreatedbStmt *statement)
+{
+	const char *source = option_text(statement->options, "template");
+
+	if (!IsTransactionBlock())
+		make_way_by_name(source ? source : "template1", false);
+	ma_wake_list();
+}
+
+/* What the prepared transaction would have told our workers at its commit. */
+static void
+before_commit_prepared(void)
+{
+	MaSlot	   *slot = ma_slot_of_database();
+
+	ma_worker_wake_at_commit();
+	if (slot == NULL || slot->state != MA_SLOT_READY)
+		ma_wake_probe();
 }
 
 /* The text of an option, NULL when it is not given or DEFAULT. */
@@ -137,17 +173,48 @@ option_text(List *options, const char *name)
 	return NULL;
 }
 
+/* DROP or ALTER EXTENSION, if it is ours and the user's. */
+static void
+before_extension(const char *name)
+{
+	Oid			extension;
+
+	if (strcmp(name, MA_EXTENSION) != 0)
+		return;
+	extension = get_extension_oid(name, true);
+	if (OidIsValid(extension) && object_ownercheck(ExtensionRelationId, extension, GetUserId()))
+		make_way(MyDatabaseId, false);
+}
+
+static bool
+drops_extension(DropStmt *statement)
+{
+	ListCell   *cell;
+
+	if (statement->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, statement->objects)
+		if (strcmp(strVal(lfirst(cell)), MA_EXTENSION) == 0)
+			return true;
+	return false;
+}
+
+static void
+make_way_by_name(const char *name, bool dropped)
+{
+	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
+
+	if (OidIsValid(database) && object_ownercheck(DatabaseRelationId, database, GetUserId()))
+		make_way(database, dropped && database != MyDatabaseId);
+}
+
 /* Empties a database of our workers for the rest of this transaction. */
 static void
-make_way(const char *name, bool dropped)
+make_way(Oid database, bool dropped)
 {
-	Oid			database;
 	pid_t		pids[MA_NUM_PROCESSES];
 
-	database = get_database_oid(name, true);
-	if (!OidIsValid(database) || !object_ownercheck(DatabaseRelationId, database, GetUserId()))
-		return;
-	if (ma_wake_unblock(database, dropped && database != MyDatabaseId) && block(database, pids))
+	if (ma_wake_unblock(database, dropped) && block(database, pids))
 		await(database, pids);
 }
 

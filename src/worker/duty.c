@@ -35,6 +35,7 @@ typedef struct DutyState
 	int64		earliest;		/* ma_monotonic_ms() from which it may run when woken */
 	int64		due;			/* ... and from which it runs anyway */
 	int			failures;		/* in a row */
+	bool		failed;			/* the last tick did */
 	int64		logged;			/* mark of ma_log_allowed() */
 } DutyState;
 
@@ -46,7 +47,6 @@ static bool lock_duty(int duty, bool wait);
 static bool tick(int duty, bool wait, int *pause);
 static int	pause_after(const MaDuty *duty);
 static void rest(DutyState *state, int at_least, int at_most);
-static void succeeded(int duty, bool more, int pause);
 
 void
 ma_worker_register_duty(const MaDuty *duty)
@@ -192,6 +192,7 @@ ma_duty_run(int duty, bool in_session)
 	volatile bool more = false;
 	int			pause = 0;
 
+	duties[duty].failed = false;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -212,7 +213,7 @@ ma_duty_run(int duty, bool in_session)
 	CurrentResourceOwner = owner;
 
 	if (error == NULL)
-		succeeded(duty, more, pause);
+		rest(&duties[duty], more ? 0 : duties[duty].duty->every_ms, more ? 0 : pause);
 	else if (in_session && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
 	else
@@ -223,18 +224,16 @@ ma_duty_run(int duty, bool in_session)
 	return more;
 }
 
-/* Notes a good tick. */
-static void
-succeeded(int duty, bool more, int pause)
+/* After the commit of a tick: only now are past failures over. */
+void
+ma_duty_committed(int duty)
 {
 	DutyState  *state = &duties[duty];
-	MaSlot	   *slot;
+	MaSlot	   *slot = ma_slot_of_database();
 
-	rest(state, more ? 0 : state->duty->every_ms, more ? 0 : pause);
-	if (state->failures == 0)
+	if (state->failures == 0 || state->failed)
 		return;
 	state->failures = 0;
-	slot = ma_slot_of_database();
 	if (slot != NULL)
 	{
 		LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
@@ -250,6 +249,7 @@ ma_duty_failed(int duty, const ErrorData *error, bool in_session)
 	MaSlot	   *slot = ma_slot_of_database();
 
 	state->failures++;
+	state->failed = true;
 	rest(state, ma_backoff_ms(state->failures), 0);
 	if (slot != NULL)
 	{

@@ -264,7 +264,8 @@ enter_unvisited(void)
 	if (slot == NULL && ma_log_allowed(&logged))
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("%s runs in at most %d databases of a server", MA_EXTENSION, MA_MAX_DATABASES),
+				 errmsg("%s runs in at most %d databases of a server",
+						MA_EXTENSION, MA_MAX_DATABASES),
 				 errhint("Name those that matter in marketing_automation.databases.")));
 	unvisited = slot == NULL ? NIL : list_delete_first(unvisited);
 }

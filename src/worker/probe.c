@@ -89,7 +89,8 @@ judge_role(const MaRows *rows, Finding *finding)
 	finding->state = MA_SLOT_NOT_ACCESSIBLE;
 	if (isnull)
 		snprintf(finding->reason, MA_REASON,
-				 "role \"%s\" of marketing_automation.worker_role does not exist", ma_guc_worker_role);
+				 "role \"%s\" of marketing_automation.worker_role does not exist",
+				 ma_guc_worker_role);
 	else if (MA_WORKER_NEEDS_LOGIN && !ma_bool(rows, 0, 3))
 		snprintf(finding->reason, MA_REASON, "role \"%s\" may not log in", ma_text(rows, 0, 2));
 	else if (!ma_bool(rows, 0, 4))

@@ -9,8 +9,9 @@
  * answered at once.
  *
  * Each duty has a transaction of its own that begins by locking the extension
- * without waiting.  DROP EXTENSION therefore waits for one tick at most, and the
- * scheduler never waits for it.  No transaction is open while it waits.
+ * without waiting.  DROP EXTENSION therefore waits for one tick at most (and asks
+ * the scheduler to end, dbevents.c), and the scheduler never waits for it.  No
+ * transaction is open while the scheduler waits.
  *
  * An error inside a duty ends in duty.c.  What still gets here comes from the
  * commit or from our own steps around a tick; it is counted against the duty and
@@ -141,6 +142,8 @@ work(int duty, bool *more)
 			again = ma_duty_run(duty, false);
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		CommitTransactionCommand();
+		if (met == MA_TURN_GO && duty >= 0)
+			ma_duty_committed(duty);
 	}
 	PG_CATCH();
 	{

@@ -126,7 +126,7 @@ resting_row(Output *output, const MaSlot *slot)
 			"This database is not in marketing_automation.databases, or the launcher has not seen it yet.");
 	else if (slot->blocked > 0)
 		row(output, "scheduler", "note", "stopped",
-			"A statement that needs this database empty is running.");
+			"It makes way for a statement that is running: on the database, or DROP or ALTER EXTENSION.");
 	else if (slot->no_slot)
 		row(output, "scheduler", "error", "no free worker",
 			"Increase max_worker_processes.");

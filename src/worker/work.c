@@ -131,6 +131,7 @@ turn(void)
 		begin_or_refuse();
 		more |= ma_duty_run(i, true);
 		ma_spi_commit();
+		ma_duty_committed(i);
 		MemoryContextSwitchTo(context);
 		CHECK_FOR_INTERRUPTS();
 	}

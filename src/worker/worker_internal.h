@@ -188,6 +188,8 @@ extern void ma_duty_woken(void);
 extern void ma_duty_restart(void);
 /* Runs one tick; true when there is more to do at once. */
 extern bool ma_duty_run(int duty, bool in_session);
+/* To be called when its transaction has committed. */
+extern void ma_duty_committed(int duty);
 /* Counts a failure outside of the tick (at commit). */
 extern void ma_duty_failed(int duty, const ErrorData *error, bool in_session);
 extern void ma_worker_set_active(bool active);

@@ -43,19 +43,24 @@ sub shop
 }
 
 # The invariant: what is not in the logs is right, reads are right, and after the worker all is.
-# `left` says how many rows of the two logs there must be now (default 0).
+# `left` says how many rows of the two logs there must be now: a number (default 0), 'some', or
+# undef where it does not matter.
 sub exact
 {
 	my ($node, $db, $message, %option) = @_;
-	my $left = $option{left} // '0';
+	my $left = exists $option{left} ? $option{left} : '0';
 	my $logs = "SELECT (SELECT count(*) FROM marketing_internal.dirty) + (SELECT count(*) FROM marketing_internal.capture_row)";
 	my ($out, $err) = ('', '');
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $found = $node->safe_psql($db, $logs);
+	$left //= $found;
 	$found = $found > 0 ? 'some' : '0' if $left eq 'some';
 	$node->psql($db, 'SELECT * FROM proof.wrong(false)', stdout => \$out, stderr => \$err);
 	my $before = "left $found\n$out$err";
+	# What rests for a moment is tried now.
+	$node->psql($db, "SELECT proof.wake()", stderr => \$err);
+	$before .= $err;
 	$node->psql($db, 'CALL marketing.work()', stderr => \$err);
 	$before .= $err;
 	$node->psql($db, 'SELECT * FROM proof.wrong(true)', stdout => \$out, stderr => \$err);
@@ -145,11 +150,12 @@ sub answer
 {
 	my ($self) = @_;
 	my $mark = 'answer ' . ++$self->{answered};
-	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E$/m && $self->{err} =~ /\Q$mark\E$/m;
+	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E\n/m && $self->{err} =~ /\Q$mark\E\n/;
 	$self->{out} =~ s/\A(.*?)^\Q$mark\E\n//ms;
 	my $out = $1;
 	$self->{err} =~ s/\A(.*?)^[^\n]*\Q$mark\E\n//ms;
-	my $text = $out . join('', map { s/^psql:[^:]*:\d+: //r . "\n" } grep { !/^(LOCATION|HINT|DETAIL)/ } split(/\n/, $1));
+	my $err = $1;
+	my $text = $out . join('', map { s/^psql:[^:]*:\d+: //r . "\n" } grep { !/^(LOCATION|HINT|DETAIL)/ } split(/\n/, $err));
 	chomp $text;
 	return $text;
 }

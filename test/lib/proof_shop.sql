@@ -45,6 +45,12 @@ CREATE FUNCTION proof.occurrences() RETURNS text STABLE LANGUAGE sql AS $$
 	FROM marketing_internal.occurrence AS o
 $$;
 
+-- Lets nothing in the logs rest before the next try.
+CREATE FUNCTION proof.wake() RETURNS void LANGUAGE sql AS $$
+	UPDATE marketing_internal.dirty SET retry_at = NULL WHERE retry_at IS NOT NULL;
+	UPDATE marketing_internal.capture_row SET retry_at = NULL WHERE retry_at IS NOT NULL;
+$$;
+
 -- Every difference between what is stored or read and what is right. strict: the logs must be
 -- empty; else contacts that stand in them may have a stored state that is behind.
 CREATE FUNCTION proof.wrong(strict boolean) RETURNS SETOF text LANGUAGE plpgsql AS $$

@@ -5,6 +5,7 @@
 # neither blocks nor deadlocks with. Schemas of our names without the extension do no harm.
 use strict;
 use warnings;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use MaWorkers;
@@ -40,24 +41,46 @@ work_goes_on($node, $db, 'it takes turns');
 is(status_of($node, $db, 'scheduler', 'state'), 'ok', 'status says so');
 is(status_of($node, $db, 'launcher', 'state'), 'ok', 'and of the launcher');
 
-# Dropped by a transaction that rolls back: the scheduler stands aside and goes on.
-my $pid = scheduler_of($node, $db);
+# Dropped by a transaction that rolls back: the scheduler makes way and comes back.
 $in .= "BEGIN;\nDROP EXTENSION marketing_automation;\n\\echo dropped\n";
 $session->pump until $out =~ /dropped/;
-is(scheduler_of($node, $db), $pid, 'an uncommitted DROP EXTENSION ends nothing');
+is(scheduler_of($node, $db), '', 'the scheduler makes way for DROP EXTENSION');
 $in .= "ROLLBACK;\n\\echo rolled back\n";
 $session->pump until $out =~ /rolled back/;
-work_goes_on($node, $db, 'the scheduler goes on after its rollback');
-is(scheduler_of($node, $db), $pid, 'it is the same process');
+wait_scheduler($node, $db, 'it comes back after the rollback');
+work_goes_on($node, $db, 'and works');
 
 $node->safe_psql($db, 'DROP EXTENSION marketing_automation');
 wait_no_scheduler($node, $db, 'DROP EXTENSION ends the scheduler');
 $in .= "\\q\n";
 $session->finish;
 
-# Under load, with sessions that wake the scheduler: neither waits for long, nobody deadlocks.
-$node->safe_psql($db, 'SET deadlock_timeout = 1; CREATE EXTENSION marketing_automation');
-wait_scheduler($node, $db, 'created again');
+# Under load: four sessions write to an attached table, and neither they nor the scheduler nor DROP
+# EXTENSION fail or wait for long.
+$node->safe_psql($db, 'CREATE TABLE customers (id int PRIMARY KEY, email text);
+	CREATE TABLE orders (id serial PRIMARY KEY, customer_id int REFERENCES customers, created_at timestamptz DEFAULT now());
+	CREATE INDEX ON orders (customer_id, created_at);
+	INSERT INTO customers SELECT i, i || \'@example.com\' FROM generate_series(1, 100) i');
+my $script = $node->basedir . '/load.sql';
+append_to_file($script, "\\set c random(1, 100)\nINSERT INTO orders (customer_id) VALUES (:c);\n");
+my ($load_out, $load_err);
+my $load = IPC::Run::start(
+	[ 'pgbench', '-n', '-c', '4', '-T', '8', '-f', $script, '-h', $node->host, '-p', $node->port, $db ],
+	'<', \undef, '>', \$load_out, '2>', \$load_err);
+for my $cycle (1 .. 5)
+{
+	$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION marketing_automation;
+		SET lock_timeout = '10s';
+		SELECT marketing.attach_contacts('customers', id => 'id', email => 'email');
+		SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', occurred_at => 'created_at')");
+	wait_scheduler($node, $db, "cycle $cycle: a scheduler under load");
+	$node->safe_psql($db, "SET lock_timeout = '10s'; DROP EXTENSION marketing_automation");
+	wait_no_scheduler($node, $db, "cycle $cycle: gone");
+}
+$load->finish;
+unlike($load_out . $load_err, qr/ERROR|aborted/, 'no writer met an error');
+like($load_out, qr/number of failed transactions: 0/, 'no transaction failed');
+$node->safe_psql($db, 'CREATE EXTENSION marketing_automation');
 for my $cycle (1 .. 20)
 {
 	$node->safe_psql($db, $cycle % 2

@@ -70,6 +70,22 @@ $node->reload;
 wait_scheduler($node, $db, 'granted, it runs');
 is(lines(qr/FATAL/), 0, 'no attempt to connect failed');
 
+# Library and extension of different versions: the scheduler rests until they fit.
+$node->safe_psql($db, "UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'marketing_automation'");
+ok($node->poll_query_until($db,
+		"SELECT value = 'wrong version' FROM marketing_internal.worker_status() WHERE item = 'scheduler'"),
+	'a version that does not fit is reported');
+my ($out, $err);
+is($node->psql($db, "\\set VERBOSITY verbose\nCALL marketing.work()", stdout => \$out, stderr => \$err), 3,
+	'and work() refused');
+like($err, qr/MA007: .*is version 0\.0\.1.*HINT:.*ALTER EXTENSION/s, 'with the reason');
+my $version = $node->safe_psql($db, "SELECT default_version FROM pg_available_extensions WHERE name = 'marketing_automation'");
+$node->safe_psql($db, "UPDATE pg_extension SET extversion = '$version' WHERE extname = 'marketing_automation'");
+ok($node->poll_query_until($db,
+		"SELECT value = 'running' FROM marketing_internal.worker_status() WHERE item = 'scheduler'"),
+	'they fit again, and it works');
+is(lines(qr/WARNING:.*background work rests/), 1, 'said once');
+
 # A wrong list of databases stops workers and harms nothing.
 $node->append_conf('postgresql.conf', "marketing_automation.databases = 'a b,'");
 $node->reload;
