@@ -131,6 +131,8 @@ sub run
 
 	# A server with assertions stops at an EXCEPTION block in a deferred trigger, whoever's it is.
 	my %left_out = map { $_ => 1 } psql('SHOW debug_assertions') eq 'on' ? ('gift') : ();
+	# AUDIT_MIX="track=30 merge=5" runs only these.
+	%mix = map { split /=/ } split / /, $ENV{AUDIT_MIX} if $ENV{AUDIT_MIX};
 	my @scripts = map { ('-f', "$dir/mix/$_.sql\@$mix{$_}") } grep { !$left_out{$_} } sort keys %mix;
 	$started{mix} = start("$work/mix",
 		command => [ 'pgbench', '-n', '-M', 'simple', '-c', $o{clients}, '-j', 2, '-T', $o{seconds}, '--max-tries=100',
