@@ -308,7 +308,7 @@ contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, b
 		if (same)
 		{
 			*left |= work->left;
-			return is_excluded(work) ? 0 : work->contact_id;
+			return source != NULL && is_excluded(work) ? 0 : work->contact_id;
 		}
 	}
 	*left |= source == NULL || fact->contact != NULL;
