@@ -55,6 +55,7 @@ static void read_arguments(FunctionCallInfo fcinfo, Attachment *attachment);
 static void check(Attachment *attachment);
 static void check_source_name(const char *name);
 static void check_id(Attachment *attachment);
+static char *name_in_sql(Relation relation);
 static bool has_unique_index(Relation relation, AttrNumber column);
 static void check_text_column(Attachment *attachment, Property property);
 static void check_consent(Attachment *attachment);
@@ -62,7 +63,7 @@ static void check_consent_entry(Attachment *attachment, const char *name, JsonbV
 static void check_match(Attachment *attachment);
 static void check_exclude(Attachment *attachment);
 static void refuse(const Attachment *attachment, const char *detail, const char *hint)
-			pg_attribute_noreturn();
+	pg_attribute_noreturn();
 static MaTable *find_table(Oid relid);
 static int32 find_stored(const Attachment *attachment, char **stored);
 static void check_name_free(const Attachment *attachment, int32 source_id);
@@ -178,12 +179,19 @@ check_id(Attachment *attachment)
 			   "Make it the primary key, or set it NOT NULL.");
 	if (!has_unique_index(relation, number))
 		refuse(attachment,
-			   psprintf("Column \"%s\" alone is not unique: it has no primary key or unique index that is immediate, without condition and without further columns.", column),
+			   psprintf("Column \"%s\" alone is not unique: it has no primary key or unique index "
+						"that is immediate, without condition and without further columns.",
+						column),
 			   psprintf("Use CREATE UNIQUE INDEX ON %s (%s).",
-						quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-												   RelationGetRelationName(relation)),
-						quote_identifier(column)));
+						name_in_sql(relation), quote_identifier(column)));
 	table_close(relation, NoLock);
+}
+
+static char *
+name_in_sql(Relation relation)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+									  RelationGetRelationName(relation));
 }
 
 static bool
@@ -229,8 +237,8 @@ check_text_column(Attachment *attachment, Property property)
 static void
 check_consent(Attachment *attachment)
 {
-	Jsonb	   *consent = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-															 CStringGetDatum(attachment->value[PROPERTY_CONSENT])));
+	char	   *text = attachment->value[PROPERTY_CONSENT];
+	Jsonb	   *consent = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 	JsonbIterator *iterator;
 	JsonbValue	value;
 
@@ -326,6 +334,7 @@ attach(MaCall *call, Attachment *attachment)
 
 	/* One definition at a time; it conflicts with no reader. */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
+	ma_tables_heal();
 	source_id = find_stored(attachment, stored);
 	check_name_free(attachment, source_id);
 	changed = changes(attachment, source_id, stored, &reread);
@@ -342,7 +351,8 @@ attach(MaCall *call, Attachment *attachment)
 	source_id = store(attachment, source_id, table_id);
 	ma_definitions_changed();
 	if (!reread)
-		return psprintf("%s: changed %s", attachment->value[PROPERTY_SOURCE], changed);
+		return psprintf("%s: %s%s", attachment->value[PROPERTY_SOURCE],
+						changed ? "changed " : "triggers completed", changed ? changed : "");
 	answer = read_rows(source_id, unseen);
 	return changed == NULL ? answer : psprintf("%s; changed %s", answer, changed);
 }

@@ -21,6 +21,7 @@ static MaSource *first_attached(MaDefinitions *definitions);
 static MaSource *source_of_text(const char *text, const char **id, bool create);
 static bool is_prefix(const char *name, size_t length);
 static MaSource *make_prefix(const char *name);
+static char *nearest_source(const char *name);
 static void unknown_source(const char *name, bool create) pg_attribute_noreturn();
 static void unknown_contact(const MaSource *source, const char *id) pg_attribute_noreturn();
 static int64 make_contact(MaSource *source, const char *id, bool create);
@@ -77,7 +78,8 @@ source_of_text(const char *text, const char **id, bool create)
 		if (source == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_MA_UNKNOWN_SOURCE),
-					 errmsg("no table of contacts is attached, so contact \"%s\" is not known", text),
+					 errmsg("no table of contacts is attached, so contact \"%s\" is not known",
+							text),
 					 errhint("Attach one with marketing.attach_contacts().")));
 		return source;
 	}
@@ -100,22 +102,31 @@ is_prefix(const char *name, size_t length)
 	return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length;
 }
 
-static void
-unknown_source(const char *name, bool create)
+/* Names of sources that this may be a typo of, as text; NULL if there is none. */
+static char *
+nearest_source(const char *name)
 {
 	List	   *names = NIL;
-	char	   *nearest;
 	ListCell   *cell;
 
 	foreach(cell, ma_definitions()->sources)
 		names = lappend(names, ((MaSource *) lfirst(cell))->name);
-	nearest = ma_nearest(name, names);
+	return ma_nearest(name, names);
+}
+
+static void
+unknown_source(const char *name, bool create)
+{
+	char	   *nearest = nearest_source(name);
+
 	ereport(ERROR,
 			(errcode(ERRCODE_MA_UNKNOWN_SOURCE),
 			 errmsg("no source of contacts is called \"%s\"", name),
 			 nearest ? errhint("Did you mean %s?", nearest) :
-			 create ? errhint("A new prefix consists of lower-case letters, digits and underscores and does not begin with a digit.") :
-			 errhint("Attach a table with marketing.attach_contacts(), or bring the prefix with marketing.identify() or marketing.track().")));
+			 create ? errhint("A new prefix consists of lower-case letters, digits and underscores "
+									  "and does not begin with a digit.") :
+			 errhint("Attach a table with marketing.attach_contacts(), or bring the prefix "
+					 "with marketing.identify() or marketing.track().")));
 }
 
 /* A source without a table, made at the first contact of this prefix. */
@@ -126,10 +137,15 @@ make_prefix(const char *name)
 		"INSERT INTO marketing_internal.contact_source (name) VALUES ($1) ON CONFLICT DO NOTHING",
 		1, {TEXTOID}
 	};
+	char	   *nearest = nearest_source(name);
 	Datum		value = CStringGetTextDatum(name);
 
 	ma_address_lock(psprintf("source %s", name));
 	ma_run(&insert, &value, NULL, MA_RUN_WRITE_LATEST);
+	if (nearest != NULL)
+		ereport(NOTICE,
+				(errmsg("\"%s\" is a new prefix of contacts", name),
+				 errhint("If it is a mistake: did you mean %s?", nearest)));
 	ma_definitions_changed();
 	return ma_source_by_name(ma_definitions(), name);
 }

@@ -93,8 +93,7 @@ typedef struct MaDefinitions
 
 /*
  * The current definitions; read anew when any has changed.  The pointer and all
- * in it stay valid until ma_definitions() is called after a change, so never
- * keep one over a call that may run SQL in another transaction.
+ * in it stay valid to the end of the transaction, though not current.
  */
 extern MaDefinitions *ma_definitions(void);
 

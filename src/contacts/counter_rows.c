@@ -106,14 +106,16 @@ free_plans(void *arg)
 	ListCell   *inner;
 
 	foreach(cell, (List *) arg)
-		foreach(inner, ((MaCounterGroup *) lfirst(cell))->fetches)
 	{
-		Fetch	   *fetch = lfirst(inner);
+		foreach(inner, ((MaCounterGroup *) lfirst(cell))->fetches)
+		{
+			Fetch	   *fetch = lfirst(inner);
 
-		ma_statement_forget(&fetch->recent);
-		ma_statement_forget(&fetch->before);
-		ma_statement_forget(&fetch->recent_one);
-		ma_statement_forget(&fetch->before_one);
+			ma_statement_forget(&fetch->recent);
+			ma_statement_forget(&fetch->before);
+			ma_statement_forget(&fetch->recent_one);
+			ma_statement_forget(&fetch->before_one);
+		}
 	}
 }
 

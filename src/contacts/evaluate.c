@@ -50,6 +50,7 @@ ma_evaluate(MaEvaluation *evaluation)
 	ma_lock_contacts(evaluation);
 	ma_lock_unknown_keys(evaluation);
 	resolve_again(evaluation);
+	ma_refresh_check(evaluation);
 	if (apply_refresh(evaluation))
 		add_created(evaluation);
 	ma_load_keys(evaluation);

@@ -85,6 +85,8 @@ extern void ma_load_keys(MaEvaluation *evaluation);
 
 /* Decides from the rows what to do with each identity mark of a source. */
 extern void ma_refresh_decide(MaEvaluation *evaluation);
+/* Reads the rows again under the locks; what is to be done otherwise now is left. */
+extern void ma_refresh_check(MaEvaluation *evaluation);
 /* Does it, under the locks; returns true if any key changed. */
 extern bool ma_refresh_apply(MaEvaluation *evaluation);
 

@@ -3,10 +3,11 @@
  *		Contacts and their keys: found, made, linked by match, excluded, forgotten.
  *
  * All are set-based over arrays, so that a build of five thousand rows and the
- * flush of one row are the same code.  Two transactions that make the same key
- * meet at its primary key: the second waits for the first and then takes its
- * contact.  Two that make contacts of one address meet at the address's lock,
- * which only sources with match take.
+ * flush of one row are the same code; each is written so that no estimate can lead
+ * to another plan than one descent of an index for each element.  Two transactions
+ * that make the same key meet at its primary key: the second waits for the first
+ * and then takes its contact.  Two that make contacts of one address meet at the
+ * address's lock, which only sources with match take.
  */
 #include "base/base.h"
 
@@ -17,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
+#define MANY_ROWS 200			/* from here on a statement is planned for its arrays */
 #define ADDRESS_LOCKS 64		/* per kind of address */
 
 /* First row of a call with an address. */
@@ -41,7 +43,17 @@ static void make_where(const MaSource *source, MaSourceRow *rows, int n,
 static void create(const MaSource *source, MaSourceRow *rows, int n);
 static void link_rows(const MaSource *source, MaSourceRow *rows, int n);
 static void take_over_keys(int32 source_id, MaSourceRow *rows, int n);
+static void rename_in_log(int32 source_id, const char *old_id, const char *new_id);
 static Datum id_array(const MaSourceRow *rows, int n);
+
+/* A kept plan was made for few rows, maybe when our tables were still empty. */
+MaRows
+ma_run_sized(MaStatement *statement, int n, Datum *values, MaRun how)
+{
+	if (n < MANY_ROWS)
+		return ma_run(statement, values, NULL, how);
+	return ma_run_once(statement->sql, statement->nargs, statement->argtypes, values, NULL, how);
+}
 
 static Datum
 id_array(const MaSourceRow *rows, int n)
@@ -58,9 +70,10 @@ ma_keys_look_up(int32 source_id, MaSourceRow *rows, int n)
 {
 	static MaStatement look_up = {
 		"SELECT u.n, k.contact_id, k.excluded "
-		"FROM pg_catalog.unnest($2) WITH ORDINALITY AS u (external_id, n) "
-		"JOIN marketing_internal.contact_key AS k ON k.source_id OPERATOR(pg_catalog.=) $1 "
-		"AND k.external_id OPERATOR(pg_catalog.=) u.external_id",
+		"FROM pg_catalog.unnest($2) WITH ORDINALITY AS u (external_id, n) CROSS JOIN LATERAL ("
+		"SELECT c.contact_id, c.excluded FROM marketing_internal.contact_key AS c "
+		"WHERE c.source_id OPERATOR(pg_catalog.=) $1 "
+		"AND c.external_id OPERATOR(pg_catalog.=) u.external_id LIMIT 1) AS k",
 		2, {INT4OID, TEXTARRAYOID}
 	};
 	Datum		values[2];
@@ -70,7 +83,7 @@ ma_keys_look_up(int32 source_id, MaSourceRow *rows, int n)
 		return;
 	values[0] = Int32GetDatum(source_id);
 	values[1] = id_array(rows, n);
-	found = ma_run(&look_up, values, NULL, MA_RUN_READ_LATEST);
+	found = ma_run_sized(&look_up, n, values, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < found.n; i++)
 	{
 		MaSourceRow *row = &rows[ma_int64(&found, i, 1) - 1];
@@ -156,16 +169,19 @@ ma_contacts_match(const MaSource *source, MaSourceRow *rows, int n)
 		match_each_other(source, rows, n);
 }
 
-/* Sets contact_id of rows whose address another contact has. */
+/*
+ * Sets contact_id of rows whose address another contact has.  The + 0 keeps the
+ * planner from walking the primary key up to the first contact of that address.
+ */
 static void
 match_existing(const MaSource *source, MaSourceRow *rows, int n)
 {
 #define MATCH_SQL(column) \
-		"SELECT a.n, (SELECT c.contact_id FROM marketing_internal.contact AS c " \
+		"SELECT a.n, (SELECT pg_catalog.min(c.contact_id OPERATOR(pg_catalog.+) 0) " \
+		"FROM marketing_internal.contact AS c " \
 		"WHERE c." column " OPERATOR(pg_catalog.=) a.address " \
 		"AND EXISTS (SELECT FROM marketing_internal.contact_key AS k " \
-		"WHERE k.contact_id OPERATOR(pg_catalog.=) c.contact_id AND NOT k.excluded) " \
-		"ORDER BY c.contact_id LIMIT 1) " \
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) c.contact_id AND NOT k.excluded)) " \
 		"FROM pg_catalog.unnest($1) WITH ORDINALITY AS a (address, n) " \
 		"WHERE a.address IS NOT NULL"
 	static MaStatement by_email = {MATCH_SQL("email"), 1, {TEXTARRAYOID}};
@@ -184,8 +200,8 @@ match_existing(const MaSource *source, MaSourceRow *rows, int n)
 	if (!any)
 		return;
 	value = ma_text_array(addresses, n);
-	found = ma_run(strcmp(source->match, "email") == 0 ? &by_email : &by_phone,
-				   &value, NULL, MA_RUN_READ_LATEST);
+	found = ma_run_sized(strcmp(source->match, "email") == 0 ? &by_email : &by_phone,
+						 n, &value, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < found.n; i++)
 		rows[ma_int64(&found, i, 1) - 1].contact_id = ma_int64(&found, i, 2);
 }
@@ -321,7 +337,7 @@ create(const MaSource *source, MaSourceRow *rows, int n)
 	for (int f = 0; f < 4; f++)
 		values[f + 2] = ma_text_array(fields[f], n);
 	values[6] = TimestampTzGetDatum(ma_now());
-	made = ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
+	made = ma_run_sized(&insert, n, values, MA_RUN_WRITE_LATEST);
 	for (uint64 i = 0; i < made.n; i++)
 	{
 		MaSourceRow *row = &rows[ma_int64(&made, i, 1) - 1];
@@ -360,7 +376,7 @@ link_rows(const MaSource *source, MaSourceRow *rows, int n)
 	values[2] = ma_int8_array(contacts, n);
 	values[3] = TimestampTzGetDatum(ma_now());
 	values[4] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
-	linked = ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
+	linked = ma_run_sized(&insert, n, values, MA_RUN_WRITE_LATEST);
 	if (linked.n == (uint64) n)
 	{
 		for (int i = 0; i < n; i++)
@@ -391,24 +407,29 @@ void
 ma_keys_exclude(int32 source_id, const MaSourceRow *rows, int n)
 {
 	static MaStatement update = {
-		"UPDATE marketing_internal.contact_key AS k SET excluded = u.excluded "
-		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (external_id, excluded) "
-		"WHERE k.source_id OPERATOR(pg_catalog.=) $1 "
-		"AND k.external_id OPERATOR(pg_catalog.=) u.external_id "
-		"AND k.excluded OPERATOR(pg_catalog.<>) u.excluded",
-		3, {INT4OID, TEXTARRAYOID, BOOLARRAYOID}
+		"UPDATE marketing_internal.contact_key SET excluded = $3 "
+		"WHERE source_id OPERATOR(pg_catalog.=) $1 "
+		"AND external_id OPERATOR(pg_catalog.=) ANY ($2) "
+		"AND excluded OPERATOR(pg_catalog.<>) $3",
+		3, {INT4OID, TEXTARRAYOID, BOOLOID}
 	};
-	Datum	   *excluded = palloc_array(Datum, Max(n, 1));
-	Datum		values[3];
+	char	  **ids = palloc_array(char *, Max(n, 1));
 
-	if (n == 0)
-		return;
-	for (int i = 0; i < n; i++)
-		excluded[i] = BoolGetDatum(rows[i].excluded);
-	values[0] = Int32GetDatum(source_id);
-	values[1] = id_array(rows, n);
-	values[2] = ma_datum_array(excluded, n, BOOLOID);
-	ma_run(&update, values, NULL, MA_RUN_WRITE_LATEST);
+	for (int excluded = 0; excluded <= 1; excluded++)
+	{
+		int			count = 0;
+		Datum		values[3];
+
+		for (int i = 0; i < n; i++)
+			if (rows[i].excluded == (excluded == 1))
+				ids[count++] = rows[i].external_id;
+		if (count == 0)
+			continue;
+		values[0] = Int32GetDatum(source_id);
+		values[1] = ma_text_array(ids, count);
+		values[2] = BoolGetDatum(excluded == 1);
+		ma_run_sized(&update, count, values, MA_RUN_WRITE_LATEST);
+	}
 }
 
 void
@@ -425,7 +446,7 @@ ma_keys_delete(int32 source_id, const MaSourceRow *rows, int n)
 		return;
 	values[0] = Int32GetDatum(source_id);
 	values[1] = id_array(rows, n);
-	ma_run(&remove, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_run_sized(&remove, n, values, MA_RUN_WRITE_LATEST);
 }
 
 bool
@@ -443,7 +464,42 @@ ma_key_rename(int32 source_id, const char *old_id, const char *new_id)
 	values[0] = Int32GetDatum(source_id);
 	values[1] = CStringGetTextDatum(old_id);
 	values[2] = CStringGetTextDatum(new_id);
-	return ma_run(&rename, values, NULL, MA_RUN_WRITE_LATEST).n > 0;
+	if (ma_run(&rename, values, NULL, MA_RUN_WRITE_LATEST).n == 0)
+		return false;
+	rename_in_log(source_id, old_id, new_id);
+	return true;
+}
+
+/*
+ * Renames the key in the log of links as well, so that they can still be taken
+ * back: in that of the contact and in those of contacts merged into it.
+ */
+static void
+rename_in_log(int32 source_id, const char *old_id, const char *new_id)
+{
+	static MaStatement rename = {
+		"WITH RECURSIVE holder (contact_id) AS ("
+		"SELECT k.contact_id FROM marketing_internal.contact_key AS k "
+		"WHERE k.source_id OPERATOR(pg_catalog.=) $1 AND k.external_id OPERATOR(pg_catalog.=) $3 "
+		"UNION SELECT m.merged_id FROM holder "
+		"JOIN marketing_internal.contact_merge AS m "
+		"ON m.contact_id OPERATOR(pg_catalog.=) holder.contact_id AND m.split_at IS NULL) "
+		"UPDATE marketing_internal.contact_merge AS m SET keys = ("
+		"SELECT pg_catalog.jsonb_agg(CASE WHEN u.key OPERATOR(pg_catalog.=) "
+		"pg_catalog.jsonb_build_object('source', $1, 'id', $2) "
+		"THEN pg_catalog.jsonb_build_object('source', $1, 'id', $3) ELSE u.key END) "
+		"FROM pg_catalog.jsonb_array_elements(m.keys) AS u (key)) "
+		"FROM holder WHERE m.contact_id OPERATOR(pg_catalog.=) holder.contact_id "
+		"AND m.split_at IS NULL AND m.keys OPERATOR(pg_catalog.@>) "
+		"pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('source', $1, 'id', $2))",
+		3, {INT4OID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3];
+
+	values[0] = Int32GetDatum(source_id);
+	values[1] = CStringGetTextDatum(old_id);
+	values[2] = CStringGetTextDatum(new_id);
+	ma_run(&rename, values, NULL, MA_RUN_WRITE_LATEST);
 }
 
 void

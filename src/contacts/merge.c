@@ -33,7 +33,7 @@ static void log_merge(int64 winner, int64 loser, Oid caller);
 static void move_all(int64 winner, int64 loser);
 static Link find_link(const MaSource *source, const char *external_id);
 static void refuse_split(const MaSource *source, const char *external_id, int64 contact_id)
-			pg_attribute_noreturn();
+	pg_attribute_noreturn();
 static int64 count_keys(int64 contact_id);
 static Link lock_link(FunctionCallInfo fcinfo, MaSource **source, char **external_id);
 static int64 split_match(const Link *link, const MaSource *source, const char *external_id);

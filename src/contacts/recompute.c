@@ -80,7 +80,7 @@ lock_contacts(const int64 *contact_ids, int n, int *found)
 		1, {INT8ARRAYOID}
 	};
 	Datum		value = ma_int8_array(contact_ids, n);
-	MaRows		rows = ma_run(&lock, &value, NULL, MA_RUN_WRITE_LATEST);
+	MaRows		rows = ma_run_sized(&lock, n, &value, MA_RUN_WRITE_LATEST);
 	Fields	   *contacts = palloc0_array(Fields, Max(rows.n, 1));
 
 	for (uint64 i = 0; i < rows.n; i++)
@@ -114,7 +114,7 @@ derive_from_rows(Fields *contacts, int n)
 	for (int i = 0; i < n; i++)
 		ids[i] = contacts[i].contact_id;
 	value = ma_int8_array(ids, n);
-	found = ma_run(&keys, &value, NULL, MA_RUN_READ_LATEST);
+	found = ma_run_sized(&keys, n, &value, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < found.n;)
 	{
 		int32		source_id = ma_int32(&found, i, 1);
@@ -207,7 +207,8 @@ store(Fields *contacts, int n)
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) "
 		"AS u (contact_id, email, phone, time_zone, locale, push_token) "
-		"WHERE c.contact_id OPERATOR(pg_catalog.=) u.contact_id",
+		"WHERE c.contact_id OPERATOR(pg_catalog.=) u.contact_id "
+		"AND c.contact_id OPERATOR(pg_catalog.=) ANY ($1)",
 		6, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	int64	   *ids = palloc_array(int64, n);
@@ -223,5 +224,5 @@ store(Fields *contacts, int n)
 			texts[i] = contacts[i].derived[f];
 		values[1 + f] = ma_text_array(texts, n);
 	}
-	ma_run(&update, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_run_sized(&update, n, values, MA_RUN_WRITE_LATEST);
 }

@@ -22,6 +22,8 @@ typedef struct SourceWorks
 
 static SourceWorks collect(MaEvaluation *evaluation, MaSource *source);
 static void decide(SourceWorks *group);
+static bool is_same_row(const MaSourceRow *a, const MaSourceRow *b);
+static bool is_same_text(const char *a, const char *b);
 static bool apply(SourceWorks *group);
 static SourceWorks with_action(const SourceWorks *group, MaAction action);
 
@@ -115,6 +117,47 @@ with_action(const SourceWorks *group, MaAction action)
 			part.works[part.n++] = group->works[i];
 		}
 	return part;
+}
+
+/*
+ * The rows were read to learn whom to lock; somebody may have written them before
+ * the locks were had, and have found nothing to do since we had not done it yet.
+ */
+void
+ma_refresh_check(MaEvaluation *evaluation)
+{
+	ListCell   *cell;
+
+	foreach(cell, evaluation->definitions->sources)
+	{
+		SourceWorks group = collect(evaluation, lfirst(cell));
+
+		if (group.n == 0 || group.source->table == NULL)
+			continue;
+		for (int i = 0; i < group.n; i++)
+			ma_source_row_init(&group.rows[i], group.works[i]->external_id);
+		ma_source_read(group.source, group.rows, group.n);
+		for (int i = 0; i < group.n; i++)
+			if (!is_same_row(&group.rows[i], group.works[i]->row))
+			{
+				evaluation->left_lock++;
+				group.works[i]->left = true;
+			}
+	}
+}
+
+/* True if both readings of a row ask for the same. */
+static bool
+is_same_row(const MaSourceRow *a, const MaSourceRow *b)
+{
+	return a->present == b->present && a->excluded == b->excluded &&
+		is_same_text(a->email, b->email) && is_same_text(a->phone, b->phone);
+}
+
+static bool
+is_same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 bool

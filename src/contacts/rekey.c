@@ -31,7 +31,8 @@ typedef struct Net
 static uint32 net_hash(const void *key, Size size);
 static int	net_compare(const void *left, const void *right, Size size);
 static void move_images(List *images, const MaImage *moved);
-static Datum with_contact(Datum row, MaImage *image, const char *contact);
+static void set_contact(MaImage *image, Datum *row, char **contact, const char *before,
+						const char *now);
 static void apply_command(HTAB *nets, List *rekeys, int first, int end);
 
 void
@@ -188,36 +189,29 @@ move_images(List *images, const MaImage *moved)
 		if (image->event_source_id == moved->event_source_id &&
 			strcmp(image->row_key, moved->row_key) == 0)
 		{
-			if (image->old_contact != NULL && strcmp(image->old_contact, before) == 0)
-			{
-				image->old_row = with_contact(image->old_row, image, moved->new_contact);
-				image->old_contact = MemoryContextStrdup(GetMemoryChunkContext(image), moved->new_contact);
-			}
-			if (image->new_contact != NULL && strcmp(image->new_contact, before) == 0)
-			{
-				image->new_row = with_contact(image->new_row, image, moved->new_contact);
-				image->new_contact = MemoryContextStrdup(GetMemoryChunkContext(image), moved->new_contact);
-			}
+			set_contact(image, &image->old_row, &image->old_contact, before, moved->new_contact);
+			set_contact(image, &image->new_row, &image->new_contact, before, moved->new_contact);
 		}
 		if (image == moved)
 			return;
 	}
 }
 
-/* The image of a row with another contact, in the image's own memory. */
-static Datum
-with_contact(Datum row, MaImage *image, const char *contact)
+/* Gives one side of the image another contact if it has the one before; in the image's memory. */
+static void
+set_contact(MaImage *image, Datum *row, char **contact, const char *before, const char *now)
 {
-	char	   *contact_column = image->contact_column;
-	MemoryContext previous = MemoryContextSwitchTo(GetMemoryChunkContext(image));
+	MemoryContext previous;
 	JsonbValue	value;
-	Datum		changed;
 
+	if (*contact == NULL || strcmp(*contact, before) != 0)
+		return;
+	previous = MemoryContextSwitchTo(GetMemoryChunkContext(image));
+	*contact = pstrdup(now);
 	value.type = jbvString;
-	value.val.string.val = unconstify(char *, contact);
-	value.val.string.len = strlen(contact);
-	changed = DirectFunctionCall4(jsonb_set, row, ma_text_array(&contact_column, 1),
-								  JsonbPGetDatum(JsonbValueToJsonb(&value)), BoolGetDatum(false));
+	value.val.string.val = *contact;
+	value.val.string.len = strlen(now);
+	*row = DirectFunctionCall4(jsonb_set, *row, ma_text_array(&image->contact_column, 1),
+							   JsonbPGetDatum(JsonbValueToJsonb(&value)), BoolGetDatum(false));
 	MemoryContextSwitchTo(previous);
-	return changed;
 }

@@ -279,7 +279,11 @@ is_excluded(const MaWork *work)
 	return work->row != NULL && work->row->present ? work->row->excluded : work->excluded;
 }
 
-/* Contact of one side, from the marks; *left if that contact was left to the worker. */
+/*
+ * Contact of one side, from the marks; *left if that contact was left to the worker,
+ * as also are those whose marks are not evaluated here: of events that are
+ * evaluated later, or written to the dirty log when there were too many.
+ */
 static int64
 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, bool *left)
 {
@@ -307,6 +311,7 @@ contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, b
 			return is_excluded(work) ? 0 : work->contact_id;
 		}
 	}
+	*left |= source == NULL || fact->contact != NULL;
 	return 0;
 }
 

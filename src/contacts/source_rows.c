@@ -136,9 +136,9 @@ static void
 append_field(StringInfo sql, const char *column)
 {
 	if (column == NULL)
-		appendStringInfoString(sql, ", NULL::pg_catalog.text");
+		appendStringInfoString(sql, "NULL::pg_catalog.text, ");
 	else
-		appendStringInfo(sql, ", t.%s::pg_catalog.text", quote_identifier(column));
+		appendStringInfo(sql, "t.%s::pg_catalog.text, ", quote_identifier(column));
 }
 
 static void
@@ -149,9 +149,9 @@ append_fields(StringInfo sql, const MaSource *source)
 	append_field(sql, source->time_zone_column);
 	append_field(sql, source->locale_column);
 	if (source->exclude == NULL)
-		appendStringInfoString(sql, ", false");
+		appendStringInfoString(sql, "false");
 	else
-		appendStringInfo(sql, ", (%s) IS TRUE", source->exclude);
+		appendStringInfo(sql, "(%s) IS TRUE", source->exclude);
 	appendStringInfo(sql, ", t.%s", quote_identifier(source->key_column));
 }
 
@@ -159,16 +159,15 @@ append_fields(StringInfo sql, const MaSource *source)
 static void
 prepare_read(MaSource *source)
 {
-	TypeCacheEntry *type = lookup_type_cache(source->key_type, TYPECACHE_EQ_OPR);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT k.n");
+	appendStringInfoString(&sql, "SELECT k.n, r.* FROM pg_catalog.unnest($1) "
+						   "WITH ORDINALITY AS k (key, n) CROSS JOIN LATERAL (SELECT ");
 	append_fields(&sql, source);
-	appendStringInfo(&sql, " FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
-					 "JOIN %s AS t ON t.%s %s k.key",
+	appendStringInfo(&sql, " FROM %s AS t WHERE t.%s %s k.key LIMIT 1) AS r",
 					 source->table->qualified, quote_identifier(source->key_column),
-					 operator_sql(type->eq_opr));
+					 ma_equality_operator(source->key_type));
 	source->read.nargs = 1;
 	source->read.argtypes[0] = get_array_type(source->key_type);
 	source->read.sql = MemoryContextStrdup(GetMemoryChunkContext(source), sql.data);
@@ -192,7 +191,7 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 		prepare_read(source);
 
 	ma_become_table_owner(&owner, source->table->relid);
-	found = ma_run(&source->read, &value, NULL, MA_RUN_READ_LATEST);
+	found = ma_run_sized(&source->read, n, &value, MA_RUN_READ_LATEST);
 	ma_become_back(&owner);
 	for (uint64 i = 0; i < found.n; i++)
 		set_fields(&rows[ma_int64(&found, i, 1) - 1], &found, i);
@@ -211,7 +210,7 @@ ma_source_read_from(MaSource *source, const char *from, int limit, int *n)
 	MaSourceRow *rows;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT 0");
+	appendStringInfoString(&sql, "SELECT 0, ");
 	append_fields(&sql, source);
 	appendStringInfo(&sql, " FROM %s AS t", source->table->qualified);
 	if (from != NULL)

@@ -34,6 +34,7 @@ static int	collect(const MaSourceRow *rows, int n, bool (*wanted) (const MaSourc
 static bool is_linked(const MaSourceRow *row);
 static bool is_created(const MaSourceRow *row);
 static bool is_old(const MaSourceRow *row);
+static void analyze_tables(void);
 static char *sweep_batch(MaSource *source, const char *from);
 static bool build_tick(void);
 static MaSource *next_building(char **from);
@@ -157,6 +158,19 @@ ma_source_build_all(MaSource *source, MaBuildCounts *counts)
 		CHECK_FOR_INTERRUPTS();
 		from = ma_source_build(source, from, BATCH_ROWS, counts);
 	} while (from != NULL);
+	if (counts->created + counts->linked >= BATCH_ROWS)
+		analyze_tables();
+}
+
+/*
+ * New statistics: sessions keep plans, and those made while our tables were empty
+ * would read them as a whole for every key.
+ */
+static void
+analyze_tables(void)
+{
+	(void) ma_run_once("ANALYZE marketing_internal.contact, marketing_internal.contact_key",
+					   0, NULL, NULL, NULL, MA_RUN_WRITE);
 }
 
 /* Forgets keys whose rows went while the trigger did not fire. */
@@ -272,7 +286,10 @@ build_tick(void)
 	values[2] = BoolGetDatum(last != NULL);
 	ma_run(&progress, values, last ? NULL : " n ", MA_RUN_WRITE_LATEST);
 	if (last == NULL)
+	{
+		analyze_tables();
 		ma_definitions_changed();
+	}
 	ma_call_end(&call);
 	return true;
 }

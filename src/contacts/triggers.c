@@ -212,7 +212,8 @@ lock_table(Oid relid)
 		FlushErrorState();
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not lock table \"%s\" within %d ms", get_rel_name(relid), LockTimeout),
+				 errmsg("could not lock table \"%s\" within %d ms",
+						get_rel_name(relid), LockTimeout),
 				 errdetail("Another transaction uses the table; making a trigger waits for its end."),
 				 errhint("Try again when the table is less busy, or set lock_timeout to wait longer.")));
 	}

@@ -231,17 +231,20 @@ DECLARE
 BEGIN
 	WITH step AS (
 		SELECT t.name AS event, o.row_key, o.kind, o.occurrence_id, o.contact_id,
-			(o.properties ->> 'customer_id')::int AS customer_id, (o.properties ->> 'order_id')::bigint AS order_id,
+			(o.properties ->> 'customer_id')::int AS customer_id, (o.properties ->> 'subscriber_id')::int AS subscriber_id, (o.properties ->> 'order_id')::bigint AS order_id,
 			lag(o.kind) OVER (PARTITION BY o.event_id, o.row_key ORDER BY o.occurrence_id) AS before,
+			lag(o.contact_id) OVER (PARTITION BY o.event_id, o.row_key ORDER BY o.occurrence_id) AS contact_before,
 			row_number() OVER (PARTITION BY o.event_id, o.row_key ORDER BY o.occurrence_id DESC) AS back
 		FROM marketing_internal.occurrence AS o JOIN marketing_internal.event_type AS t USING (event_id)
 		WHERE o.kind <> 'changed'),
 	history AS (
 		SELECT s.event, s.row_key, bool_and(s.kind IS DISTINCT FROM s.before) AS turns,
+			-- Also of a contact that comes and goes: his orders move along with his id without happening anew.
+			bool_or(s.kind = 'happened' AND s.before = 'happened' AND s.contact_id = s.contact_before AND s.customer_id > 1000) AS again,
 			bool_and(s.before IS NOT NULL OR s.kind = 'happened'
 				OR EXISTS (SELECT FROM audit.unrecorded AS u WHERE u.event = s.event AND u.row_key = s.row_key)) AS begins,
 			bool_or(s.back = 1 AND s.kind = 'happened') AS is_on,
-			bool_and(s.customer_id IS NULL OR s.customer_id <= 30) AS stays,
+			bool_and(coalesce(s.customer_id <= 30, s.subscriber_id <= 10, true)) AS stays,
 			-- An item goes with its order, and then nobody can tell whose it was.
 			bool_or(s.event = 'item_bought' AND NOT EXISTS (SELECT FROM orders AS o WHERE o.id = s.order_id)) AS orphan,
 			string_agg(s.kind || '(' || s.contact_id || ')', ' ' ORDER BY s.occurrence_id) AS steps
@@ -252,7 +255,9 @@ BEGIN
 		UNION ALL
 		SELECT 'item_bought', i.id::text, o.customer_id <= 30 FROM order_items AS i JOIN orders AS o ON o.id = i.order_id WHERE i.pieces > 0
 		UNION ALL
-		SELECT 'logged_in', e.event_row_id::text, true FROM marketing_internal.event AS e),
+		SELECT 'link_clicked', c.id::text, c.subscriber_id BETWEEN 1 AND 10 FROM clicks AS c WHERE c.clicked_at IS NOT NULL
+		UNION ALL
+		SELECT 'logged_in', e.event_row_id::text, true FROM marketing_internal.event AS e JOIN marketing_internal.event_type AS t USING (event_id) WHERE t.name = 'logged_in'),
 	waiting AS (
 		SELECT t.name AS event, w.row_key FROM marketing_internal.capture_row AS w
 		LEFT JOIN marketing_internal.event_source AS s USING (event_source_id)
@@ -265,7 +270,7 @@ BEGIN
 				WHERE u.event = p.event AND u.row_key = p.row_key) AS unrecorded
 		FROM history AS h FULL JOIN present AS p ON p.event = h.event AND p.row_key = h.row_key
 		WHERE coalesce(h.orphan, false) IS FALSE
-		AND (coalesce(h.stays, true) AND coalesce(p.stays, true) OR NOT h.turns)
+		AND (coalesce(h.stays, true) AND coalesce(p.stays, true) OR h.again)
 		AND (coalesce(h.event, p.event), coalesce(h.row_key, p.row_key)) NOT IN (SELECT w.event, w.row_key FROM waiting AS w)),
 	wrong AS (
 		INSERT INTO audit.bad

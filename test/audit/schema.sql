@@ -73,7 +73,7 @@ SELECT marketing.attach_events('order_items', event => 'item_bought', contact =>
 SELECT marketing.attach_events('page_views', event => 'page_viewed', contact => 'customer_id', contact_source => 'customers',
 	occurred_at => 'viewed_at', time_zone => 'Europe/Istanbul');
 SELECT marketing.attach_events('clicks', event => 'link_clicked', contact => 'subscriber_id', contact_source => 'subscribers',
-	occurred_at => 'clicked_at');
+	occurred_at => 'clicked_at', mode => 'async');
 SELECT marketing.declare_event('logged_in', '{"n": "integer"}');
 -- A partition made after the table was attached.
 CREATE TABLE page_views_3 PARTITION OF page_views FOR VALUES IN (3);
@@ -89,7 +89,7 @@ INSERT INTO audit.counter VALUES
 	('clicked', 'link_clicked', NULL),
 	('logins', 'logged_in', NULL), ('logins_4s', 'logged_in', '4 s');
 SELECT marketing_internal.define_counter(c.name, c.event, c.within) FROM audit.counter AS c;
-SELECT marketing_internal.record_event(e) FROM unnest('{order_placed,item_bought,logged_in}'::text[]) AS e;
+SELECT marketing_internal.record_event(e) FROM unnest('{order_placed,item_bought,link_clicked,logged_in}'::text[]) AS e;
 
 -- What was there before recording began has happened for the audit without being recorded.
 CREATE TABLE audit.unrecorded AS SELECT 'order_placed' AS event, id::text AS row_key FROM orders;
