@@ -262,7 +262,8 @@ forget_evaluated(MaEvaluation *evaluation)
 		evaluation->marks[i]->done = false;
 	foreach(cell, evaluation->rekeys)
 		((MaRekey *) lfirst(cell))->done = false;
-	evaluation->failed_images = evaluation->images;
+	/* Those that wait behind the log were taken out of the images already. */
+	evaluation->failed_images = list_union_ptr(evaluation->failed_images, evaluation->images);
 }
 
 static void

@@ -296,7 +296,7 @@ contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, b
 		bool		same;
 
 		if (source == NULL)
-			same = work->contact_id == image->contact_id;
+			same = tag->kind == MA_MARK_CONTACT && tag->contact_id == image->contact_id;
 		else if (fact->contact == NULL)
 			same = false;
 		else if (source->via_table != NULL)

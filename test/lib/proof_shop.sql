@@ -34,8 +34,9 @@ CREATE FUNCTION proof.contact(source text, id text) RETURNS bigint STABLE LANGUA
 $$;
 
 INSERT INTO proof.recount VALUES ('orders',
-	$$ SELECT proof.contact('customers', customer_id::text), count(*) FROM orders
-	WHERE status <> 'void' AND created_at IS NOT NULL GROUP BY 1 $$);
+	$$ SELECT proof.contact('customers', customer_id::text), sum(n)::bigint FROM (
+		SELECT customer_id, count(*) AS n FROM orders
+		WHERE status <> 'void' AND created_at IS NOT NULL GROUP BY 1) AS o GROUP BY 1 $$);
 INSERT INTO proof.source VALUES ('customers', $$ SELECT id::text, gone FROM customers $$);
 
 -- Occurrences as "row kind of contact", in their order.
