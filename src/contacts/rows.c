@@ -25,7 +25,7 @@ static void prepare_statement(MaEventSource *source);
 static void set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
 					 uint64 row, MaFact *fact);
 static List *collapse(List *images);
-static void drop_waiting(MaEvaluation *evaluation);
+static List *without_waiting(MaEvaluation *evaluation);
 static bool is_excluded(const MaWork *work);
 static int64 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact,
 						bool *left);
@@ -194,9 +194,12 @@ collapse(List *images)
 	return result;
 }
 
-/* Rows of which earlier images wait in the capture log wait behind them. */
-static void
-drop_waiting(MaEvaluation *evaluation)
+/*
+ * Rows of which earlier images wait in the capture log wait behind them; returns
+ * the other images.  evaluation->images stays: after an error all of them are left.
+ */
+static List *
+without_waiting(MaEvaluation *evaluation)
 {
 	static MaStatement waiting = {
 		"SELECT u.n::pg_catalog.int4 "
@@ -227,24 +230,25 @@ drop_waiting(MaEvaluation *evaluation)
 	for (uint64 i = 0; i < rows.n; i++)
 		left = lappend(left, list_nth(evaluation->images, ma_int32(&rows, i, 1) - 1));
 	evaluation->failed_images = list_concat(evaluation->failed_images, left);
-	evaluation->images = list_difference_ptr(evaluation->images, left);
+	return list_difference_ptr(evaluation->images, left);
 }
 
 void
 ma_evaluate_images(MaEvaluation *evaluation)
 {
 	MaRowChange *changes;
+	List	   *images = evaluation->images;
 	List	   *rows;
 	List	   *left_keys = NIL;
 	int			n = 0;
 	ListCell   *cell;
 
-	if (evaluation->images == NIL)
+	if (images == NIL)
 		return;
 	if (!evaluation->worker)
-		drop_waiting(evaluation);
-	ma_images_read(evaluation->definitions, evaluation->images);
-	rows = collapse(evaluation->images);
+		images = without_waiting(evaluation);
+	ma_images_read(evaluation->definitions, images);
+	rows = collapse(images);
 	changes = palloc_array(MaRowChange, Max(2 * list_length(rows), 1));
 	foreach(cell, rows)
 	{
@@ -256,7 +260,7 @@ ma_evaluate_images(MaEvaluation *evaluation)
 			n += added;
 	}
 	/* All images of a row that is left are left. */
-	foreach(cell, evaluation->images)
+	foreach(cell, images)
 	{
 		MaImage    *image = lfirst(cell);
 		ListCell   *left;
