@@ -3,9 +3,10 @@
  *		marketing.now(): the one source of time.
  *
  * Normally the server's time, held monotone: a step back of up to five minutes
- * stands still, a larger one is taken as a correction (one log line).  The mark
- * lives in shared memory only; stored, one boot with a wrong clock would stop
- * everything for years.
+ * stands still, a larger one is taken as a correction (one log line).  A step is
+ * told by the time it is, never by when a statement started: that may be hours
+ * ago.  The mark lives in shared memory only; stored, one boot with a wrong clock
+ * would stop everything for years.
  *
  * marketing.set_clock() puts the database on a clock that stands still until it
  * is set again, for tests and for trying journeys.  It is a row in setting, so
@@ -39,15 +40,32 @@ ma_now_sql(PG_FUNCTION_ARGS)
 TimestampTz
 ma_now(void)
 {
+	static TimestampTz statement_start = 0;
+	static TimestampTz statement_now;
+	TimestampTz start = GetCurrentStatementStartTimestamp();
+
 	read_setting();
-	return clock_set ? clock_at : ma_shared_clock_raise(GetCurrentStatementStartTimestamp());
+	if (clock_set)
+		return clock_at;
+	/* Others raise the mark meanwhile, but within a statement the time is one. */
+	if (start != statement_start)
+	{
+		statement_now = ma_shared_clock_raise(start, GetCurrentTimestamp());
+		statement_start = start;
+	}
+	return statement_now;
 }
 
 TimestampTz
 ma_clock(void)
 {
+	TimestampTz current;
+
 	read_setting();
-	return clock_set ? clock_at : ma_shared_clock_raise(GetCurrentTimestamp());
+	if (clock_set)
+		return clock_at;
+	current = GetCurrentTimestamp();
+	return ma_shared_clock_raise(current, current);
 }
 
 bool
