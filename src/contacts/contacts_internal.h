@@ -237,6 +237,9 @@ extern void ma_build_init(void);
 
 /* ---- contact.c: contacts and keys as people write them ---- */
 
+/* ma_contact_text() in this context; an error if the contact has lost its ids meanwhile. */
+extern char *ma_contact_answer(int64 contact_id, MemoryContext context);
+
 /* As ma_contact_argument(), of a text ("42", "subscribers:42"). */
 extern int64 ma_contact_of_text(const char *text, bool create);
 
