@@ -1,5 +1,8 @@
 -- 95_config_dump: every table and sequence goes through pg_dump (a lint compares), but for
 -- authority: a restored database is disarmed, also one restored in place (06_authority).
+--
+-- None of them has a foreign key: pg_restore with several jobs loads the tables of an extension in any
+-- order, with their constraints in place.
 
 DO $$
 DECLARE

@@ -22,7 +22,6 @@
 #include "utils/bytea.h"
 #include "utils/float.h"
 #include "utils/guc.h"
-#include "utils/pg_locale.h"
 #include "utils/plancache.h"
 #include "utils/rls.h"
 #include "utils/xml.h"

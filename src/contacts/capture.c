@@ -42,6 +42,7 @@ static void mark_event(const RowChange *row, CaptureEvent *event);
 static void mark_event_side(const RowChange *row, CaptureEvent *event, HeapTuple tuple, uint8 sign);
 static void mark_via(const RowChange *row, CaptureVia *via);
 static CaptureName *event_of_row(const RowChange *row, CaptureEvent *event, HeapTuple tuple);
+static bool may_be_event(const RowChange *row, CaptureEvent *event, HeapTuple tuple);
 static void keep_image(const RowChange *row, CaptureEvent *event);
 static char *row_key(const RowChange *row, HeapTuple tuple);
 static Datum row_image(const RowChange *row, HeapTuple tuple);
@@ -228,15 +229,26 @@ mark_via(const RowChange *row, CaptureVia *via)
 	}
 }
 
+/* Whether this side is somebody's event of row grade if its condition holds. */
+static bool
+may_be_event(const RowChange *row, CaptureEvent *event, HeapTuple tuple)
+{
+	CaptureName *name;
+
+	if (tuple == NULL || column_is_null(row, tuple, event->occurred) ||
+		column_is_null(row, tuple, event->contact.attnum))
+		return false;
+	name = event_of_row(row, event, tuple);
+	return name != NULL && name->row_grade;
+}
+
 /* Keeps OLD and NEW of a row that is, or was, a watched event of row grade. */
 static void
 keep_image(const RowChange *row, CaptureEvent *event)
 {
-	CaptureName *old_name = row->old ? event_of_row(row, event, row->old) : NULL;
-	CaptureName *new_name = row->new ? event_of_row(row, event, row->new) : NULL;
 	MaImage		image = {0};
 
-	if (!(old_name && old_name->row_grade) && !(new_name && new_name->row_grade))
+	if (!may_be_event(row, event, row->old) && !may_be_event(row, event, row->new))
 		return;
 	image.event_source_id = event->event_source_id;
 	if (!event->by_link)

@@ -219,6 +219,9 @@ build_event(CaptureEvent *event, Relation relation, MaDefinitions *definitions,
 		columns = lappend(columns, source->event_column);
 	columns = list_concat(columns, source->condition_columns);
 	columns = list_concat(columns, watched_columns(definitions, source));
+	/* A row that gets another key is another one to those who follow it. */
+	if (event->row_grade)
+		columns = list_concat(columns, ma_row_key_columns(RelationGetRelid(relation)));
 	event->columns = to_attnums(relation, columns, &event->ncolumns);
 	return true;
 }

@@ -307,6 +307,8 @@ spill_images_of_level(void)
 		else
 			kept = lappend(kept, image);
 	}
+	/* Those that are written later were earlier, and the log is read in the order of numbers. */
+	ma_number_images(kept);
 	ma_spill_images(spilled);
 	previous = MemoryContextSwitchTo(current->context);
 	list_free(current->images);

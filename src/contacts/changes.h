@@ -73,7 +73,7 @@ typedef struct MaImage
 	Datum		new_row;
 	TimestampTz occurred_at;	/* tracked event */
 	bool		enroll;
-	int64		capture_row_id; /* from the capture log */
+	int64		capture_row_id; /* in the capture log; 0: it has no number yet */
 	bool		read;			/* the facts are set */
 	MaFact		old_fact;
 	MaFact		new_fact;
@@ -145,6 +145,8 @@ extern List *ma_row_key_columns(Oid relid);
 extern void ma_spill_marks(MaMark **marks, int n);
 extern void ma_spill_rekeys(List *rekeys);
 extern void ma_spill_images(List *images);
+/* Gives images that have none their numbers in the capture log. */
+extern void ma_number_images(List *images);
 extern void ma_spill_tables(List *tables);
 
 #endif							/* MA_CONTACTS_CHANGES_H */

@@ -213,6 +213,7 @@ ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create)
 		again = ma_contact_of_text(text, create);
 		if (again == contact_id)
 			return contact_id;
+		ma_contact_unlock(contact_id);
 		contact_id = again;
 	}
 }

@@ -156,6 +156,13 @@ extern void ma_mark_tracked(int64 contact_id, MaEvent *event, int64 row_id,
 
 /* Locks the contact for this transaction; waits (API functions and workers). */
 extern void ma_contact_lock(int64 contact_id);
+
+/*
+ * Gives back what ma_contact_lock() took in the same call: who finds that it was
+ * the wrong contact must hold none while he waits for another, or two of them
+ * would wait for each other.
+ */
+extern void ma_contact_unlock(int64 contact_id);
 /* Locks an address (normalised) so that two transactions do not both make its contact. */
 extern void ma_address_lock(const char *address);
 

@@ -25,6 +25,7 @@
 #include "contacts/contacts.h"
 #include "contacts/contacts_internal.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"

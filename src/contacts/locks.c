@@ -91,6 +91,15 @@ ma_contact_lock(int64 contact_id)
 	(void) acquire((uint64) contact_id, LOCK_CLASS_CONTACT, true);
 }
 
+void
+ma_contact_unlock(int64 contact_id)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, (uint64) contact_id, LOCK_CLASS_CONTACT);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
 MaLockResult
 ma_contact_try_lock(int64 contact_id)
 {

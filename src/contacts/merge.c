@@ -28,6 +28,8 @@ typedef struct Link
 } Link;
 
 static void lock_both(int64 a, int64 b);
+static void unlock_both(int64 a, int64 b);
+static void lock_keys(int64 contact_id);
 static void find_both(FunctionCallInfo fcinfo, int64 *winner, int64 *loser);
 static void log_merge(int64 winner, int64 loser, Oid caller);
 static void move_all(int64 winner, int64 loser);
@@ -58,6 +60,7 @@ ma_merge_contacts(PG_FUNCTION_ARGS)
 				 errmsg("other must not be null")));
 	ma_call_begin(&call);
 	find_both(fcinfo, &both[0], &both[1]);
+	lock_keys(both[1]);
 	log_merge(both[0], both[1], call.caller.userid);
 	move_all(both[0], both[1]);
 	ma_contacts_recompute(both, 2);
@@ -73,6 +76,30 @@ lock_both(int64 a, int64 b)
 {
 	ma_contact_lock(Min(a, b));
 	ma_contact_lock(Max(a, b));
+}
+
+/* Nothing at the first look. */
+static void
+unlock_both(int64 a, int64 b)
+{
+	if (a == 0)
+		return;
+	ma_contact_unlock(a);
+	ma_contact_unlock(b);
+}
+
+/* Locks the contact's keys in the order in which track() does. */
+static void
+lock_keys(int64 contact_id)
+{
+	static MaStatement lock = {
+		"SELECT FROM marketing_internal.contact_key WHERE contact_id OPERATOR(pg_catalog.=) $1 "
+		"ORDER BY source_id, external_id FOR NO KEY UPDATE",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(contact_id);
+
+	ma_run(&lock, &value, NULL, MA_RUN_WRITE_LATEST);
 }
 
 /* Both contacts, locked; looked up again until they are still those that were locked. */
@@ -93,6 +120,7 @@ find_both(FunctionCallInfo fcinfo, int64 *winner, int64 *loser)
 					 errhint("Name two contacts; look at marketing.contacts.")));
 		if (*winner == locked[0] && *loser == locked[1])
 			return;
+		unlock_both(locked[0], locked[1]);
 		lock_both(*winner, *loser);
 		locked[0] = *winner;
 		locked[1] = *loser;
@@ -184,6 +212,7 @@ ma_split_contact(PG_FUNCTION_ARGS)
 	(void) ma_extension_required();
 	ma_call_begin(&call);
 	link = lock_link(fcinfo, &source, &external_id);
+	lock_keys(link.contact_id);
 	both[0] = link.contact_id;
 	both[1] = link.by_match ? split_match(&link, source, external_id) : split_merge(&link);
 	values[0] = Int64GetDatum(link.merge_id);
@@ -212,6 +241,7 @@ lock_link(FunctionCallInfo fcinfo, MaSource **source, char **external_id)
 		again = find_link(*source, *external_id);
 		if (again.merge_id == link.merge_id && again.contact_id == link.contact_id)
 			return link;
+		unlock_both(link.contact_id, link.merged_id);
 		link = again;
 		lock_both(link.contact_id, link.merged_id);
 	}

@@ -31,8 +31,9 @@ typedef struct Net
 static uint32 net_hash(const void *key, Size size);
 static int	net_compare(const void *left, const void *right, Size size);
 static void move_images(List *images, const MaImage *moved);
-static void set_contact(MaImage *image, Datum *row, char **contact, const char *before,
-						const char *now);
+static bool is_same_row(const MaImage *a, const MaImage *b);
+static MaImage *first_of_row(List *images, MaImage *image);
+static void set_contact(MaImage *image, Datum *row, char **contact, const char *now);
 static void apply_command(HTAB *nets, List *rekeys, int first, int end);
 
 void
@@ -146,26 +147,26 @@ apply_command(HTAB *nets, List *rekeys, int first, int end)
 	}
 }
 
+/* The row's first image is compared with each of its images: re-keying may go in steps. */
 void
 ma_rekey_images(List *images, List *rekeys)
 {
 	ListCell   *cell;
 	ListCell   *inner;
 
-	if (rekeys == NIL)
-		return;
-	foreach(cell, images)
+	foreach(cell, rekeys == NIL ? NIL : images)
 	{
 		MaImage    *image = lfirst(cell);
+		MaImage    *first = first_of_row(images, image);
 
-		if (image->key_source_id == 0 || image->old_contact == NULL || image->new_contact == NULL)
+		if (image->key_source_id == 0 || first->old_contact == NULL || image->new_contact == NULL)
 			continue;
 		foreach(inner, rekeys)
 		{
 			MaRekey    *rekey = lfirst(inner);
 
 			if (rekey->source_id == image->key_source_id &&
-				strcmp(rekey->old_key, image->old_contact) == 0 &&
+				strcmp(rekey->old_key, first->old_contact) == 0 &&
 				strcmp(rekey->new_key, image->new_contact) == 0)
 			{
 				move_images(images, image);
@@ -175,36 +176,51 @@ ma_rekey_images(List *images, List *rekeys)
 	}
 }
 
+static bool
+is_same_row(const MaImage *a, const MaImage *b)
+{
+	return a->event_source_id == b->event_source_id && strcmp(a->row_key, b->row_key) == 0;
+}
+
+static MaImage *
+first_of_row(List *images, MaImage *image)
+{
+	ListCell   *cell;
+
+	foreach(cell, images)
+		if (is_same_row(lfirst(cell), image))
+			return lfirst(cell);
+	return image;
+}
+
 /* Gives the images of the moved row, up to this one, the contact it has now. */
 static void
 move_images(List *images, const MaImage *moved)
 {
-	char	   *before = moved->old_contact;
 	ListCell   *cell;
 
 	foreach(cell, images)
 	{
 		MaImage    *image = lfirst(cell);
 
-		if (image->event_source_id == moved->event_source_id &&
-			strcmp(image->row_key, moved->row_key) == 0)
+		if (is_same_row(image, moved))
 		{
-			set_contact(image, &image->old_row, &image->old_contact, before, moved->new_contact);
-			set_contact(image, &image->new_row, &image->new_contact, before, moved->new_contact);
+			set_contact(image, &image->old_row, &image->old_contact, moved->new_contact);
+			set_contact(image, &image->new_row, &image->new_contact, moved->new_contact);
 		}
 		if (image == moved)
 			return;
 	}
 }
 
-/* Gives one side of the image another contact if it has the one before; in the image's memory. */
+/* Gives one side of the image another contact, in the image's memory. */
 static void
-set_contact(MaImage *image, Datum *row, char **contact, const char *before, const char *now)
+set_contact(MaImage *image, Datum *row, char **contact, const char *now)
 {
 	MemoryContext previous;
 	JsonbValue	value;
 
-	if (*contact == NULL || strcmp(*contact, before) != 0)
+	if (*contact == NULL || strcmp(*contact, now) == 0)
 		return;
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(image));
 	*contact = pstrdup(now);

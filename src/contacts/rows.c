@@ -11,21 +11,28 @@
  *
  * Images are objects of texts, so that a table altered after the row was written
  * cannot be read with the wrong types; conditions run on them as the table's
- * owner, restricted, like any expression of a user.
+ * owner, restricted, like any expression of a user.  Each text goes through its
+ * type's input function; a column of json or jsonb is read as text first and then
+ * cast, since there a JSON string would be taken for the value itself.
  */
 #include "base/base.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "contacts/evaluate.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
 
 static void read_source(MaDefinitions *definitions, MaEventSource *source, List *images);
 static void prepare_statement(MaEventSource *source);
+static char *row_of_image(Oid relid);
 static void set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
 					 uint64 row, MaFact *fact);
 static List *collapse(List *images);
-static void drop_waiting(MaEvaluation *evaluation);
+static List *without_waiting(MaEvaluation *evaluation);
 static bool is_excluded(const MaWork *work);
 static int64 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact,
 						bool *left);
@@ -38,7 +45,6 @@ static void
 prepare_statement(MaEventSource *source)
 {
 	MemoryContext previous;
-	char	   *table = source->table->qualified;
 
 	if (source->images.sql != NULL)
 		return;
@@ -51,7 +57,7 @@ prepare_statement(MaEventSource *source)
 		psprintf("SELECT u.n::pg_catalog.int4, t.%s, %s, "
 				 "t.%s IS NOT NULL AND (%s) IS TRUE, %s, pg_catalog.to_jsonb(t) "
 				 "FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (image, n) "
-				 "CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::%s, u.image) AS t",
+				 "%s",
 				 quote_identifier(source->via_table ? source->via_link_column :
 								  source->contact_column),
 				 source->occurred, quote_identifier(source->occurred_column),
@@ -59,10 +65,49 @@ prepare_statement(MaEventSource *source)
 				 source->event_column ?
 				 psprintf("t.%s::pg_catalog.text", quote_identifier(source->event_column)) :
 				 "NULL::pg_catalog.text",
-				 table);
+				 row_of_image(source->table->relid));
 	MemoryContextSwitchTo(previous);
 	source->images.nargs = 1;
 	source->images.argtypes[0] = JSONBARRAYOID;
+}
+
+/* FROM items that make t, the row with its types, of u.image. */
+static char *
+row_of_image(Oid relid)
+{
+	Relation	relation = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(relation);
+	StringInfoData types;
+	StringInfoData columns;
+
+	initStringInfo(&types);
+	initStringInfo(&columns);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		const char *name = quote_identifier(NameStr(column->attname));
+		const char *separator = types.len == 0 ? "" : ", ";
+		Oid			base;
+		bool		json;
+		char	   *type;
+
+		if (column->attisdropped)
+			continue;
+		base = getBaseType(column->atttypid);
+		json = base == JSONOID || base == JSONBOID;
+		type = format_type_extended(column->atttypid, column->atttypmod,
+									FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+		appendStringInfo(&types, "%s%s %s", separator, name, json ? "pg_catalog.text" : type);
+		appendStringInfo(&columns, "%sp.%s", separator, name);
+		if (json)
+			appendStringInfo(&columns, "::%s", type);
+		if (column->attcollation != get_typcollation(column->atttypid))
+			appendStringInfo(&columns, " COLLATE %s", generate_collation_name(column->attcollation));
+		appendStringInfo(&columns, " AS %s", name);
+	}
+	table_close(relation, NoLock);
+	return psprintf("CROSS JOIN LATERAL pg_catalog.jsonb_to_record(u.image) AS p (%s) "
+					"CROSS JOIN LATERAL (SELECT %s) AS t", types.data, columns.data);
 }
 
 void
@@ -195,9 +240,12 @@ collapse(List *images)
 	return result;
 }
 
-/* Rows of which earlier images wait in the capture log wait behind them. */
-static void
-drop_waiting(MaEvaluation *evaluation)
+/*
+ * Rows of which earlier images wait in the capture log wait behind them; returns
+ * the other images.  evaluation->images stays: after an error all of them are left.
+ */
+static List *
+without_waiting(MaEvaluation *evaluation)
 {
 	static MaStatement waiting = {
 		"SELECT u.n::pg_catalog.int4 "
@@ -228,24 +276,25 @@ drop_waiting(MaEvaluation *evaluation)
 	for (uint64 i = 0; i < rows.n; i++)
 		left = lappend(left, list_nth(evaluation->images, ma_int32(&rows, i, 1) - 1));
 	evaluation->failed_images = list_concat(evaluation->failed_images, left);
-	evaluation->images = list_difference_ptr(evaluation->images, left);
+	return list_difference_ptr(evaluation->images, left);
 }
 
 void
 ma_evaluate_images(MaEvaluation *evaluation)
 {
 	MaRowChange *changes;
+	List	   *images = evaluation->images;
 	List	   *rows;
 	List	   *left_keys = NIL;
 	int			n = 0;
 	ListCell   *cell;
 
-	if (evaluation->images == NIL)
+	if (images == NIL)
 		return;
 	if (!evaluation->worker)
-		drop_waiting(evaluation);
-	ma_images_read(evaluation->definitions, evaluation->images);
-	rows = collapse(evaluation->images);
+		images = without_waiting(evaluation);
+	ma_images_read(evaluation->definitions, images);
+	rows = collapse(images);
 	changes = palloc_array(MaRowChange, Max(2 * list_length(rows), 1));
 	foreach(cell, rows)
 	{
@@ -257,7 +306,7 @@ ma_evaluate_images(MaEvaluation *evaluation)
 			n += added;
 	}
 	/* All images of a row that is left are left. */
-	foreach(cell, evaluation->images)
+	foreach(cell, images)
 	{
 		MaImage    *image = lfirst(cell);
 		ListCell   *left;
@@ -309,7 +358,7 @@ contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, b
 		if (same)
 		{
 			*left |= work->left;
-			return is_excluded(work) ? 0 : work->contact_id;
+			return source != NULL && is_excluded(work) ? 0 : work->contact_id;
 		}
 	}
 	*left |= source == NULL || fact->contact != NULL;

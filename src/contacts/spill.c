@@ -120,18 +120,20 @@ ma_spill_images(List *images)
 {
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.capture_row "
-		"(xid, event_source_id, event_id, contact_id, row_key, old_row, new_row, occurred_at, enroll) "
-		"VALUES (pg_catalog.pg_current_xact_id(), $1, $2, $3, $4, $5, $6, $7, $8)",
-		8, {INT4OID, INT4OID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, BOOLOID}
+		"(capture_row_id, xid, event_source_id, event_id, contact_id, row_key, old_row, new_row, "
+		"occurred_at, enroll) "
+		"VALUES ($9, pg_catalog.pg_current_xact_id(), $1, $2, $3, $4, $5, $6, $7, $8)",
+		9, {INT4OID, INT4OID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, BOOLOID, INT8OID}
 	};
 	ListCell   *cell;
 
+	ma_number_images(images);
 	foreach(cell, images)
 	{
 		MaImage    *image = lfirst(cell);
 		bool		tracked = image->event_source_id == 0;
-		Datum		values[8];
-		char		nulls[9] = "        ";
+		Datum		values[9];
+		char		nulls[] = "         ";
 
 		values[0] = Int32GetDatum(image->event_source_id);
 		values[1] = Int32GetDatum(image->event_id);
@@ -141,12 +143,43 @@ ma_spill_images(List *images)
 		values[5] = image->new_row;
 		values[6] = TimestampTzGetDatum(image->occurred_at);
 		values[7] = BoolGetDatum(image->enroll);
+		values[8] = Int64GetDatum(image->capture_row_id);
 		nulls[0] = tracked ? 'n' : ' ';
 		nulls[1] = nulls[2] = nulls[6] = tracked ? ' ' : 'n';
 		nulls[4] = image->old_row == 0 ? 'n' : ' ';
 		nulls[5] = image->new_row == 0 ? 'n' : ' ';
 		insert(&add, values, nulls);
 	}
+}
+
+void
+ma_number_images(List *images)
+{
+	static MaStatement next = {
+		"SELECT pg_catalog.nextval('marketing_internal.capture_row_capture_row_id_seq') "
+		"FROM pg_catalog.generate_series(1, $1)",
+		1, {INT4OID}
+	};
+	List	   *new = NIL;
+	ListCell   *cell;
+	MaCall		call;
+	MaRows		rows;
+	Datum		value;
+	bool		read_only = XactReadOnly;
+
+	foreach(cell, images)
+		if (((MaImage *) lfirst(cell))->capture_row_id == 0)
+			new = lappend(new, lfirst(cell));
+	if (new == NIL)
+		return;
+	value = Int32GetDatum(list_length(new));
+	XactReadOnly = false;
+	ma_call_begin(&call);
+	rows = ma_run(&next, &value, NULL, MA_RUN_WRITE_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+		((MaImage *) list_nth(new, (int) i))->capture_row_id = ma_int64(&rows, i, 1);
+	ma_call_end(&call);
+	XactReadOnly = read_only;
 }
 
 void

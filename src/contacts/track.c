@@ -207,7 +207,7 @@ lock_contact(FunctionCallInfo fcinfo)
 {
 	static MaStatement lock = {
 		"SELECT FROM marketing_internal.contact_key "
-		"WHERE contact_id OPERATOR(pg_catalog.=) $1 FOR SHARE",
+		"WHERE contact_id OPERATOR(pg_catalog.=) $1 ORDER BY source_id, external_id FOR SHARE",
 		1, {INT8OID}
 	};
 

@@ -190,14 +190,17 @@ ma_duty_run(int duty, bool in_session)
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 	volatile bool more = false;
-	int			pause = 0;
+	volatile int pause = 0;
 
 	duties[duty].failed = false;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		more = tick(duty, in_session, &pause);
+		int			wanted = 0;
+
+		more = tick(duty, in_session, &wanted);
+		pause = wanted;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

@@ -18,10 +18,10 @@ my $dir = dirname(dirname(abs_path(__FILE__))) . '/audit';
 
 # Scripts of the mix and how often each is chosen.
 my %mix = (
-	auto => 30, async => 6, view => 25, multi => 12, flushed => 6, repeatable => 10, serializable => 4,
+	auto => 30, async => 6, newcomer => 14, view => 25, multi => 12, flushed => 6, repeatable => 10, serializable => 4,
 	serializable_sync => 2, prepare => 3, prepare_rollback => 1, do => 4, gift => 6, delete => 6,
 	prune => 12, move => 8, flip => 10, time => 8, item => 6, rollback => 4, bulk => 2, truncate => 1,
-	site => 4, rekey => 3, swap => 2, churn => 4, subscribe => 3, exclude => 4, address => 4,
+	site => 4, rekey => 3, swap => 2, churn => 6, subscribe => 4, exclude => 4, address => 4,
 	track => 8, identify => 3, merge => 2, split => 3,
 );
 
@@ -131,6 +131,8 @@ sub run
 
 	# A server with assertions stops at an EXCEPTION block in a deferred trigger, whoever's it is.
 	my %left_out = map { $_ => 1 } psql('SHOW debug_assertions') eq 'on' ? ('gift') : ();
+	# AUDIT_MIX="track=30 merge=5" runs only these.
+	%mix = map { split /=/ } split / /, $ENV{AUDIT_MIX} if $ENV{AUDIT_MIX};
 	my @scripts = map { ('-f', "$dir/mix/$_.sql\@$mix{$_}") } grep { !$left_out{$_} } sort keys %mix;
 	$started{mix} = start("$work/mix",
 		command => [ 'pgbench', '-n', '-M', 'simple', '-c', $o{clients}, '-j', 2, '-T', $o{seconds}, '--max-tries=100',

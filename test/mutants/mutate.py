@@ -67,8 +67,8 @@ MUTANTS = {
     "images_overtake": (
         "a row's image takes effect before earlier ones that wait",
         "src/contacts/rows.c",
-        "\tif (!evaluation->worker)\n\t\tdrop_waiting(evaluation);\n",
-        "\tif (evaluation->nmarks < 0)\n\t\tdrop_waiting(evaluation);\n",
+        "\tif (!evaluation->worker)\n\t\timages = without_waiting(evaluation);\n",
+        "\tif (evaluation->nmarks < 0)\n\t\timages = without_waiting(evaluation);\n",
     ),
     "no_key_lock": (
         "an event of a contact that is just being made is not waited for",

@@ -1,0 +1,203 @@
+# 055_flush_dump.pl
+#
+# pg_dump: attaching and detaching leaves the user's schema as it was; a dump of a database in use
+# brings back every row and sequence of the extension, capturing triggers, and a disarmed copy.
+use strict;
+use warnings;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MaProof;
+
+my $node = proof_server('dump');
+
+# 15. Before attaching, and after detach_all() and DROP EXTENSION.
+my $db = 'plain';
+$node->safe_psql('postgres', "CREATE DATABASE $db");
+$node->safe_psql($db, <<'END');
+CREATE TABLE customers (id int PRIMARY KEY, email text, ok boolean);
+CREATE TABLE leads (id uuid PRIMARY KEY, email text);
+CREATE TABLE orders (id int PRIMARY KEY, customer_id int REFERENCES customers, at timestamptz, status text);
+CREATE TABLE items (id int PRIMARY KEY, order_id int REFERENCES orders, at timestamptz);
+CREATE TABLE visits (customer_id int, at timestamptz NOT NULL, name text) PARTITION BY RANGE (at);
+CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM ('2019-01-01') TO ('2020-01-01') PARTITION BY LIST (name);
+CREATE TABLE visits_1_a PARTITION OF visits_1 FOR VALUES IN ('a');
+CREATE TABLE visits_2 PARTITION OF visits DEFAULT;
+CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER own AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION own();
+CREATE ROLE keeper;
+CREATE SCHEMA keeper AUTHORIZATION keeper;
+CREATE TABLE keeper.calls (id int PRIMARY KEY, customer_id int, at timestamptz);
+ALTER TABLE keeper.calls OWNER TO keeper;
+INSERT INTO customers VALUES (1, 'a@example.com', true);
+END
+sub schema_of
+{
+	my ($database) = @_;
+	my $file = $node->basedir . '/schema.sql';
+	command_ok([ 'pg_dump', '-s', '-f', $file, '-d', $node->connstr($database) ], 'pg_dump -s');
+	# newer servers put a random word into \restrict
+	return slurp_file($file) =~ s/^\\(un)?restrict .*\n//gmr;
+}
+my $schema = schema_of($db);
+my $everything = <<'END';
+SET client_min_messages = warning;
+CREATE EXTENSION marketing_automation;
+SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', exclude => 'NOT ok');
+SELECT marketing.attach_contacts('leads', id => 'id', email => 'email', match => 'email');
+SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', occurred_at => 'at', condition => $$ status <> 'void' $$, on_replica => true);
+SELECT marketing.attach_events('items', event => 'item_bought', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', via => '{"table": "orders", "on": "order_id = id"}');
+SELECT marketing.attach_events('visits', event_column => 'name', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
+SELECT marketing.attach_events('keeper.calls', event => 'call', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', mode => 'async');
+SELECT marketing_internal.define_counter('orders', 'order_placed');
+SELECT marketing_internal.define_counter('items', 'item_bought', '10 years');
+SELECT marketing.track('1', 'called', '{"a": 1}', occurred_at => '2020-01-01');
+SELECT marketing.track('web:anon', 'called', occurred_at => now());
+INSERT INTO orders VALUES (1, 1, '2020-01-01', 'paid');
+INSERT INTO items VALUES (1, 1, now());
+INSERT INTO visits VALUES (1, '2019-01-01', 'a'), (1, '2021-01-01', 'b');
+CREATE TABLE visits_3 PARTITION OF visits FOR VALUES FROM ('2022-01-01') TO ('2023-01-01');
+CALL marketing.work();
+DROP TABLE visits_3;
+END
+run_ok($node, $db, $everything, 'everything attached and used');
+run_ok($node, $db, <<'END', 'everything detached');
+SET client_min_messages = warning;
+SELECT marketing_internal.drop_counter('orders'), marketing_internal.drop_counter('items');
+SELECT marketing.detach_all();
+DROP EXTENSION marketing_automation;
+DROP TABLE IF EXISTS none;
+DELETE FROM visits; DELETE FROM items; DELETE FROM orders;
+END
+is($node->safe_psql($db, q{SELECT count(*) FROM pg_namespace WHERE nspname ~ '^marketing'}), '1', 'the schema of the functions is left, as CREATE EXTENSION left it')
+  if $node->safe_psql($db, q{SELECT count(*) FROM pg_namespace WHERE nspname ~ '^marketing'}) ne '0';
+$node->safe_psql($db, 'DROP SCHEMA IF EXISTS marketing');
+is(schema_of($db), $schema, 'detach_all() and DROP EXTENSION: the schema is as before');
+run_ok($node, $db, $everything, 'everything once more');
+run_ok($node, $db, 'DROP EXTENSION marketing_automation', 'DROP EXTENSION without detaching, without CASCADE');
+$node->safe_psql($db, 'DROP SCHEMA IF EXISTS marketing');
+is(schema_of($db), $schema, 'DROP EXTENSION alone: the schema is as before');
+
+# 16. Every table and sequence, filled by use.
+$db = shop($node, 'shop');
+$node->safe_psql($db, <<'END');
+SET client_min_messages = warning;
+CREATE TABLE subscribers (id text PRIMARY KEY, email text);
+INSERT INTO subscribers VALUES ('a', 'c1@example.com'), ('b', 'b@example.com');
+SELECT marketing.attach_contacts('subscribers', id => 'id', email => 'email', match => 'email');
+CREATE TABLE visits (id int, customer_id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE visits_2020 PARTITION OF visits FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+SELECT marketing.attach_events('visits', event => 'visit', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
+SELECT marketing_internal.define_counter('visits', 'visit');
+INSERT INTO proof.recount VALUES ('visits', $$ SELECT proof.contact('customers', customer_id::text), count(*) FROM visits GROUP BY 1 $$);
+CREATE TABLE visits_2021 PARTITION OF visits FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+SELECT marketing_internal.record_event('order_placed');
+SELECT marketing.declare_event('called', '{"plan": "text"}');
+SELECT marketing.track('1', 'called', '{"plan": "x"}', occurred_at => '2020-01-01', dedup_key => 'k');
+SELECT marketing.track('web:anon', 'called', occurred_at => now());
+SELECT marketing.track('2', 'called', occurred_at => '1999-01-01');
+SELECT marketing.identify('2', '{"a": 1, "email": "z@example.com"}');
+SELECT marketing.merge_contacts('3', '4');
+SELECT marketing.merge_contacts('5', '6');
+SELECT marketing.split_contact('6');
+INSERT INTO orders (id, customer_id) SELECT i, i % 9 + 1 FROM generate_series(1, 20) AS i;
+INSERT INTO visits SELECT i, i % 9 + 1, timestamptz '2020-06-01' + i * interval '10 days' FROM generate_series(1, 40) AS i;
+CALL marketing.work();
+SELECT marketing.arm();
+SELECT marketing.disarm();
+SELECT marketing.set_clock('2026-01-01');
+SET marketing_automation.sync_max_contacts = 0;
+INSERT INTO orders (id, customer_id) VALUES (100, 1), (101, 2);
+UPDATE customers SET id = 90 WHERE id = 9;
+INSERT INTO subscribers VALUES ('c', 'c@example.com');
+SELECT marketing.set_clock(NULL);
+SELECT marketing.arm();
+-- no partition of a month without events, and a setting that outlives the arming
+DO $$
+DECLARE t regclass; filled boolean;
+BEGIN
+	FOR t IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'marketing_internal.event'::regclass LOOP
+		EXECUTE format('SELECT EXISTS (SELECT FROM %s)', t) INTO filled;
+		IF NOT filled THEN EXECUTE format('DROP TABLE %s', t); END IF;
+	END LOOP;
+END $$;
+INSERT INTO marketing_internal.setting VALUES ('proof', 'kept');
+END
+my $tables = q{SELECT c.oid::regclass::text FROM pg_class AS c WHERE relnamespace = 'marketing_internal'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1};
+# Row count and checksum of each table, last value of each sequence; authority is for this copy only.
+sub contents
+{
+	my ($database) = @_;
+	my @lines;
+	for my $table (split /\n/, $node->safe_psql($database, $tables))
+	{
+		next if $table eq 'marketing_internal.authority';
+		push @lines, "$table " . $node->safe_psql($database, "SELECT count(*), md5(string_agg(t::text, ';' ORDER BY t::text)) FROM $table AS t");
+	}
+	for my $sequence (split /\n/, $node->safe_psql($database, q{SELECT c.oid::regclass::text FROM pg_class AS c WHERE relnamespace = 'marketing_internal'::regnamespace AND relkind = 'S' ORDER BY 1}))
+	{
+		push @lines, "$sequence " . $node->safe_psql($database, "SELECT last_value, is_called FROM $sequence");
+	}
+	return join("\n", @lines);
+}
+my $contents = contents($db);
+is(join(' ', $contents =~ /^(\S+) 0\|/mg), '', 'every table has rows');
+like($contents, qr/marketing_internal.event_p?\w+ \d+\|/, 'tracked events have partitions made at run time');
+is($node->safe_psql($db, 'SELECT count(*) FROM marketing_internal.authority'), '1', 'armed');
+
+for my $way ('plain', 'custom', 'data and schema apart')
+{
+	my $copy = "copy_" . substr($way, 0, 2);
+	my $file = $node->basedir . "/$copy.dump";
+
+	$node->safe_psql('postgres', "CREATE DATABASE $copy");
+	if ($way eq 'plain')
+	{
+		command_ok([ 'pg_dump', '-f', $file, '-d', $node->connstr($db) ], "$way: pg_dump");
+		command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, '-d', $node->connstr($copy) ], "$way: restored");
+	}
+	elsif ($way eq 'custom')
+	{
+		command_ok([ 'pg_dump', '-Fc', '-f', $file, '-d', $node->connstr($db) ], "$way: pg_dump");
+		command_ok([ 'pg_restore', '-e', '-j', '2', '-d', $node->connstr($copy), $file ], "$way: restored");
+	}
+	else
+	{
+		command_ok([ 'pg_dump', '-Fc', '-f', $file, '-d', $node->connstr($db) ], "$way: pg_dump");
+		command_ok([ 'pg_restore', '-e', '--section=pre-data', '-d', $node->connstr($copy), $file ], "$way: pre-data");
+		command_ok([ 'pg_restore', '-e', '--section=data', '-d', $node->connstr($copy), $file ], "$way: data");
+		command_ok([ 'pg_restore', '-e', '--section=post-data', '-d', $node->connstr($copy), $file ], "$way: post-data");
+	}
+	is(contents($copy), $contents, "$way: every row and sequence");
+	is($node->safe_psql($copy, 'SELECT count(*) FROM marketing_internal.authority'), '0', "$way: disarmed");
+	is($node->safe_psql($copy, q{SELECT value FROM marketing.status WHERE item = 'delivery'}), 'disarmed', "$way: and says so");
+	is($node->safe_psql($copy, q{SELECT string_agg(value, ' ') FROM marketing.status WHERE item LIKE 'table %'}), 'attached attached attached attached', "$way: triggers are there");
+	is($node->safe_psql($copy, q{SELECT string_agg(item, ', ') FROM marketing.status WHERE state = 'error'}), '', "$way: no error in status");
+	exact($node, $copy, "$way: what waited is done", left => 'some');
+	run_ok($node, $copy, <<'END', "$way: it works on");
+SET client_min_messages = warning;
+INSERT INTO orders (id, customer_id) VALUES (200, 1), (201, 90);
+INSERT INTO customers VALUES (91, NULL);
+INSERT INTO visits VALUES (200, 91, '2020-01-01'), (201, 1, '2021-01-01');
+INSERT INTO visits_2021 VALUES (202, 2, '2021-01-01');
+UPDATE visits SET at = '2021-02-01' WHERE id = 200;
+INSERT INTO subscribers VALUES ('d', 'c2@example.com');
+SELECT marketing.track('web:other', 'called', occurred_at => '2020-01-01');
+SELECT marketing.track('web:other', 'called', occurred_at => now());
+CREATE TABLE visits_2022 PARTITION OF visits FOR VALUES FROM ('2022-01-01') TO ('2023-01-01');
+INSERT INTO visits VALUES (300, 1, '2022-01-01');
+END
+	exact($node, $copy, "$way: captured at commit");
+	is($node->safe_psql($copy, q{SELECT marketing.track('1', 'called', '{"plan": "x"}', dedup_key => 'k')}), 'f', "$way: a known dedup_key is known");
+	is($node->safe_psql($copy, q{SELECT marketing.split_contact('4')}), '4', "$way: a merge is undone");
+	exact($node, $copy, "$way: split");
+}
+
+# A copy by CREATE DATABASE is disarmed as well, and works.
+run_ok($node, 'postgres', "CREATE DATABASE clone TEMPLATE $db", 'CREATE DATABASE TEMPLATE');
+is($node->safe_psql('clone', q{SELECT value FROM marketing.status WHERE item = 'delivery'}), 'disarmed', 'a clone is disarmed');
+exact($node, 'clone', 'the clone works', left => 'some');
+is($node->safe_psql($db, q{SELECT value FROM marketing.status WHERE item = 'delivery'}), 'armed', 'the original is armed still');
+
+no_crash($node);
+$node->stop;
+done_testing();
