@@ -54,7 +54,7 @@ prepare_statement(MaEventSource *source)
 				 errmsg("attached table \"%s\" is gone", source->table->name)));
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(source));
 	source->images.sql =
-		psprintf("SELECT u.n::pg_catalog.int4, t.%s::pg_catalog.text, %s, "
+		psprintf("SELECT u.n::pg_catalog.int4, t.%s, %s, "
 				 "t.%s IS NOT NULL AND (%s) IS TRUE, %s, pg_catalog.to_jsonb(t) "
 				 "FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (image, n) "
 				 "%s",
@@ -185,6 +185,7 @@ set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
 	Datum		at = ma_value(rows, row, 3, &isnull);
 	Datum		properties;
 
+	/* As its type prints it, like the captured text: a cast trims char, and writes t as true. */
 	fact->contact = ma_text(rows, row, 2);
 	fact->at = isnull ? 0 : DatumGetTimestampTz(at);
 	if (event == NULL)
