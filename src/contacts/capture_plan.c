@@ -100,6 +100,7 @@ ma_capture_plan(Relation relation, Trigger *trigger)
 		if (!found)
 		{
 			plan->valid = false;
+			plan->expired = true;
 			plan->context = NULL;
 		}
 	}
@@ -121,6 +122,7 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	ListCell   *cell;
 	MemoryContext previous;
 	MemoryContext old_context = plan->context;
+	bool		changed = plan->expired;
 
 	plan->valid = plan->expired = false;
 	plan->context = NULL;
@@ -138,6 +140,14 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	definitions = ma_definitions();
 	plan->epoch = definitions->epoch;
 	table = ma_table_by_id(definitions, pg_strtoint32(trigger->tgargs[0]));
+	if (table != NULL && !OidIsValid(table->relid) && changed)
+	{
+		/* Its table was not found when they were read: it may be this one, back again. */
+		ma_definitions_expire();
+		definitions = ma_definitions();
+		plan->epoch = definitions->epoch;
+		table = ma_table_by_id(definitions, table->id);
+	}
 	if (table == NULL || !OidIsValid(table->relid) ||
 		!belongs_to(RelationGetRelid(relation), table->relid))
 	{
