@@ -32,6 +32,8 @@ static void add_mark(MaDefinitions *definitions, MaDrainBatch *batch, const MaIm
 static void evaluate(void *arg);
 static bool drain_images(List *images);
 static void delete_images(const List *images);
+static void rest(const List *images);
+static Datum image_ids(const List *images);
 static void park(const MaImage *image, const ErrorData *error);
 
 static const MaDuty rows_duty = {"captured rows", 0, drain_rows, NULL};
@@ -140,6 +142,7 @@ drain_images(List *images)
 	if (error == NULL)
 	{
 		delete_images(attempt.done);
+		rest(list_difference_ptr(images, attempt.done));
 		return attempt.done != NIL;
 	}
 	if (list_length(images) == 1)
@@ -191,7 +194,7 @@ add_mark(MaDefinitions *definitions, MaDrainBatch *batch, const MaImage *image,
 	if (fact->contact == NULL || source == NULL)
 		return;
 	if (source->via_table != NULL)
-		(void) ma_drain_mark(batch, MA_MARK_LINK, source->id, 0, fact->contact, 0);
+		ma_drain_mark(batch, MA_MARK_LINK, source->id, 0, fact->contact, 0)->identity = true;
 	else
 		ma_drain_mark(batch, MA_MARK_KEY, source->contact_source->id, 0,
 					  fact->contact, 0)->identity = true;
@@ -205,15 +208,37 @@ delete_images(const List *images)
 		"WHERE capture_row_id OPERATOR(pg_catalog.=) ANY ($1)",
 		1, {INT8ARRAYOID}
 	};
+	Datum		value = image_ids(images);
+
+	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
+}
+
+/* Lets images whose contact is busy or not there yet rest, so that they do not fill each batch. */
+static void
+rest(const List *images)
+{
+	static MaStatement update = {
+		"UPDATE marketing_internal.capture_row SET retry_at = pg_catalog.clock_timestamp() "
+		"OPERATOR(pg_catalog.+) '200 ms'::pg_catalog.interval "
+		"WHERE capture_row_id OPERATOR(pg_catalog.=) ANY ($1)",
+		1, {INT8ARRAYOID}
+	};
+	Datum		value = image_ids(images);
+
+	if (images != NIL)
+		ma_run(&update, &value, NULL, MA_RUN_WRITE_LATEST);
+}
+
+static Datum
+image_ids(const List *images)
+{
 	int64	   *ids = palloc_array(int64, Max(list_length(images), 1));
 	int			n = 0;
 	ListCell   *cell;
-	Datum		value;
 
 	foreach(cell, images)
 		ids[n++] = ((MaImage *) lfirst(cell))->capture_row_id;
-	value = ma_int8_array(ids, n);
-	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
+	return ma_int8_array(ids, n);
 }
 
 static void

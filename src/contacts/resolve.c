@@ -95,6 +95,29 @@ resolve_source_links(MaEvaluation *evaluation, MaEventSource *source)
 }
 
 void
+ma_unite_links(MaEvaluation *evaluation)
+{
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+
+		if (work->mark->tag.kind != MA_MARK_LINK || !work->mark->identity ||
+			work->external_id == NULL)
+			continue;
+		for (int j = 0; j < evaluation->nworks && work->same == NULL; j++)
+		{
+			MaWork	   *other = &evaluation->works[j];
+
+			if (other->mark->identity && other->external_id != NULL && other->same == NULL &&
+				(other->mark->tag.kind == MA_MARK_KEY || j < i) &&
+				other->source_id == work->source_id &&
+				strcmp(other->external_id, work->external_id) == 0)
+				work->same = other;
+		}
+	}
+}
+
+void
 ma_resolve_keys(MaEvaluation *evaluation)
 {
 	static MaStatement resolve = {
