@@ -36,6 +36,7 @@
 
 static MaDefinitions *current = NULL;
 static MemoryContext current_context = NULL;
+static uint64 messages = 0;		/* relcache messages of any table */
 
 static void load(MaDefinitions *definitions);
 static void load_tables(MaDefinitions *definitions);
@@ -58,6 +59,7 @@ ma_definitions(void)
 	MemoryContext previous;
 	MemoryContext context;
 	MaDefinitions *definitions;
+	uint64		before;
 	static bool registered = false;
 
 	if (!registered)
@@ -73,7 +75,11 @@ ma_definitions(void)
 	previous = MemoryContextSwitchTo(context);
 	definitions = palloc0_object(MaDefinitions);
 	definitions->epoch = ma_definitions_epoch();
+	before = messages;
 	load(definitions);
+	/* A table may have changed after it was looked up: good for now, read anew next time. */
+	if (messages != before)
+		definitions->epoch = 0;
 	MemoryContextSwitchTo(previous);
 
 	/* Complete: it may now outlive the transaction, and replace the old one. */
@@ -90,6 +96,7 @@ table_callback(Datum arg, Oid relid)
 {
 	ListCell   *cell;
 
+	messages++;
 	if (current == NULL)
 		return;
 	foreach(cell, current->tables)

@@ -31,9 +31,9 @@ static void add_mark(MaDefinitions *definitions, MaDrainBatch *batch, const MaIm
 					 const MaFact *fact);
 static void evaluate(void *arg);
 static bool drain_images(List *images);
-static Datum id_array(const List *images);
-static void rest(const List *images);
 static void delete_images(const List *images);
+static void rest(const List *images);
+static Datum image_ids(const List *images);
 static void park(const MaImage *image, const ErrorData *error);
 
 static const MaDuty rows_duty = {"captured rows", 0, drain_rows, NULL};
@@ -191,22 +191,10 @@ add_mark(MaDefinitions *definitions, MaDrainBatch *batch, const MaImage *image,
 	if (fact->contact == NULL || source == NULL)
 		return;
 	if (source->via_table != NULL)
-		(void) ma_drain_mark(batch, MA_MARK_LINK, source->id, 0, fact->contact, 0);
+		ma_drain_mark(batch, MA_MARK_LINK, source->id, 0, fact->contact, 0)->identity = true;
 	else
 		ma_drain_mark(batch, MA_MARK_KEY, source->contact_source->id, 0,
 					  fact->contact, 0)->identity = true;
-}
-
-static Datum
-id_array(const List *images)
-{
-	int64	   *ids = palloc_array(int64, Max(list_length(images), 1));
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, images)
-		ids[n++] = ((MaImage *) lfirst(cell))->capture_row_id;
-	return ma_int8_array(ids, n);
 }
 
 static void
@@ -217,12 +205,12 @@ delete_images(const List *images)
 		"WHERE capture_row_id OPERATOR(pg_catalog.=) ANY ($1)",
 		1, {INT8ARRAYOID}
 	};
-	Datum		value = id_array(images);
+	Datum		value = image_ids(images);
 
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
 }
 
-/* Those whose contact is not to be had, or whose key is to be renamed first. */
+/* Lets images whose contact is busy or not there yet rest, so that they do not fill each batch. */
 static void
 rest(const List *images)
 {
@@ -232,12 +220,22 @@ rest(const List *images)
 		"WHERE capture_row_id OPERATOR(pg_catalog.=) ANY ($1)",
 		1, {INT8ARRAYOID}
 	};
-	Datum		value;
+	Datum		value = image_ids(images);
 
-	if (images == NIL)
-		return;
-	value = id_array(images);
-	ma_run(&update, &value, NULL, MA_RUN_WRITE_LATEST);
+	if (images != NIL)
+		ma_run(&update, &value, NULL, MA_RUN_WRITE_LATEST);
+}
+
+static Datum
+image_ids(const List *images)
+{
+	int64	   *ids = palloc_array(int64, Max(list_length(images), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, images)
+		ids[n++] = ((MaImage *) lfirst(cell))->capture_row_id;
+	return ma_int8_array(ids, n);
 }
 
 static void

@@ -22,6 +22,8 @@ static void collect_changes(MaEvaluation *evaluation);
 static void add_event(MaContactChange *contact, const MaEventChange *event);
 static void recompute(MaEvaluation *evaluation);
 static void tell_consumers(MaEvaluation *evaluation);
+static bool is_added(const MaMark *mark);
+static void wait_for_build(MaEvaluation *evaluation);
 static void finish(MaEvaluation *evaluation);
 static bool apply_refresh(MaEvaluation *evaluation);
 
@@ -44,6 +46,7 @@ ma_evaluate(MaEvaluation *evaluation)
 	}
 	rename_keys(evaluation);
 	ma_resolve_links(evaluation);
+	ma_unite_links(evaluation);
 	ma_resolve_keys(evaluation);
 	ma_refresh_decide(evaluation);
 	ma_lock_contacts(evaluation);
@@ -53,6 +56,7 @@ ma_evaluate(MaEvaluation *evaluation)
 	ma_leave_renamed(evaluation);
 	if (apply_refresh(evaluation))
 		add_created(evaluation);
+	wait_for_build(evaluation);
 	ma_load_keys(evaluation);
 	collect_changes(evaluation);
 	recompute(evaluation);
@@ -240,6 +244,30 @@ tell_consumers(MaEvaluation *evaluation)
 	}
 }
 
+/* True if rows of an event were added. */
+static bool
+is_added(const MaMark *mark)
+{
+	for (int i = 0; i < mark->nevents; i++)
+		if (mark->events[i].sign & MA_SIGN_PLUS)
+			return true;
+	return false;
+}
+
+/* While a large table is being read, the contact of a key that is not known may come yet. */
+static void
+wait_for_build(MaEvaluation *evaluation)
+{
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+		MaSource   *source = ma_source_by_id(evaluation->definitions, work->source_id);
+
+		if (work->contact_id == 0 && source != NULL && source->building)
+			work->left = true;
+	}
+}
+
 /* Says which marks are done; an event of nobody we know is counted, and done. */
 static void
 finish(MaEvaluation *evaluation)
@@ -249,12 +277,8 @@ finish(MaEvaluation *evaluation)
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaWork	   *work = &evaluation->works[i];
-		MaSource   *source = ma_source_by_id(evaluation->definitions, work->source_id);
 
-		/* While a large table is being read, its contact may come yet. */
-		if (work->contact_id == 0 && !work->left && source != NULL && source->building)
-			work->left = true;
-		if (work->contact_id == 0 && !work->left && work->mark->nevents > 0)
+		if (work->contact_id == 0 && !work->left && !work->image_left && is_added(work->mark))
 			ignored++;
 		work->mark->done = !work->left;
 		work->mark->contact_id = work->contact_id;

@@ -31,7 +31,9 @@ typedef struct MaWork
 	bool		excluded;
 	MaAction	action;
 	MaSourceRow *row;			/* the source's row, for identity marks of a source */
+	struct MaWork *same;		/* a link to a key that this work looks at already */
 	bool		left;			/* for the worker */
+	bool		image_left;		/* an image of a row of a key not known is */
 } MaWork;
 
 /* One evaluation. */
@@ -74,6 +76,8 @@ extern bool ma_evaluation_late(const MaEvaluation *evaluation);
 /* Keys and contacts of all works that are not left, under the latest snapshot. */
 extern void ma_resolve_links(MaEvaluation *evaluation);
 extern void ma_resolve_keys(MaEvaluation *evaluation);
+/* Sets `same` of links whose row is to be looked at: each key is looked at once. */
+extern void ma_unite_links(MaEvaluation *evaluation);
 
 /* The contact in evaluation->contacts, or NULL. */
 extern MaContactChange *ma_find_contact(MaEvaluation *evaluation, int64 contact_id);

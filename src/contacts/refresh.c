@@ -27,7 +27,10 @@ static bool is_same_text(const char *a, const char *b);
 static bool apply(SourceWorks *group);
 static SourceWorks with_action(const SourceWorks *group, MaAction action);
 
-/* The identity works of the source that are not left, with their rows side by side. */
+/*
+ * The identity works of the source that are not left, with their rows side by side;
+ * the worker's links to keys of the source are some of them.
+ */
 static SourceWorks
 collect(MaEvaluation *evaluation, MaSource *source)
 {
@@ -39,7 +42,7 @@ collect(MaEvaluation *evaluation, MaSource *source)
 	{
 		MaWork	   *work = &evaluation->works[i];
 
-		if (work->mark->tag.kind != MA_MARK_KEY || !work->mark->identity ||
+		if (!work->mark->identity || work->external_id == NULL || work->same != NULL ||
 			work->source_id != source->id || work->left)
 			continue;
 		if (work->row != NULL)

@@ -33,7 +33,7 @@ ma_resolve_links(MaEvaluation *evaluation)
 	}
 }
 
-/* Statement: ($1 link keys as text, $2 the same typed) to (n, contact key as text). */
+/* Statement: ($1 link keys) to (n, contact key, which prints as it was captured). */
 static void
 prepare_link_statement(MaEventSource *source)
 {
@@ -48,7 +48,7 @@ prepare_link_statement(MaEventSource *source)
 						source->table->name),
 				 errhint("Attach the event again.")));
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(source));
-	source->via.sql = psprintf("SELECT u.n::pg_catalog.int4, v.%s::pg_catalog.text "
+	source->via.sql = psprintf("SELECT u.n::pg_catalog.int4, v.%s "
 							   "FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (key, n) "
 							   "JOIN %s AS v ON v.%s %s u.key",
 							   quote_identifier(source->contact_column),
@@ -67,33 +67,54 @@ resolve_source_links(MaEvaluation *evaluation, MaEventSource *source)
 	Datum	   *keys = palloc_array(Datum, Max(evaluation->nworks, 1));
 	int		   *places = palloc_array(int, Max(evaluation->nworks, 1));
 	int			n = 0;
-	Oid			input;
-	Oid			io_param;
 	MaRows		rows;
 	Datum		value;
 	MaIdentity	caller;
 
-	getTypeInputInfo(OidIsValid(source->via_key_type) ? source->via_key_type : TEXTOID,
-					 &input, &io_param);
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaMarkTag  *tag = &evaluation->works[i].mark->tag;
 
 		if (tag->kind != MA_MARK_LINK || tag->id != source->id)
 			continue;
+		prepare_link_statement(source);
 		evaluation->works[i].source_id = source->contact_source->id;
+		if (!ma_key_holds(source->via_key_type, tag->text))
+			continue;
 		places[n] = i;
-		keys[n++] = OidInputFunctionCall(input, tag->text, io_param, -1);
+		keys[n++] = ma_key_value(source->via_table->relid, source->via_key_type, -1, tag->text);
 	}
 	if (n == 0)
 		return;
-	prepare_link_statement(source);
 	value = ma_datum_array(keys, n, source->via_key_type);
 	ma_become_table_owner(&caller, source->via_table->relid);
 	rows = ma_run(&source->via, &value, NULL, MA_RUN_READ_LATEST);
 	ma_become_back(&caller);
 	for (uint64 i = 0; i < rows.n; i++)
 		evaluation->works[places[ma_int32(&rows, i, 1) - 1]].external_id = ma_text(&rows, i, 2);
+}
+
+void
+ma_unite_links(MaEvaluation *evaluation)
+{
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+
+		if (work->mark->tag.kind != MA_MARK_LINK || !work->mark->identity ||
+			work->external_id == NULL)
+			continue;
+		for (int j = 0; j < evaluation->nworks && work->same == NULL; j++)
+		{
+			MaWork	   *other = &evaluation->works[j];
+
+			if (other->mark->identity && other->external_id != NULL && other->same == NULL &&
+				(other->mark->tag.kind == MA_MARK_KEY || j < i) &&
+				other->source_id == work->source_id &&
+				strcmp(other->external_id, work->external_id) == 0)
+				work->same = other;
+		}
+	}
 }
 
 void

@@ -33,7 +33,9 @@ static void set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *
 					 uint64 row, MaFact *fact);
 static List *collapse(List *images);
 static List *without_waiting(MaEvaluation *evaluation);
+static MaWork *work_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact);
 static bool is_excluded(const MaWork *work);
+static bool may_come(MaEvaluation *evaluation, const MaWork *work);
 static int64 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact,
 						bool *left);
 static int	to_changes(MaEvaluation *evaluation, MaImage *image, MaRowChange *changes);
@@ -54,7 +56,7 @@ prepare_statement(MaEventSource *source)
 				 errmsg("attached table \"%s\" is gone", source->table->name)));
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(source));
 	source->images.sql =
-		psprintf("SELECT u.n::pg_catalog.int4, t.%s::pg_catalog.text, %s, "
+		psprintf("SELECT u.n::pg_catalog.int4, t.%s, %s, "
 				 "t.%s IS NOT NULL AND (%s) IS TRUE, %s, pg_catalog.to_jsonb(t) "
 				 "FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (image, n) "
 				 "%s",
@@ -185,6 +187,7 @@ set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
 	Datum		at = ma_value(rows, row, 3, &isnull);
 	Datum		properties;
 
+	/* As its type prints it, like the captured text: a cast trims char, and writes t as true. */
 	fact->contact = ma_text(rows, row, 2);
 	fact->at = isnull ? 0 : DatumGetTimestampTz(at);
 	if (event == NULL)
@@ -328,6 +331,46 @@ is_excluded(const MaWork *work)
 	return work->row != NULL && work->row->present ? work->row->excluded : work->excluded;
 }
 
+/* The work of the mark of this side; NULL if there is none. */
+static MaWork *
+work_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact)
+{
+	MaEventSource *source = ma_event_source_by_id(evaluation->definitions, image->event_source_id);
+
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+		MaMarkTag  *tag = &work->mark->tag;
+
+		if (source == NULL)
+		{
+			if (tag->kind == MA_MARK_CONTACT && tag->contact_id == image->contact_id)
+				return work;
+		}
+		else if (fact->contact != NULL &&
+				 tag->kind == (source->via_table ? MA_MARK_LINK : MA_MARK_KEY) &&
+				 tag->id == (source->via_table ? source->id : source->contact_source->id) &&
+				 strcmp(tag->text, fact->contact) == 0)
+			return work;
+	}
+	return NULL;
+}
+
+/*
+ * True if the key is that of an attached table and only the worker can tell whose it
+ * is: the row may be there, but what made or included its contact stands in the
+ * dirty log.  The worker reads the row, as a commit does that wrote it.
+ */
+static bool
+may_come(MaEvaluation *evaluation, const MaWork *work)
+{
+	MaSource   *source = ma_source_by_id(evaluation->definitions, work->source_id);
+
+	return !evaluation->worker && work->external_id != NULL && work->row == NULL &&
+		(work->contact_id == 0 || work->excluded) &&
+		source != NULL && source->table != NULL;
+}
+
 /*
  * Contact of one side, from the marks; *left if that contact was left to the worker,
  * as also are those whose marks are not evaluated here: of events that are
@@ -336,32 +379,20 @@ is_excluded(const MaWork *work)
 static int64
 contact_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact, bool *left)
 {
-	MaEventSource *source = ma_event_source_by_id(evaluation->definitions, image->event_source_id);
+	MaWork	   *work = work_of(evaluation, image, fact);
+	MaWork	   *looked_at = work && work->same ? work->same : work;
 
-	for (int i = 0; i < evaluation->nworks; i++)
+	if (work == NULL)
 	{
-		MaWork	   *work = &evaluation->works[i];
-		MaMarkTag  *tag = &work->mark->tag;
-		bool		same;
-
-		if (source == NULL)
-			same = tag->kind == MA_MARK_CONTACT && tag->contact_id == image->contact_id;
-		else if (fact->contact == NULL)
-			same = false;
-		else if (source->via_table != NULL)
-			same = tag->kind == MA_MARK_LINK && tag->id == source->id &&
-				strcmp(tag->text, fact->contact) == 0;
-		else
-			same = tag->kind == MA_MARK_KEY && tag->id == source->contact_source->id &&
-				strcmp(tag->text, fact->contact) == 0;
-		if (same)
-		{
-			*left |= work->left;
-			return source != NULL && is_excluded(work) ? 0 : work->contact_id;
-		}
+		*left |= image->event_source_id == 0 || fact->contact != NULL;
+		return 0;
 	}
-	*left |= source == NULL || fact->contact != NULL;
-	return 0;
+	if (may_come(evaluation, work))
+		work->image_left = *left = true;
+	*left |= work->left || looked_at->left;
+	if (evaluation->worker && !*left && work->contact_id == 0 && fact == &image->new_fact)
+		ma_count(MA_COUNT_IGNORED_ROWS, 1);
+	return is_excluded(looked_at) ? 0 : work->contact_id;
 }
 
 /* The happenings of one row, at most two; -1 if it is left to the worker. */
