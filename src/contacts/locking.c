@@ -28,6 +28,7 @@ static List *relations_of_event(MaEvaluation *evaluation, int32 event_id, List *
 static List *relations_of_identity(MaEvaluation *evaluation, List *relids);
 static List *add_table(List *relids, const MaTable *table);
 static bool lock_contact(MaEvaluation *evaluation, int64 contact_id);
+static bool lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id);
 static bool reserve(MaEvaluation *evaluation);
 static void leave_contact(MaEvaluation *evaluation, int64 contact_id);
 
@@ -226,17 +227,45 @@ lock_contact(MaEvaluation *evaluation, int64 contact_id)
 bool
 ma_lock_rekeyed(MaEvaluation *evaluation)
 {
+	List	   *steps = ma_rekeys_order(evaluation->rekeys);
 	ListCell   *cell;
 
-	foreach(cell, evaluation->rekeys)
+	if (steps == NIL)
+		return true;
+	if (list_length(steps) > evaluation->max_locks)
 	{
-		MaRekey    *rekey = lfirst(cell);
-		int64		contact_id = ma_contact_by_key(rekey->source_id, rekey->old_key);
-
-		if (contact_id != 0 && !lock_contact(evaluation, contact_id))
-			return false;
+		evaluation->left_limit += evaluation->nmarks;
+		return false;
 	}
+	if (ma_rekeys_wait(steps))
+	{
+		evaluation->left_lock += evaluation->nmarks;
+		return false;
+	}
+	foreach(cell, steps)
+		if (!ma_lock_rekey(evaluation, lfirst(cell)))
+			return false;
 	return true;
+}
+
+/*
+ * A key that nobody has is locked like that of any unknown contact: somebody may
+ * be making its contact, or recording an event that will be the moving one's.
+ */
+bool
+ma_lock_rekey(MaEvaluation *evaluation, const MaRekey *rekey)
+{
+	int64		from = ma_contact_by_key(rekey->source_id, rekey->old_key);
+	int64		to = ma_contact_by_key(rekey->source_id, rekey->new_key);
+
+	if (!(from != 0 ? lock_contact(evaluation, from) :
+		  lock_key(evaluation, rekey->source_id, rekey->old_key)))
+		return false;
+	if (!(to != 0 ? lock_contact(evaluation, to) :
+		  lock_key(evaluation, rekey->source_id, rekey->new_key)))
+		return false;
+	return ma_contact_by_key(rekey->source_id, rekey->old_key) == from &&
+		ma_contact_by_key(rekey->source_id, rekey->new_key) == to;
 }
 
 static void
@@ -253,27 +282,33 @@ ma_lock_unknown_keys(MaEvaluation *evaluation)
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaWork	   *work = &evaluation->works[i];
-		char	   *key;
 
 		if ((work->contact_id != 0 && work->action != MA_ACTION_LINK) ||
 			work->external_id == NULL || work->left)
 			continue;
-		if (!reserve(evaluation))
-		{
-			evaluation->left_limit++;
-			work->left = true;
-			continue;
-		}
-		key = psprintf("key %d %s", work->source_id, work->external_id);
-		while (!ma_address_try_lock(key))
-		{
-			if (ma_evaluation_late(evaluation))
-			{
-				evaluation->left_lock++;
-				work->left = true;
-				break;
-			}
-			ma_worker_pause(PAUSE_MS);
-		}
+		work->left = !lock_key(evaluation, work->source_id, work->external_id);
 	}
+}
+
+/* True if the lock of a key nobody has is ours; counts why not. */
+static bool
+lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id)
+{
+	char	   *key = psprintf("key %d %s", source_id, external_id);
+
+	if (!reserve(evaluation))
+	{
+		evaluation->left_limit++;
+		return false;
+	}
+	while (!ma_address_try_lock(key))
+	{
+		if (ma_evaluation_late(evaluation))
+		{
+			evaluation->left_lock++;
+			return false;
+		}
+		ma_worker_pause(PAUSE_MS);
+	}
+	return true;
 }
