@@ -17,7 +17,9 @@
 #define CONSUMER "counters"
 #define DUE_BATCH 100
 #define READ_BATCH 1000
+#define MAX_WITHIN_YEARS 100
 
+static void check_within(const Interval *within);
 static void lock_sources(MaDefinitions *definitions, MaEvent *event);
 static MaCounterDefinition *counter_required(const char *name, MaCounterGroup **group);
 static char *name_argument(FunctionCallInfo fcinfo);
@@ -71,6 +73,8 @@ ma_define_counter(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("a counter needs a name and an event")));
+	if (!PG_ARGISNULL(2))
+		check_within(PG_GETARG_INTERVAL_P(2));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ma_call_begin(&call);
 	event = ma_event_required(ma_definitions(), text_to_cstring(PG_GETARG_TEXT_PP(1)));
@@ -87,6 +91,25 @@ ma_define_counter(PG_FUNCTION_ARGS)
 	answer = psprintf("%s: created", name);
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/*
+ * A time back from now that the calendar has, whatever the rows are: beyond its
+ * ends every evaluation would fail.  Parts of both signs have no clear start.
+ */
+static void
+check_within(const Interval *within)
+{
+	double		days = within->month * (DAYS_PER_YEAR / MONTHS_PER_YEAR) + within->day +
+		(double) within->time / USECS_PER_DAY;
+
+	if (within->month < 0 || within->day < 0 || within->time < 0 ||
+		days <= 0 || days > MAX_WITHIN_YEARS * DAYS_PER_YEAR)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a counter counts within a time of more than zero and at most %d years",
+						MAX_WITHIN_YEARS),
+				 errhint("Leave the time out to count all rows.")));
 }
 
 /*
