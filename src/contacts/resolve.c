@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "contacts/evaluate.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -31,6 +32,24 @@ ma_resolve_links(MaEvaluation *evaluation)
 		if (source->via_table != NULL)
 			resolve_source_links(evaluation, source);
 	}
+}
+
+/* That of the key, but numbers of two types meet in the wider one. */
+Oid
+ma_link_type(const MaEventSource *source)
+{
+	AttrNumber	attnum = OidIsValid(source->table->relid) ?
+		get_attnum(source->table->relid, source->via_link_column) : InvalidAttrNumber;
+	Oid			key = source->via_key_type;
+	Oid			link;
+
+	if (attnum <= 0 || !OidIsValid(key))
+		return key;
+	link = getBaseType(get_atttype(source->table->relid, attnum));
+	if (TypeCategory(key) == TYPCATEGORY_NUMERIC && TypeCategory(link) == TYPCATEGORY_NUMERIC &&
+		can_coerce_type(1, &key, &link, COERCION_IMPLICIT))
+		return link;
+	return key;
 }
 
 /* Statement: ($1 link keys as text, $2 the same typed) to (n, contact key as text). */
@@ -57,7 +76,7 @@ prepare_link_statement(MaEventSource *source)
 							   ma_equality_operator(source->via_key_type));
 	MemoryContextSwitchTo(previous);
 	source->via.nargs = 1;
-	source->via.argtypes[0] = get_array_type(source->via_key_type);
+	source->via.argtypes[0] = get_array_type(ma_link_type(source));
 }
 
 /* Fills the key of each link mark of this source; a link whose row is gone has none. */
@@ -69,17 +88,17 @@ resolve_source_links(MaEvaluation *evaluation, MaEventSource *source)
 	int			n = 0;
 	Oid			input;
 	Oid			io_param;
+	Oid			type = ma_link_type(source);
 	MaRows		rows;
 	Datum		value;
 	MaIdentity	caller;
 
-	getTypeInputInfo(OidIsValid(source->via_key_type) ? source->via_key_type : TEXTOID,
-					 &input, &io_param);
+	getTypeInputInfo(OidIsValid(type) ? type : TEXTOID, &input, &io_param);
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaMarkTag  *tag = &evaluation->works[i].mark->tag;
 
-		if (tag->kind != MA_MARK_LINK || tag->id != source->id)
+		if (tag->kind != MA_MARK_LINK || tag->id != source->id || evaluation->works[i].left)
 			continue;
 		evaluation->works[i].source_id = source->contact_source->id;
 		places[n] = i;
@@ -88,7 +107,7 @@ resolve_source_links(MaEvaluation *evaluation, MaEventSource *source)
 	if (n == 0)
 		return;
 	prepare_link_statement(source);
-	value = ma_datum_array(keys, n, source->via_key_type);
+	value = ma_datum_array(keys, n, type);
 	ma_become_table_owner(&caller, source->via_table->relid);
 	rows = ma_run(&source->via, &value, NULL, MA_RUN_READ_LATEST);
 	ma_become_back(&caller);
