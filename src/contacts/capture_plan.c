@@ -253,17 +253,16 @@ build_event(CaptureEvent *event, Relation relation, MaDefinitions *definitions,
 static void
 build_via(CaptureVia *via, Relation relation, MaDefinitions *definitions, MaEventSource *source)
 {
-	CaptureColumn key;
-
 	memset(via, 0, sizeof(*via));
+	via->event_source_id = source->id;
 	via->nnames = watched_names(definitions, source, &via->names);
 	via->contact_source_id = source->contact_source->id;
 	set_column(&via->contact, relation, source->contact_column);
-	set_column(&key, relation, source->via_key_column);
+	set_column(&via->key, relation, source->via_key_column);
 	if (via->contact.attnum > 0)
 		via->columns[via->ncolumns++] = via->contact.attnum;
-	if (key.attnum > 0)
-		via->columns[via->ncolumns++] = key.attnum;
+	if (via->key.attnum > 0)
+		via->columns[via->ncolumns++] = via->key.attnum;
 }
 
 /* Events of the source that something depends on. */

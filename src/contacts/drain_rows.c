@@ -57,22 +57,25 @@ turn(void)
 		"SELECT c.capture_row_id, c.event_source_id, c.event_id, c.contact_id, c.row_key, "
 		"c.old_row, c.new_row, c.occurred_at, c.enroll "
 		"FROM marketing_internal.capture_row AS c "
-		"WHERE (c.retry_at IS NULL OR c.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) "
+		"WHERE (c.retry_at IS NULL OR c.retry_at OPERATOR(pg_catalog.<=) $3) "
 		"AND NOT EXISTS (SELECT FROM marketing_internal.capture_row AS e "
 		"WHERE e.event_source_id OPERATOR(pg_catalog.=) c.event_source_id "
 		"AND e.row_key OPERATOR(pg_catalog.=) c.row_key "
 		"AND e.capture_row_id OPERATOR(pg_catalog.<) c.capture_row_id "
-		"AND e.retry_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()) "
+		"AND e.retry_at OPERATOR(pg_catalog.>) $2) "
 		"ORDER BY c.capture_row_id LIMIT $1",
-		1, {INT4OID}
+		2, {INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		value = Int32GetDatum(BATCH);
+	Datum		values[2];
 	MaRows		rows;
 	List	   *images;
 
 	if (!ma_address_try_lock("duty captured rows"))
 		return false;
-	rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	values[0] = Int32GetDatum(BATCH);
+	/* One time for all: an image whose rest ends while we read must hold up later ones. */
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
 	if (rows.n == 0)
 		return false;
 	images = read_images(&rows);

@@ -23,6 +23,7 @@ static void add_event(MaContactChange *contact, const MaEventChange *event);
 static void recompute(MaEvaluation *evaluation);
 static void tell_consumers(MaEvaluation *evaluation);
 static bool is_added(const MaMark *mark);
+static bool is_ignored(const MaEvaluation *evaluation, int place);
 static void wait_for_build(MaEvaluation *evaluation);
 static void finish(MaEvaluation *evaluation);
 static bool apply_refresh(MaEvaluation *evaluation);
@@ -45,6 +46,7 @@ ma_evaluate(MaEvaluation *evaluation)
 		return;
 	}
 	rename_keys(evaluation);
+	ma_lock_links(evaluation);
 	ma_resolve_links(evaluation);
 	ma_unite_links(evaluation);
 	ma_resolve_keys(evaluation);
@@ -254,6 +256,30 @@ is_added(const MaMark *mark)
 	return false;
 }
 
+/*
+ * True if rows of an event came to a key of nobody; each key counts once, whether it
+ * is marked itself or by a link, and not where the worker will count it.
+ */
+static bool
+is_ignored(const MaEvaluation *evaluation, int place)
+{
+	const MaWork *work = &evaluation->works[place];
+
+	if (work->contact_id != 0 || work->left || !is_added(work->mark))
+		return false;
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		const MaWork *other = &evaluation->works[i];
+
+		if (other->contact_id == 0 && (i < place || other->image_left) &&
+			other->source_id == work->source_id && is_added(other->mark) &&
+			other->external_id != NULL && work->external_id != NULL &&
+			strcmp(other->external_id, work->external_id) == 0)
+			return false;
+	}
+	return !work->image_left;
+}
+
 /* While a large table is being read, the contact of a key that is not known may come yet. */
 static void
 wait_for_build(MaEvaluation *evaluation)
@@ -278,8 +304,7 @@ finish(MaEvaluation *evaluation)
 	{
 		MaWork	   *work = &evaluation->works[i];
 
-		if (work->contact_id == 0 && !work->left && !work->image_left && is_added(work->mark))
-			ignored++;
+		ignored += is_ignored(evaluation, i);
 		work->mark->done = !work->left;
 		work->mark->contact_id = work->contact_id;
 	}

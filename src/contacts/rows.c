@@ -255,7 +255,7 @@ without_waiting(MaEvaluation *evaluation)
 		"WITH ORDINALITY AS u (event_source_id, row_key, n) "
 		"WHERE EXISTS (SELECT FROM marketing_internal.capture_row AS c "
 		"WHERE c.event_source_id OPERATOR(pg_catalog.=) u.event_source_id "
-		"AND c.row_key OPERATOR(pg_catalog.=) u.row_key)",
+		"AND c.row_key OPERATOR(pg_catalog.=) u.row_key) ORDER BY u.n",
 		2, {INT4ARRAYOID, TEXTARRAYOID}
 	};
 	int			n = list_length(evaluation->images);
