@@ -224,6 +224,9 @@ extern MaRows ma_run_sized(MaStatement *statement, int n, Datum *values, MaRun h
 /* Leaves contacts to the worker (dirty log: the contact itself). */
 extern void ma_contacts_leave(const int64 *contact_ids, int n);
 
+/* Likewise the keys of these rows: row, key and contact are looked at again. */
+extern void ma_keys_leave(int32 source_id, const MaSourceRow *rows, int n);
+
 /* ---- sources.c: builds; ma_source_build() and ma_source_adopt() are in contacts.h ---- */
 
 /* All batches in this transaction; the table is locked against writers. */
