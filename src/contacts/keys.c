@@ -523,6 +523,19 @@ ma_contacts_leave(const int64 *contact_ids, int n)
 }
 
 void
+ma_contacts_lock_rows(const int64 *contact_ids, int n)
+{
+	static MaStatement lock = {
+		"SELECT FROM marketing_internal.contact "
+		"WHERE contact_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY contact_id FOR NO KEY UPDATE",
+		1, {INT8ARRAYOID}
+	};
+	Datum		value = ma_int8_array(contact_ids, n);
+
+	ma_run_sized(&lock, n, &value, MA_RUN_WRITE_LATEST);
+}
+
+void
 ma_keys_leave(int32 source_id, const MaSourceRow *rows, int n)
 {
 	static MaStatement insert = {

@@ -27,7 +27,9 @@
 #define BATCH_ROWS 5000
 
 static void count_row(const MaSourceRow *row, MaBuildCounts *counts);
-static void make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts);
+static void make_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked,
+						  MaBuildCounts *counts);
+static void settle_matches(MaSource *source, MaSourceRow *rows, int n, bool locked);
 static void refresh_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked);
 static int	collect(const MaSourceRow *rows, int n, bool (*wanted) (const MaSourceRow *row),
 					int64 *contact_ids);
@@ -55,7 +57,7 @@ ma_source_build(MaSource *source, const char *from, int limit, bool locked, MaBu
 		if (!rows[i].excluded)
 			count_row(&rows[i], counts);
 	refresh_contacts(source, rows, n, locked);
-	make_contacts(source, rows, n, counts);
+	make_contacts(source, rows, n, locked, counts);
 	if (n == limit)
 		last = MemoryContextStrdup(context, rows[n - 1].external_id);
 	ma_spi_end();
@@ -74,7 +76,7 @@ count_row(const MaSourceRow *row, MaBuildCounts *counts)
 
 /* Makes or links the contacts of rows that have none. */
 static void
-make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts)
+make_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked, MaBuildCounts *counts)
 {
 	MaSourceRow *lacking = palloc_array(MaSourceRow, Max(n, 1));
 	int64	   *ids = palloc_array(int64, Max(n, 1));
@@ -90,6 +92,7 @@ make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts)
 	if (source->match != NULL)
 		ma_match_lock(source->match, NULL);
 	ma_contacts_match(source, lacking, count);
+	settle_matches(source, lacking, count, locked);
 	ma_contacts_make(source, lacking, count);
 
 	linked = collect(lacking, count, is_linked, ids);
@@ -100,6 +103,40 @@ make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts)
 		ma_contacts_leave(ids, created);
 	counts->linked += linked;
 	counts->created += created;
+}
+
+/*
+ * A contact that was found may be merged in this moment.  In the call its row is locked,
+ * as a merge locks it, and looked for again; what is found only then, and by the
+ * worker, who must not wait, everything is left by its key and linked under the lock.
+ */
+static void
+settle_matches(MaSource *source, MaSourceRow *rows, int n, bool locked)
+{
+	MaSourceRow *left = palloc_array(MaSourceRow, Max(n, 1));
+	int64	   *found = palloc0_array(int64, Max(n, 1));
+	int			nleft = 0;
+
+	if (source->match == NULL)
+		return;
+	if (locked)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			found[i] = rows[i].contact_id;
+			rows[i].contact_id = 0;
+			rows[i].follows = -1;
+		}
+		ma_contacts_lock_rows(found, n);
+		ma_contacts_match(source, rows, n);
+	}
+	for (int i = 0; i < n; i++)
+		if (rows[i].contact_id != 0 && rows[i].contact_id != found[i])
+		{
+			left[nleft++] = rows[i];
+			rows[i].known = true;
+		}
+	ma_keys_leave(source->id, left, nleft);
 }
 
 /*

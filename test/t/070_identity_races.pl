@@ -78,6 +78,30 @@ is($subscriber->answer, 'subscribers:2', 'identify() answers');
 isnt(value(q{SELECT contact_id FROM marketing_internal.contact_key AS k JOIN marketing_internal.contact_source AS s USING (source_id)
 	WHERE s.name = 'subscribers' AND k.external_id = '2'}), $gone, 'of another contact');
 
+# A build by the worker links nobody while a merge is under way, and one in the call waits for it.
+$gone = value(q{SELECT _contact_id FROM marketing.contacts WHERE contact = '6'});
+$email = value(q{SELECT email FROM marketing.contacts WHERE contact = '6'});
+run_ok($node, $db, <<"END", 'a table that the worker is to read');
+SET client_min_messages = warning;
+CREATE TABLE leads (id int PRIMARY KEY, email text);
+INSERT INTO leads VALUES (1, '$email'), (2, 'c7\@example.com'), (3, 'lead\@example.com'), (4, 'lead\@example.com');
+CREATE TABLE guests (id int PRIMARY KEY, email text);
+INSERT INTO guests SELECT * FROM leads;
+SET marketing_automation.build_in_call_rows = 0;
+SELECT marketing.attach_contacts('leads', id => 'id', email => 'email', match => 'email');
+END
+is($merger->query(q{BEGIN; SELECT marketing.merge_contacts('5', '6')}), '5', 'a merge');
+run_ok($node, $db, q{SET lock_timeout = '10s'; CALL marketing.work()}, 'the worker does not wait for it');
+$subscriber->send(q{SELECT marketing.attach_contacts('guests', id => 'id', email => 'email', match => 'email')});
+ok($node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'subscriber' AND wait_event_type = 'Lock'}), 'attach_contacts() does');
+is($merger->query('COMMIT'), '', 'the merge commits');
+is($subscriber->answer, 'guests: 4 contacts; 4 with e-mail; 3 linked by email', 'and answers: c7 and both of the address that leads have brought');
+value('SELECT proof.wake()');
+run_ok($node, $db, 'CALL marketing.work()', 'the worker');
+is(value(q{SELECT count(*) FROM marketing_internal.contact_key WHERE contact_id = } . $gone), '0', 'nobody is linked to the contact that is no more');
+is(value(q{SELECT count(DISTINCT contact_id) FROM marketing_internal.contact_key AS k JOIN marketing_internal.contact_source AS s USING (source_id)
+	WHERE s.name IN ('leads', 'guests')}), '3', 'eight rows are three people');
+
 # A key that somebody makes who holds no lock of it, as a build does: its contact is left to the worker.
 value('CALL marketing.work()');
 my $builder = session($node, $db, name => 'builder');
