@@ -120,6 +120,8 @@ extern int	ma_pin_settings(void);
 /* Likewise TimeZone, for one source; -1 when it is `zone` already or zone is NULL. */
 extern int	ma_pin_time_zone(const char *zone);
 extern void ma_unpin_settings(int nest_level);
+/* For reads of our logs, planned while they are empty and run when they are long. */
+extern int	ma_pin_index_scans(void);
 
 /* ---- call.c: the frame of an API function ---- */
 

@@ -107,6 +107,17 @@ ma_pin_time_zone(const char *zone)
 	return nest_level;
 }
 
+int
+ma_pin_index_scans(void)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	pin("enable_seqscan", "off");
+	pin("enable_bitmapscan", "off");
+	pin("enable_sort", "off");
+	return nest_level;
+}
+
 void
 ma_unpin_settings(int nest_level)
 {

@@ -41,6 +41,8 @@ static void mark_source(const RowChange *row);
 static void mark_event(const RowChange *row, CaptureEvent *event);
 static void mark_event_side(const RowChange *row, CaptureEvent *event, HeapTuple tuple, uint8 sign);
 static void mark_via(const RowChange *row, CaptureVia *via);
+static void mark_via_events(const CaptureVia *via, MaMarkKind kind, int32 id, const char *text,
+							uint8 sign);
 static CaptureName *event_of_row(const RowChange *row, CaptureEvent *event, HeapTuple tuple);
 static bool may_be_event(const RowChange *row, CaptureEvent *event, HeapTuple tuple);
 static void keep_image(const RowChange *row, CaptureEvent *event);
@@ -213,20 +215,30 @@ event_of_row(const RowChange *row, CaptureEvent *event, HeapTuple tuple)
 static void
 mark_via(const RowChange *row, CaptureVia *via)
 {
-	char	   *old_contact = row->old ? column_text(row, row->old, &via->contact) : NULL;
-	char	   *new_contact = row->new ? column_text(row, row->new, &via->contact) : NULL;
-
 	if (!columns_changed(row, via->columns, via->ncolumns))
 		return;
-	for (int i = 0; i < via->nnames; i++)
+	if (row->old != NULL)
 	{
-		if (old_contact != NULL)
-			ma_mark(MA_MARK_KEY, via->contact_source_id, old_contact, false,
-					via->names[i].event_id, MA_SIGN_MINUS);
-		if (new_contact != NULL)
-			ma_mark(MA_MARK_KEY, via->contact_source_id, new_contact, false,
-					via->names[i].event_id, MA_SIGN_PLUS);
+		/* The link leads to the contact of now: who it was is marked as well. */
+		mark_via_events(via, MA_MARK_KEY, via->contact_source_id,
+						column_text(row, row->old, &via->contact), MA_SIGN_MINUS);
+		mark_via_events(via, MA_MARK_LINK, via->event_source_id,
+						column_text(row, row->old, &via->key), MA_SIGN_MINUS);
 	}
+	if (row->new != NULL)
+		mark_via_events(via, MA_MARK_LINK, via->event_source_id,
+						column_text(row, row->new, &via->key), MA_SIGN_PLUS);
+}
+
+/*
+ * The link is marked, not only the contact, so that its lock puts this transaction
+ * and one that changes rows of the link in an order, though their contacts differ.
+ */
+static void
+mark_via_events(const CaptureVia *via, MaMarkKind kind, int32 id, const char *text, uint8 sign)
+{
+	for (int i = 0; i < via->nnames && text != NULL; i++)
+		ma_mark(kind, id, text, false, via->names[i].event_id, sign);
 }
 
 /* Whether this side is somebody's event of row grade if its condition holds. */

@@ -100,6 +100,7 @@ ma_capture_plan(Relation relation, Trigger *trigger)
 		if (!found)
 		{
 			plan->valid = false;
+			plan->expired = true;
 			plan->context = NULL;
 		}
 	}
@@ -121,6 +122,7 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	ListCell   *cell;
 	MemoryContext previous;
 	MemoryContext old_context = plan->context;
+	bool		changed = plan->expired;
 
 	plan->valid = plan->expired = false;
 	plan->context = NULL;
@@ -138,6 +140,14 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	definitions = ma_definitions();
 	plan->epoch = definitions->epoch;
 	table = ma_table_by_id(definitions, pg_strtoint32(trigger->tgargs[0]));
+	if (table != NULL && !OidIsValid(table->relid) && changed)
+	{
+		/* Its table was not found when they were read: it may be this one, back again. */
+		ma_definitions_expire();
+		definitions = ma_definitions();
+		plan->epoch = definitions->epoch;
+		table = ma_table_by_id(definitions, table->id);
+	}
 	if (table == NULL || !OidIsValid(table->relid) ||
 		!belongs_to(RelationGetRelid(relation), table->relid))
 	{
@@ -243,17 +253,16 @@ build_event(CaptureEvent *event, Relation relation, MaDefinitions *definitions,
 static void
 build_via(CaptureVia *via, Relation relation, MaDefinitions *definitions, MaEventSource *source)
 {
-	CaptureColumn key;
-
 	memset(via, 0, sizeof(*via));
+	via->event_source_id = source->id;
 	via->nnames = watched_names(definitions, source, &via->names);
 	via->contact_source_id = source->contact_source->id;
 	set_column(&via->contact, relation, source->contact_column);
-	set_column(&key, relation, source->via_key_column);
+	set_column(&via->key, relation, source->via_key_column);
 	if (via->contact.attnum > 0)
 		via->columns[via->ncolumns++] = via->contact.attnum;
-	if (key.attnum > 0)
-		via->columns[via->ncolumns++] = key.attnum;
+	if (via->key.attnum > 0)
+		via->columns[via->ncolumns++] = via->key.attnum;
 }
 
 /* Events of the source that something depends on. */

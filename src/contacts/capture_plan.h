@@ -45,7 +45,9 @@ typedef struct CaptureEvent
 /* This relation is the via table of an event. */
 typedef struct CaptureVia
 {
+	int32		event_source_id;
 	int32		contact_source_id;
+	CaptureColumn key;			/* what the event's link column refers to */
 	CaptureColumn contact;
 	int			nnames;
 	CaptureName *names;

@@ -7,8 +7,9 @@
  * says when they are stale.  Tables are stored by name, never by OID, since OIDs
  * do not survive a dump; what binds a definition to its table is our trigger,
  * which carries the definition's number as its argument.  A renamed table is
- * found by that; only a table of the same owner counts then, so that nobody can
- * put a forged trigger on a table of his own and speak for another's.
+ * found by that; a table of the stored owner comes first, by whatever name, so
+ * that nobody can put a forged trigger on a table of his own and speak for
+ * another's.
  */
 #include "base/base.h"
 
@@ -40,12 +41,14 @@ static uint64 messages = 0;		/* relcache messages of any table */
 
 static void load(MaDefinitions *definitions);
 static void load_tables(MaDefinitions *definitions);
+static char *qualified_name(Oid relid);
 static void load_sources(MaDefinitions *definitions);
 static void load_events(MaDefinitions *definitions);
 static void load_event_sources(MaDefinitions *definitions);
 static void load_watches(MaDefinitions *definitions);
 static Oid	find_relation(const MaTable *table);
-static Oid	find_by_trigger(const MaTable *table);
+static Oid	find_by_trigger(const MaTable *table, Oid named);
+static bool is_owners(const MaTable *table, Oid relid);
 static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
@@ -182,10 +185,21 @@ load_tables(MaDefinitions *definitions)
 		table->on_replica = ma_bool(&rows, i, 5);
 		table->relid = find_relation(table);
 		if (OidIsValid(table->relid))
-			table->qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(table->relid)),
-														  get_rel_name(table->relid));
+			table->qualified = qualified_name(table->relid);
+		if (table->qualified == NULL)
+			table->relid = InvalidOid;
 		definitions->tables = lappend(definitions->tables, table);
 	}
+}
+
+/* NULL for a table that was dropped since it was found. */
+static char *
+qualified_name(Oid relid)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+	char	   *name = get_rel_name(relid);
+
+	return schema && name ? quote_qualified_identifier(schema, name) : NULL;
 }
 
 static void
@@ -306,21 +320,39 @@ find_relation(const MaTable *table)
 {
 	Oid			schema = get_namespace_oid(table->schema, true);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(table->name, schema) : InvalidOid;
+	Oid			trigger = OidIsValid(relid) ? ma_capture_trigger(relid, table->id) : InvalidOid;
 
-	if (OidIsValid(relid) && OidIsValid(ma_capture_trigger(relid, table->id)))
+	/* Not a partition, which has the trigger from its root: that one is the table. */
+	if (!OidIsValid(trigger) || ma_trigger_table(trigger, table->id) != relid)
+		relid = InvalidOid;
+	if (OidIsValid(relid) && is_owners(table, relid))
 		return relid;
-	return find_by_trigger(table);
+	return find_by_trigger(table, relid);
 }
 
-/* The table of the same owner whose own (not inherited) trigger carries the number. */
+static bool
+is_owners(const MaTable *table, Oid relid)
+{
+	char	   *owner = GetUserNameFromId(ma_relation_owner(relid), true);
+
+	return owner != NULL && strcmp(owner, table->owner) == 0;
+}
+
+/*
+ * The table of the stored owner whose own (not inherited) trigger carries the
+ * number.  Without one it is `named`, the table of the stored name: it was given to
+ * another owner, or restored as his; but not where a third table carries the number
+ * too, since either may be forged then.
+ */
 static Oid
-find_by_trigger(const MaTable *table)
+find_by_trigger(const MaTable *table, Oid named)
 {
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	Oid			found = InvalidOid;
+	bool		ambiguous = false;
 
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(ProcedureRelationId));
@@ -331,20 +363,22 @@ find_by_trigger(const MaTable *table)
 	{
 		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
 		Oid			relid;
-		char	   *owner;
 
 		if (row->classid != TriggerRelationId)
 			continue;
 		relid = ma_trigger_table(row->objid, table->id);
 		if (!OidIsValid(relid))
 			continue;
-		owner = GetUserNameFromId(ma_relation_owner(relid), true);
-		if (owner != NULL && strcmp(owner, table->owner) == 0)
+		if (is_owners(table, relid))
 			found = relid;
+		else
+			ambiguous |= relid != named;
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
-	return found;
+	if (OidIsValid(found))
+		return found;
+	return ambiguous ? InvalidOid : named;
 }
 
 /* Base type of a column; InvalidOid when table or column is not there. */

@@ -16,7 +16,6 @@
 
 static void make_works(MaEvaluation *evaluation);
 static void rename_keys(MaEvaluation *evaluation);
-static void vacate(const MaRekey *rekey);
 static void resolve_again(MaEvaluation *evaluation);
 static void add_created(MaEvaluation *evaluation);
 static void collect_changes(MaEvaluation *evaluation);
@@ -24,6 +23,7 @@ static void add_event(MaContactChange *contact, const MaEventChange *event);
 static void recompute(MaEvaluation *evaluation);
 static void tell_consumers(MaEvaluation *evaluation);
 static bool is_added(const MaMark *mark);
+static bool is_ignored(const MaEvaluation *evaluation, int place);
 static void wait_for_build(MaEvaluation *evaluation);
 static void finish(MaEvaluation *evaluation);
 static bool apply_refresh(MaEvaluation *evaluation);
@@ -46,6 +46,7 @@ ma_evaluate(MaEvaluation *evaluation)
 		return;
 	}
 	rename_keys(evaluation);
+	ma_lock_links(evaluation);
 	ma_resolve_links(evaluation);
 	ma_unite_links(evaluation);
 	ma_resolve_keys(evaluation);
@@ -54,6 +55,7 @@ ma_evaluate(MaEvaluation *evaluation)
 	ma_lock_unknown_keys(evaluation);
 	resolve_again(evaluation);
 	ma_refresh_check(evaluation);
+	ma_leave_renamed(evaluation);
 	if (apply_refresh(evaluation))
 		add_created(evaluation);
 	wait_for_build(evaluation);
@@ -86,43 +88,16 @@ make_works(MaEvaluation *evaluation)
 	}
 }
 
-/* Gives re-keyed rows' keys their new names, all at once: each first moves out of the way. */
+/* Gives re-keyed rows' keys their new names. */
 static void
 rename_keys(MaEvaluation *evaluation)
 {
 	ListCell   *cell;
 
+	foreach(cell, ma_rekeys_order(evaluation->rekeys))
+		ma_rekey_apply(lfirst(cell));
 	foreach(cell, evaluation->rekeys)
-	{
-		MaRekey    *rekey = lfirst(cell);
-
-		(void) ma_key_rename(rekey->source_id, rekey->old_key,
-							 psprintf("\001%s", rekey->new_key));
-	}
-	foreach(cell, evaluation->rekeys)
-	{
-		MaRekey    *rekey = lfirst(cell);
-		char	   *moved = psprintf("\001%s", rekey->new_key);
-
-		if (ma_contact_by_key(rekey->source_id, moved) != 0)
-			vacate(rekey);
-		(void) ma_key_rename(rekey->source_id, moved, rekey->new_key);
-		rekey->done = true;
-	}
-}
-
-/* Takes the new key from the contact of a row that was deleted to make room. */
-static void
-vacate(const MaRekey *rekey)
-{
-	int64		contact_id = ma_contact_by_key(rekey->source_id, rekey->new_key);
-	MaSourceRow row;
-
-	if (contact_id == 0)
-		return;
-	ma_source_row_init(&row, rekey->new_key);
-	ma_keys_delete(rekey->source_id, &row, 1);
-	ma_contacts_leave(&contact_id, 1);
+		((MaRekey *) lfirst(cell))->done = true;
 }
 
 /* Reads the keys again under the locks; who is somebody else now is left. */
@@ -281,6 +256,30 @@ is_added(const MaMark *mark)
 	return false;
 }
 
+/*
+ * True if rows of an event came to a key of nobody; each key counts once, whether it
+ * is marked itself or by a link, and not where the worker will count it.
+ */
+static bool
+is_ignored(const MaEvaluation *evaluation, int place)
+{
+	const MaWork *work = &evaluation->works[place];
+
+	if (work->contact_id != 0 || work->left || !is_added(work->mark))
+		return false;
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		const MaWork *other = &evaluation->works[i];
+
+		if (other->contact_id == 0 && (i < place || other->image_left) &&
+			other->source_id == work->source_id && is_added(other->mark) &&
+			other->external_id != NULL && work->external_id != NULL &&
+			strcmp(other->external_id, work->external_id) == 0)
+			return false;
+	}
+	return !work->image_left;
+}
+
 /* While a large table is being read, the contact of a key that is not known may come yet. */
 static void
 wait_for_build(MaEvaluation *evaluation)
@@ -305,8 +304,7 @@ finish(MaEvaluation *evaluation)
 	{
 		MaWork	   *work = &evaluation->works[i];
 
-		if (work->contact_id == 0 && !work->left && !work->image_left && is_added(work->mark))
-			ignored++;
+		ignored += is_ignored(evaluation, i);
 		work->mark->done = !work->left;
 		work->mark->contact_id = work->contact_id;
 	}

@@ -9,7 +9,9 @@
  * evaluation can be neither victim nor cause of a deadlock.
  *
  * A key lock settles the race of a contact being made and an event being
- * recorded for it: one of the two transactions sees the other's row.
+ * recorded for it: one of the two transactions sees the other's row.  So does a
+ * link lock for a row that gets another contact (an order) and one that comes to it
+ * by its link (an item), whose transactions may have no contact in common.
  */
 #include "base/base.h"
 
@@ -17,18 +19,25 @@
 #include "contacts/rate.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
 #include "worker/worker.h"
 
 #define PAUSE_MS 1
 
 static int	reserved = 0;		/* locks this transaction has reserved */
+static int	reserved_links = 0; /* of these, for links: they have a limit of their own */
 
 static bool lock_relation(MaEvaluation *evaluation, Oid relid);
 static List *relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids);
 static List *relations_of_identity(MaEvaluation *evaluation, List *relids);
 static List *add_table(List *relids, const MaTable *table);
 static bool lock_contact(MaEvaluation *evaluation, int64 contact_id);
+static bool lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id);
 static bool reserve(MaEvaluation *evaluation);
+static bool reserve_link(MaEvaluation *evaluation);
+static char *link_name(const MaEventSource *source, char *text);
+static bool lock_name(MaEvaluation *evaluation, const char *name);
 static void leave_contact(MaEvaluation *evaluation, int64 contact_id);
 
 bool
@@ -46,15 +55,25 @@ void
 ma_locks_forget(void)
 {
 	ma_lock_release(reserved);
-	reserved = 0;
+	reserved = reserved_links = 0;
 }
 
 static bool
 reserve(MaEvaluation *evaluation)
 {
-	if (reserved >= evaluation->max_locks || ma_lock_reserve(1) == 0)
+	if (reserved - reserved_links >= evaluation->max_locks || ma_lock_reserve(1) == 0)
 		return false;
 	reserved++;
+	return true;
+}
+
+static bool
+reserve_link(MaEvaluation *evaluation)
+{
+	if (reserved_links >= evaluation->max_locks || ma_lock_reserve(1) == 0)
+		return false;
+	reserved++;
+	reserved_links++;
 	return true;
 }
 
@@ -226,17 +245,45 @@ lock_contact(MaEvaluation *evaluation, int64 contact_id)
 bool
 ma_lock_rekeyed(MaEvaluation *evaluation)
 {
+	List	   *steps = ma_rekeys_order(evaluation->rekeys);
 	ListCell   *cell;
 
-	foreach(cell, evaluation->rekeys)
+	if (steps == NIL)
+		return true;
+	if (list_length(steps) > evaluation->max_locks)
 	{
-		MaRekey    *rekey = lfirst(cell);
-		int64		contact_id = ma_contact_by_key(rekey->source_id, rekey->old_key);
-
-		if (contact_id != 0 && !lock_contact(evaluation, contact_id))
-			return false;
+		evaluation->left_limit += evaluation->nmarks;
+		return false;
 	}
+	if (ma_rekeys_wait(steps))
+	{
+		evaluation->left_lock += evaluation->nmarks;
+		return false;
+	}
+	foreach(cell, steps)
+		if (!ma_lock_rekey(evaluation, lfirst(cell)))
+			return false;
 	return true;
+}
+
+/*
+ * A key that nobody has is locked like that of any unknown contact: somebody may
+ * be making its contact, or recording an event that will be the moving one's.
+ */
+bool
+ma_lock_rekey(MaEvaluation *evaluation, const MaRekey *rekey)
+{
+	int64		from = ma_contact_by_key(rekey->source_id, rekey->old_key);
+	int64		to = ma_contact_by_key(rekey->source_id, rekey->new_key);
+
+	if (!(from != 0 ? lock_contact(evaluation, from) :
+		  lock_key(evaluation, rekey->source_id, rekey->old_key)))
+		return false;
+	if (!(to != 0 ? lock_contact(evaluation, to) :
+		  lock_key(evaluation, rekey->source_id, rekey->new_key)))
+		return false;
+	return ma_contact_by_key(rekey->source_id, rekey->old_key) == from &&
+		ma_contact_by_key(rekey->source_id, rekey->new_key) == to;
 }
 
 static void
@@ -253,27 +300,83 @@ ma_lock_unknown_keys(MaEvaluation *evaluation)
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaWork	   *work = &evaluation->works[i];
-		char	   *key;
 
 		if ((work->contact_id != 0 && work->action != MA_ACTION_LINK) ||
 			work->external_id == NULL || work->left)
 			continue;
-		if (!reserve(evaluation))
+		work->left = !lock_key(evaluation, work->source_id, work->external_id);
+	}
+}
+
+void
+ma_lock_links(MaEvaluation *evaluation)
+{
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+		MaMarkTag  *tag = &work->mark->tag;
+		MaEventSource *source;
+
+		if (tag->kind != MA_MARK_LINK)
+			continue;
+		source = ma_event_source_by_id(evaluation->definitions, tag->id);
+		if (source == NULL || !OidIsValid(source->via_key_type) ||
+			!OidIsValid(source->via_table->relid) ||
+			!ma_key_holds(ma_link_type(source), tag->text))
+			continue;
+		if (!reserve_link(evaluation))
 		{
 			evaluation->left_limit++;
 			work->left = true;
-			continue;
 		}
-		key = psprintf("key %d %s", work->source_id, work->external_id);
-		while (!ma_address_try_lock(key))
-		{
-			if (ma_evaluation_late(evaluation))
-			{
-				evaluation->left_lock++;
-				work->left = true;
-				break;
-			}
-			ma_worker_pause(PAUSE_MS);
-		}
+		else
+			work->left = !lock_name(evaluation, link_name(source, tag->text));
 	}
+}
+
+/*
+ * The link by its value, since the two columns may print it differently (3 and 3.00);
+ * equal values have equal hashes.
+ */
+static char *
+link_name(const MaEventSource *source, char *text)
+{
+	TypeCacheEntry *type = lookup_type_cache(ma_link_type(source),
+											 TYPECACHE_HASH_EXTENDED_PROC_FINFO);
+	Datum		value;
+
+	if (!OidIsValid(type->hash_extended_proc_finfo.fn_oid))
+		return psprintf("link %d", source->id);
+	value = ma_key_value(source->via_table->relid, type->type_id, -1, text);
+	value = FunctionCall2Coll(&type->hash_extended_proc_finfo, type->typcollation, value,
+							  Int64GetDatum(0));
+	return psprintf("link %d " UINT64_FORMAT, source->id, DatumGetUInt64(value));
+}
+
+/* True if the lock of a key nobody has is ours; counts why not. */
+static bool
+lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id)
+{
+	if (!reserve(evaluation))
+	{
+		evaluation->left_limit++;
+		return false;
+	}
+	return lock_name(evaluation, psprintf("key %d %s", source_id, external_id));
+}
+
+/* True if the lock of the name is ours; counts why not. */
+static bool
+lock_name(MaEvaluation *evaluation, const char *name)
+{
+	while (!ma_address_try_lock(name))
+	{
+		if (ma_evaluation_late(evaluation))
+		{
+			evaluation->left_lock++;
+			return false;
+		}
+		ma_worker_pause(PAUSE_MS);
+	}
+	return true;
 }

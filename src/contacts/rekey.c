@@ -28,8 +28,21 @@ typedef struct Net
 	char	   *before;
 } Net;
 
+/* A re-keying of a mapping by the key before it. */
+typedef struct Place
+{
+	NetKey		before;
+	MaRekey    *rekey;
+	bool		visited;
+} Place;
+
+#define ASIDE '\001'			/* begins a key that was moved aside */
+
 static uint32 net_hash(const void *key, Size size);
 static int	net_compare(const void *left, const void *right, Size size);
+static HTAB *make_table(Size entry, int n);
+static MaRekey *make_step(const MaRekey *rekey, char *old_key, char *new_key);
+static List *order_from(HTAB *table, Place *start, List *steps);
 static void move_images(List *images, const MaImage *moved);
 static bool is_same_row(const MaImage *a, const MaImage *b);
 static MaImage *first_of_row(List *images, MaImage *image);
@@ -70,10 +83,23 @@ net_compare(const void *left, const void *right, Size size)
 	return a->source_id != b->source_id || strcmp(a->key, b->key) != 0;
 }
 
+static HTAB *
+make_table(Size entry, int n)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(NetKey);
+	control.entrysize = entry;
+	control.hash = net_hash;
+	control.match = net_compare;
+	control.hcxt = CurrentMemoryContext;
+	return hash_create("marketing_automation re-keyings", n, &control,
+					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
 List *
 ma_rekeys_compose(List *rekeys)
 {
-	HASHCTL		control = {0};
 	HTAB	   *nets;
 	HASH_SEQ_STATUS scan;
 	Net		   *net;
@@ -88,13 +114,7 @@ ma_rekeys_compose(List *rekeys)
 	n = list_length(live);
 	if (n == 0)
 		return NIL;
-	control.keysize = sizeof(NetKey);
-	control.entrysize = sizeof(Net);
-	control.hash = net_hash;
-	control.match = net_compare;
-	control.hcxt = CurrentMemoryContext;
-	nets = hash_create("marketing_automation re-keyings", n, &control,
-					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	nets = make_table(sizeof(Net), n);
 	for (int first = 0; first < n;)
 	{
 		MaRekey    *rekey = list_nth(live, first);
@@ -145,6 +165,82 @@ apply_command(HTAB *nets, List *rekeys, int first, int end)
 
 		net->before = before[i - first];
 	}
+}
+
+bool
+ma_rekey_is_aside(const char *key)
+{
+	return key[0] == ASIDE;
+}
+
+static MaRekey *
+make_step(const MaRekey *rekey, char *old_key, char *new_key)
+{
+	MaRekey    *step = palloc0_object(MaRekey);
+
+	step->source_id = rekey->source_id;
+	step->old_key = old_key;
+	step->new_key = new_key;
+	return step;
+}
+
+List *
+ma_rekeys_order(List *rekeys)
+{
+	HTAB	   *table = make_table(sizeof(Place), Max(list_length(rekeys), 1));
+	List	   *steps = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rekeys)
+	{
+		MaRekey    *rekey = lfirst(cell);
+		NetKey		key = {rekey->source_id, rekey->old_key};
+		Place	   *place;
+		bool		found;
+
+		if (rekey->done)
+			continue;
+		place = hash_search(table, &key, HASH_ENTER, &found);
+		place->rekey = rekey;
+		place->visited = false;
+	}
+	foreach(cell, rekeys)
+	{
+		MaRekey    *rekey = lfirst(cell);
+		NetKey		key = {rekey->source_id, rekey->old_key};
+		Place	   *place = hash_search(table, &key, HASH_FIND, NULL);
+
+		if (place != NULL && !place->visited)
+			steps = order_from(table, place, steps);
+	}
+	return steps;
+}
+
+/* Adds the steps of the chain or ring that begins here, the last one first. */
+static List *
+order_from(HTAB *table, Place *start, List *steps)
+{
+	List	   *chain = NIL;
+	Place	   *place = start;
+	char	   *aside = NULL;
+
+	while (place != NULL && !place->visited)
+	{
+		NetKey		next = {place->rekey->source_id, place->rekey->new_key};
+
+		place->visited = true;
+		chain = lappend(chain, place->rekey);
+		place = hash_search(table, &next, HASH_FIND, NULL);
+	}
+	if (place == start)
+	{
+		aside = psprintf("%c%s", ASIDE, start->rekey->new_key);
+		steps = lappend(steps, make_step(start->rekey, start->rekey->old_key, aside));
+	}
+	for (int i = list_length(chain) - 1; i > 0; i--)
+		steps = lappend(steps, list_nth(chain, i));
+	return lappend(steps, aside == NULL ? start->rekey :
+				   make_step(start->rekey, aside, start->rekey->new_key));
 }
 
 /* The row's first image is compared with each of its images: re-keying may go in steps. */

@@ -255,7 +255,7 @@ without_waiting(MaEvaluation *evaluation)
 		"WITH ORDINALITY AS u (event_source_id, row_key, n) "
 		"WHERE EXISTS (SELECT FROM marketing_internal.capture_row AS c "
 		"WHERE c.event_source_id OPERATOR(pg_catalog.=) u.event_source_id "
-		"AND c.row_key OPERATOR(pg_catalog.=) u.row_key)",
+		"AND c.row_key OPERATOR(pg_catalog.=) u.row_key) ORDER BY u.n",
 		2, {INT4ARRAYOID, TEXTARRAYOID}
 	};
 	int			n = list_length(evaluation->images);
@@ -357,18 +357,26 @@ work_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact)
 }
 
 /*
- * True if the key is that of an attached table and only the worker can tell whose it
- * is: the row may be there, but what made or included its contact stands in the
- * dirty log.  The worker reads the row, as a commit does that wrote it.
+ * True while the log holds keys of the work's source: its contact may be among
+ * those that a commit left to be made or counted again, so its row waits behind.
+ * In the worker the row itself is looked at.
  */
 static bool
 may_come(MaEvaluation *evaluation, const MaWork *work)
 {
+	static MaStatement waiting = {
+		"SELECT FROM marketing_internal.dirty AS d "
+		"WHERE d.source_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		1, {INT4OID}
+	};
 	MaSource   *source = ma_source_by_id(evaluation->definitions, work->source_id);
+	Datum		value = Int32GetDatum(work->source_id);
 
-	return !evaluation->worker && work->external_id != NULL && work->row == NULL &&
-		(work->contact_id == 0 || work->excluded) &&
-		source != NULL && source->table != NULL;
+	if (evaluation->worker || work->external_id == NULL || work->row != NULL ||
+		(work->contact_id != 0 && !work->excluded) ||
+		source == NULL || source->table == NULL)
+		return false;
+	return source->building || ma_run(&waiting, &value, NULL, MA_RUN_READ_LATEST).n > 0;
 }
 
 /*
