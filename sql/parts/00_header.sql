@@ -1,22 +1,30 @@
--- 00_header: guard, search path of the script, the schema of the tables.
+-- 00_header: guard, search path of the script, the schemas.
 \echo Use "CREATE EXTENSION marketing_automation" to load this file. \quit
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- A schema that was here before is used only if the installing role owns it:
--- its owner could otherwise replace what we put into it.
+-- Both schemas are made here, so that they belong to the extension and go with it.  One that was
+-- here before is not used: its owner could replace what we put into it.
 DO $$
+DECLARE
+	schema text;
 BEGIN
-	IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
-			   JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
-			   WHERE n.nspname OPERATOR(pg_catalog.=) 'marketing'
-			   AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER) THEN
-		RAISE EXCEPTION 'schema "marketing" belongs to another role'
+	SELECT n.nspname INTO schema FROM pg_catalog.pg_namespace AS n
+	WHERE n.nspname OPERATOR(pg_catalog.=) ANY ('{marketing,marketing_internal}')
+	ORDER BY n.nspname LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'schema "%" exists already', schema
 			USING ERRCODE = 'duplicate_schema',
-			HINT = 'Rename that schema, or give it to the role that creates the extension.';
+			DETAIL = 'The extension makes its schemas itself.',
+			HINT = 'Rename that schema, or drop it.';
 	END IF;
 END
 $$;
+
+CREATE SCHEMA marketing;
+
+COMMENT ON SCHEMA marketing IS
+	'Functions and views of marketing_automation.';
 
 CREATE SCHEMA marketing_internal;
 

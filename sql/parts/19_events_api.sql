@@ -23,7 +23,7 @@ COMMENT ON FUNCTION marketing.attach_events(regclass, text, text, text, text, te
 	'Makes rows of a table an event: the row is the event while condition (SQL over the row) is true and the column occurred_at is not null.
 relation: your table, ordinary or partitioned.
 event: name of the event; a table may be attached under several. event_column: instead, the column whose value names it.
-contact: the column that holds the contact''s id. contact_source: the attached contacts the id belongs to; default those its foreign key points to, else the only ones.
+contact: the column that holds the contact''s id. contact_source: the attached contacts the id belongs to; default those its foreign key points to, else the only ones. Ids are compared as they are written, so both columns must be of one type (integers of any size, text or varchar alike; numeric and char with the same scale or length), and not of one in which equal values may be written differently, as numeric without scale, citext and interval.
 occurred_at: the column that says when; of type timestamp or date it is read in time_zone (default the server''s).
 repeat: whether a changed occurred_at is the event once more.
 value, currency: the columns that tell goals and reports the money.

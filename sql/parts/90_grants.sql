@@ -1,4 +1,4 @@
--- 90_grants: nobody but the owner may call anything, with one exception.
+-- 90_grants: nobody but the owner may call anything, with few exceptions.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA marketing FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA marketing FROM PUBLIC;
@@ -7,3 +7,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA marketing_internal FROM PUBLIC;
 -- Partitions of attached tables are made by application roles, and the clone of
 -- a row trigger needs this right; the function is inert on other tables.
 GRANT EXECUTE ON FUNCTION marketing.capture() TO PUBLIC;
+
+-- A view checks the functions in it by who reads the view: these only read, for marketing.status and
+-- marketing.errors.  Nobody reaches them by name without USAGE on their schema.
+GRANT EXECUTE ON FUNCTION marketing_internal.worker_status(), marketing_internal.capture_status(),
+	marketing_internal.contact_text(bigint) TO PUBLIC;

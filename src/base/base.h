@@ -120,6 +120,8 @@ extern int	ma_pin_settings(void);
 /* Likewise TimeZone, for one source; -1 when it is `zone` already or zone is NULL. */
 extern int	ma_pin_time_zone(const char *zone);
 extern void ma_unpin_settings(int nest_level);
+/* For reads of our logs, planned while they are empty and run when they are long. */
+extern int	ma_pin_index_scans(void);
 
 /* ---- call.c: the frame of an API function ---- */
 
@@ -283,8 +285,11 @@ extern void ma_lock_release(int n);
 /* True when the library was preloaded, so that shared memory and workers exist. */
 extern bool ma_preloaded(void);
 
-/* High-water mark of the clock of this server; see clock.c. */
-extern TimestampTz ma_shared_clock_raise(TimestampTz now);
+/*
+ * The time to use for `wanted`, a time up to now: not below the high-water mark of
+ * this server's clock, which it raises; `current` tells steps.  See clock.c.
+ */
+extern TimestampTz ma_shared_clock_raise(TimestampTz wanted, TimestampTz current);
 
 extern void ma_shared_init(void);
 extern void ma_shared_forget_database(Oid database);

@@ -3,9 +3,10 @@
  *		marketing.now(): the one source of time.
  *
  * Normally the server's time, held monotone: a step back of up to five minutes
- * stands still, a larger one is taken as a correction (one log line).  The mark
- * lives in shared memory only; stored, one boot with a wrong clock would stop
- * everything for years.
+ * stands still, a larger one is taken as a correction (one log line).  A step is
+ * told by the time it is, never by when a statement started: that may be hours
+ * ago.  The mark lives in shared memory only; stored, one boot with a wrong clock
+ * would stop everything for years.
  *
  * marketing.set_clock() puts the database on a clock that stands still until it
  * is set again, for tests and for trying journeys.  It is a row in setting, so
@@ -19,13 +20,13 @@
 #include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 static uint64 known_epoch = 0;	/* definitions epoch at which set_clock was read */
 static bool clock_set = false;
 static TimestampTz clock_at;
 
 static void read_setting(void);
+static bool scan_setting(Oid relid, TimestampTz *at);
 
 MA_FUNCTION(ma_now_sql);
 
@@ -39,15 +40,32 @@ ma_now_sql(PG_FUNCTION_ARGS)
 TimestampTz
 ma_now(void)
 {
+	static TimestampTz statement_start = 0;
+	static TimestampTz statement_now;
+	TimestampTz start = GetCurrentStatementStartTimestamp();
+
 	read_setting();
-	return clock_set ? clock_at : ma_shared_clock_raise(GetCurrentStatementStartTimestamp());
+	if (clock_set)
+		return clock_at;
+	/* Others raise the mark meanwhile, but within a statement the time is one. */
+	if (start != statement_start)
+	{
+		statement_now = ma_shared_clock_raise(start, GetCurrentTimestamp());
+		statement_start = start;
+	}
+	return statement_now;
 }
 
 TimestampTz
 ma_clock(void)
 {
+	TimestampTz current;
+
 	read_setting();
-	return clock_set ? clock_at : ma_shared_clock_raise(GetCurrentTimestamp());
+	if (clock_set)
+		return clock_at;
+	current = GetCurrentTimestamp();
+	return ma_shared_clock_raise(current, current);
 }
 
 bool
@@ -66,21 +84,32 @@ static void
 read_setting(void)
 {
 	const MaExtension *extension = ma_extension();
-	Relation	table;
-	SysScanDesc scan;
-	Snapshot	snapshot;
+	uint64		epoch = ma_definitions_epoch();
+	TimestampTz at = 0;
+	bool		set = false;
+
+	if (known_epoch == epoch)
+		return;
+	if (extension != NULL)
+		set = scan_setting(extension->setting_table, &at);
+	/* Last: after an error on the way it is read again. */
+	clock_set = set;
+	clock_at = at;
+	known_epoch = epoch;
+}
+
+/*
+ * The row 'clock', if there is one.  Without a snapshot given the scan takes the
+ * one for catalogs, which is of this instant and is allowed in parallel queries.
+ */
+static bool
+scan_setting(Oid relid, TimestampTz *at)
+{
+	Relation	table = table_open(relid, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
+	bool		found = false;
 
-	if (known_epoch == ma_definitions_epoch())
-		return;
-	clock_set = false;
-	known_epoch = ma_definitions_epoch();
-	if (extension == NULL)
-		return;
-
-	table = table_open(extension->setting_table, AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = systable_beginscan(table, InvalidOid, false, snapshot, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
@@ -90,13 +119,13 @@ read_setting(void)
 		if (strcmp(TextDatumGetCString(name), "clock") != 0)
 			continue;
 		value = heap_getattr(tuple, 2, RelationGetDescr(table), &isnull);
-		clock_at = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-														   CStringGetDatum(TextDatumGetCString(value)),
-														   ObjectIdGetDatum(InvalidOid),
-														   Int32GetDatum(-1)));
-		clock_set = true;
+		*at = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+													  CStringGetDatum(TextDatumGetCString(value)),
+													  ObjectIdGetDatum(InvalidOid),
+													  Int32GetDatum(-1)));
+		found = true;
 	}
 	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	table_close(table, AccessShareLock);
+	return found;
 }

@@ -24,11 +24,12 @@
 #endif
 
 /* 16 replaced the one-per-kind ownership checks by one function. */
+#include "utils/acl.h"
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
-#include "utils/acl.h"
+
 #define object_ownercheck(classid, objectid, roleid) \
 	((classid) == DatabaseRelationId ? pg_database_ownercheck(objectid, roleid) : \
 	 (classid) == ExtensionRelationId ? pg_extension_ownercheck(objectid, roleid) : \

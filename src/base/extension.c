@@ -36,9 +36,11 @@
 static MaExtension state;
 static bool state_known = false;	/* state has been looked up and is not stale */
 static bool state_present = false;	/* the extension exists */
+static uint64 messages = 0;		/* invalidations heeded, to notice those during a lookup */
 static uint64 definitions_epoch = 1;
 
 static void look_up(void);
+static bool find_objects(MaExtension *found);
 static void relcache_callback(Datum arg, Oid relid);
 static Oid	relation_owner(Oid relid);
 static Oid	extension_field_owner(Oid extension, char **version);
@@ -54,10 +56,11 @@ ma_extension_init(void)
 static void
 relcache_callback(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) || !state_present ||
+	if (!OidIsValid(relid) || !state_known || !state_present ||
 		relid == state.definition_table || relid == state.setting_table)
 	{
 		state_known = false;
+		messages++;
 		definitions_epoch++;
 	}
 }
@@ -83,39 +86,48 @@ ma_extension_required(void)
 	return extension;
 }
 
-/* Fills `state`; only a complete set of objects counts as present. */
+/*
+ * Fills `state`, at the end: an error on the way (a lock that is not to be had, a
+ * cancel) must not leave a session that takes the extension for absent.  A message
+ * that came in while we looked makes the answer good for this once only.
+ */
 static void
 look_up(void)
 {
 	MaExtension found = {0};
+	uint64		before = messages;
+	bool		present = find_objects(&found);
+
+	state = found;
+	state_present = present;
+	state_known = messages == before;
+}
+
+/* True if the extension is there; only a complete set of objects counts. */
+static bool
+find_objects(MaExtension *found)
+{
 	Oid			schema;
 
-	/* Set first: a message that comes in while we look makes it stale again. */
-	state_known = true;
-	state_present = false;
-
-	found.oid = get_extension_oid(MA_EXTENSION, true);
-	if (!OidIsValid(found.oid))
-		return;
-	found.internal_schema = get_namespace_oid(MA_INTERNAL, true);
-	if (!OidIsValid(found.internal_schema))
-		return;
-	found.definition_table = get_relname_relid("attached_table", found.internal_schema);
-	found.setting_table = get_relname_relid("setting", found.internal_schema);
+	found->oid = get_extension_oid(MA_EXTENSION, true);
+	if (!OidIsValid(found->oid))
+		return false;
+	found->internal_schema = get_namespace_oid(MA_INTERNAL, true);
+	if (!OidIsValid(found->internal_schema))
+		return false;
+	found->definition_table = get_relname_relid("attached_table", found->internal_schema);
+	found->setting_table = get_relname_relid("setting", found->internal_schema);
 	/* By the cache: whoever fires our trigger may have no right on the schema. */
 	schema = get_namespace_oid(MA_SCHEMA, true);
-	found.capture_function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-											 CStringGetDatum("capture"),
-											 PointerGetDatum(buildoidvector(NULL, 0)),
-											 ObjectIdGetDatum(schema));
-	if (!OidIsValid(found.definition_table) || !OidIsValid(found.setting_table) ||
-		!OidIsValid(found.capture_function))
-		return;
-	found.owner = relation_owner(found.definition_table);
-	if (!OidIsValid(found.owner))
-		return;
-	state = found;
-	state_present = true;
+	found->capture_function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+											  CStringGetDatum("capture"),
+											  PointerGetDatum(buildoidvector(NULL, 0)),
+											  ObjectIdGetDatum(schema));
+	if (!OidIsValid(found->definition_table) || !OidIsValid(found->setting_table) ||
+		!OidIsValid(found->capture_function))
+		return false;
+	found->owner = relation_owner(found->definition_table);
+	return OidIsValid(found->owner);
 }
 
 static Oid

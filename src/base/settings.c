@@ -22,7 +22,6 @@
 #include "utils/bytea.h"
 #include "utils/float.h"
 #include "utils/guc.h"
-#include "utils/pg_locale.h"
 #include "utils/plancache.h"
 #include "utils/rls.h"
 #include "utils/xml.h"
@@ -105,6 +104,17 @@ ma_pin_time_zone(const char *zone)
 		return -1;
 	nest_level = NewGUCNestLevel();
 	pin("TimeZone", zone);
+	return nest_level;
+}
+
+int
+ma_pin_index_scans(void)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	pin("enable_seqscan", "off");
+	pin("enable_bitmapscan", "off");
+	pin("enable_sort", "off");
 	return nest_level;
 }
 

@@ -243,27 +243,28 @@ ma_lock_release(int n)
 		pg_atomic_fetch_sub_u32(&shared->locks_held, n);
 }
 
-/* Returns the time to use for `now`; see clock.c for the rule. */
 TimestampTz
-ma_shared_clock_raise(TimestampTz now)
+ma_shared_clock_raise(TimestampTz wanted, TimestampTz current)
 {
 	uint64		high = shared ? pg_atomic_read_u64(&shared->clock_high) : session_clock_high;
 
+	/* A statement that started before a step back has no time of its own. */
+	wanted = Min(wanted, current);
 	for (;;)
 	{
-		if (now < (TimestampTz) high && (TimestampTz) high - now <= STAND_STILL)
+		bool		stepped = (TimestampTz) high - current > STAND_STILL;
+
+		if (!stepped && wanted <= (TimestampTz) high)
 			return (TimestampTz) high;
+		if (stepped)
+			wanted = current;
 		if (shared == NULL)
-		{
-			session_clock_high = (uint64) now;
-			return now;
-		}
-		if (pg_atomic_compare_exchange_u64(&shared->clock_high, &high, (uint64) now))
-		{
-			if (now < (TimestampTz) high)
-				ereport(LOG,
-						(errmsg("the system clock stepped back by more than five minutes; marketing.now() follows it")));
-			return now;
-		}
+			session_clock_high = (uint64) wanted;
+		else if (!pg_atomic_compare_exchange_u64(&shared->clock_high, &high, (uint64) wanted))
+			continue;
+		if (stepped)
+			ereport(LOG,
+					(errmsg("the system clock stepped back by more than five minutes; marketing.now() follows it")));
+		return wanted;
 	}
 }

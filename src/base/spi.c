@@ -11,6 +11,8 @@
  * in REPEATABLE READ the transaction's own snapshot would be too old to decide
  * by, and without the increment our last command is invisible.  Both are
  * silently wrong if forgotten, so they happen here, for every such statement.
+ * While a parallel query runs, where a function of ours may be called in the leader,
+ * both are refused; see latest_snapshot().
  *
  * Every SPI call leaves the context of its own procedure current; the running
  * functions put back the caller's, so that what is allocated between two
@@ -26,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 static SPIPlanPtr prepare(const char *sql, int nargs, Oid *argtypes);
+static Snapshot latest_snapshot(void);
 static MaRows execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how);
 static Datum make_array(Datum *datums, bool *nulls, int n, Oid type);
 
@@ -115,6 +118,21 @@ ma_statement_forget(MaStatement *statement)
 }
 
 /*
+ * A snapshot of this instant that sees our last command.  In a parallel query there
+ * is no command of ours to be seen, and the active snapshot will not do: what is
+ * read into our caches outlives it.  The snapshot for catalogs is allowed there, and
+ * for a relation that is no catalog it is taken anew.
+ */
+static Snapshot
+latest_snapshot(void)
+{
+	if (IsInParallelMode())
+		return GetCatalogSnapshot(InvalidOid);
+	CommandCounterIncrement();
+	return GetLatestSnapshot();
+}
+
+/*
  * Executes under the snapshot that `how` asks for; errors leave SPI to the abort.
  * SPI leaves its own memory context current; the caller's comes back here, so
  * that what he allocates next is where he means it to be.
@@ -131,8 +149,7 @@ execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
 	{
 		Snapshot	snapshot;
 
-		CommandCounterIncrement();
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		snapshot = RegisterSnapshot(latest_snapshot());
 		result = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
 									  read_only, true, 0);
 		UnregisterSnapshot(snapshot);

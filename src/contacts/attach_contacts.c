@@ -171,9 +171,9 @@ check_id(Attachment *attachment)
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_GT_OPR);
 
 	if (!OidIsValid(entry->eq_opr) || !OidIsValid(entry->gt_opr) ||
-		!OidIsValid(get_array_type(type)))
+		!OidIsValid(get_array_type(type)) || !ma_key_type_fits(type))
 		refuse(attachment, psprintf("Column \"%s\" is of type %s, which cannot be a key.",
-									column, format_type_be(attribute->atttypid)), NULL);
+									column, format_type_be(attribute->atttypid)), MA_KEY_TYPES);
 	if (!attribute->attnotnull)
 		refuse(attachment, psprintf("Column \"%s\" may be null.", column),
 			   "Make it the primary key, or set it NOT NULL.");

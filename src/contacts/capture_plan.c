@@ -26,6 +26,7 @@ static HTAB *plans = NULL;
 static CapturePlan *last = NULL;	/* the one used last; most statements have one table */
 
 static void relcache_callback(Datum arg, Oid relid);
+static void expire(CapturePlan *plan);
 static void build(CapturePlan *plan, Relation relation, Trigger *trigger);
 static void build_source(CapturePlan *plan, Relation relation, MaSource *source);
 static void build_events(CapturePlan *plan, Relation relation, MaDefinitions *definitions,
@@ -61,12 +62,19 @@ relcache_callback(Datum arg, Oid relid)
 	{
 		plan = hash_search(plans, &relid, HASH_FIND, NULL);
 		if (plan != NULL)
-			plan->valid = false;
+			expire(plan);
 		return;
 	}
 	hash_seq_init(&scan, plans);
 	while ((plan = hash_seq_search(&scan)) != NULL)
-		plan->valid = false;
+		expire(plan);
+}
+
+static void
+expire(CapturePlan *plan)
+{
+	plan->valid = false;
+	plan->expired = true;
 }
 
 CapturePlan *
@@ -92,6 +100,7 @@ ma_capture_plan(Relation relation, Trigger *trigger)
 		if (!found)
 		{
 			plan->valid = false;
+			plan->expired = true;
 			plan->context = NULL;
 		}
 	}
@@ -101,7 +110,10 @@ ma_capture_plan(Relation relation, Trigger *trigger)
 	return plan->table_id == 0 ? NULL : plan;
 }
 
-/* Fills the plan; table_id stays 0 for a relation that is not attached. */
+/*
+ * Fills the plan; table_id stays 0 for a relation that is not attached.  Only at the
+ * end is it valid: after an error half way it would pass for one with nothing to do.
+ */
 static void
 build(CapturePlan *plan, Relation relation, Trigger *trigger)
 {
@@ -110,8 +122,9 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	ListCell   *cell;
 	MemoryContext previous;
 	MemoryContext old_context = plan->context;
+	bool		changed = plan->expired;
 
-	plan->valid = false;
+	plan->valid = plan->expired = false;
 	plan->context = NULL;
 	plan->table_id = 0;
 	plan->source_id = plan->nevents = plan->nvias = plan->nkey = plan->ncolumns = 0;
@@ -121,17 +134,26 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	plan->epoch = ma_definitions_epoch();
 	if (ma_extension() == NULL || trigger->tgnargs < 1)
 	{
-		plan->valid = true;
+		plan->valid = !plan->expired;
 		return;
 	}
 	definitions = ma_definitions();
 	plan->epoch = definitions->epoch;
 	table = ma_table_by_id(definitions, pg_strtoint32(trigger->tgargs[0]));
-	/* Set before the columns are looked up: a message may come in meanwhile. */
-	plan->valid = true;
+	if (table != NULL && !OidIsValid(table->relid) && changed)
+	{
+		/* Its table was not found when they were read: it may be this one, back again. */
+		ma_definitions_expire();
+		definitions = ma_definitions();
+		plan->epoch = definitions->epoch;
+		table = ma_table_by_id(definitions, table->id);
+	}
 	if (table == NULL || !OidIsValid(table->relid) ||
 		!belongs_to(RelationGetRelid(relation), table->relid))
+	{
+		plan->valid = !plan->expired;
 		return;
+	}
 
 	plan->context = AllocSetContextCreate(CacheMemoryContext, "marketing_automation capture plan",
 										  ALLOCSET_SMALL_SIZES);
@@ -143,6 +165,8 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	build_events(plan, relation, definitions, table);
 	plan->idle = plan->source_id == 0 && plan->nevents == 0 && plan->nvias == 0;
 	MemoryContextSwitchTo(previous);
+	/* What was looked up before a message came in may be out of date. */
+	plan->valid = !plan->expired;
 }
 
 static void

@@ -59,6 +59,7 @@ typedef struct CapturePlan
 {
 	Oid			relid;			/* hash key */
 	bool		valid;
+	bool		expired;		/* a message came in since its making began */
 	uint64		epoch;			/* of the definitions it was made from */
 	MemoryContext context;
 	bool		idle;			/* nothing depends on this relation */

@@ -61,21 +61,24 @@ ma_changes_make(void)
 {
 	HASHCTL		control = {0};
 	MemoryContext context;
+	MaChanges  *made;
 
 	if (current != NULL)
 		return current;
 	context = AllocSetContextCreate(TopTransactionContext, "marketing_automation changes",
 									ALLOCSET_SMALL_SIZES);
-	current = MemoryContextAllocZero(context, sizeof(MaChanges));
-	current->context = context;
+	made = MemoryContextAllocZero(context, sizeof(MaChanges));
+	made->context = context;
 	control.keysize = sizeof(MaMarkTag);
 	control.entrysize = sizeof(MaMark);
 	control.hash = mark_hash;
 	control.match = mark_compare;
 	control.hcxt = context;
-	current->marks = hash_create("marketing_automation marks", 32, &control,
-								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	made->marks = hash_create("marketing_automation marks", 32, &control,
+							  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	level_subid = InvalidSubTransactionId;
+	/* Last: out of memory half way, a savepoint later it would be found without marks. */
+	current = made;
 	return current;
 }
 

@@ -124,6 +124,16 @@ extern void ma_mark_add_event(MaMark *mark, int32 event_id, uint8 sign);
 extern List *ma_rekeys_compose(List *rekeys);
 
 /*
+ * The steps (MaRekey *) that do the re-keyings not done yet of a simultaneous
+ * mapping one after the other: the end of each chain first, and in a ring one
+ * key goes aside until the others have moved.
+ */
+extern List *ma_rekeys_order(List *rekeys);
+
+/* True for a key that was moved aside; no row has one. */
+extern bool ma_rekey_is_aside(const char *key);
+
+/*
  * Rows that moved along when their contact got another key: their earlier images
  * get the key of now, so that moving is no change of contact.
  */

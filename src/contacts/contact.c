@@ -252,6 +252,20 @@ ma_contact_text(int64 contact_id)
 	return contact_text(contact_id, MA_RUN_READ_LATEST);
 }
 
+/* A detached table takes its keys with it without the contacts' locks. */
+char *
+ma_contact_answer(int64 contact_id, MemoryContext context)
+{
+	char	   *text = ma_contact_text(contact_id);
+
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_UNKNOWN_CONTACT),
+				 errmsg("the contact has no id any more"),
+				 errdetail("Its table was detached in this moment.")));
+	return MemoryContextStrdup(context, text);
+}
+
 /* The key of the source attached first, bare if it is that of the first of all. */
 static char *
 contact_text(int64 contact_id, MaRun how)
@@ -324,7 +338,7 @@ ma_identify(PG_FUNCTION_ARGS)
 		ma_contacts_recompute(&contact_id, 1);
 		ma_mark_contact(contact_id);
 	}
-	text = MemoryContextStrdup(context, ma_contact_text(contact_id));
+	text = ma_contact_answer(contact_id, context);
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }

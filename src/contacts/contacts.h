@@ -141,7 +141,7 @@ typedef struct MaKey
  */
 extern int64 ma_contact_argument(FunctionCallInfo fcinfo, bool create);
 
-/* The text form of a contact every function takes ("42", "subscribers:7"). */
+/* The text form of a contact every function takes ("42", "subscribers:7"); NULL: no id left. */
 extern char *ma_contact_text(int64 contact_id);
 
 /* ---- changes.c: marks of the running transaction, used by track() and identify() ---- */

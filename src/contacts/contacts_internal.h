@@ -116,6 +116,38 @@ typedef struct MaSourceRow
 	bool		linked;			/* the row was linked to it by match */
 } MaSourceRow;
 
+/* ---- key_type.c: types of ids, and their values ---- */
+
+#define MA_KEY_TYPES "Ids are of an ordered base type or an enum, such as bigint, uuid or text, or of a domain over one; not of a composite type, a range or an array."
+
+/* True for a base type without elements, or an enum. */
+extern bool ma_key_type_fits(Oid type);
+
+/* Errors out (MA004) unless the column's type without its domains is one of these. */
+extern void ma_key_column_check(Oid relid, const char *column);
+
+/*
+ * The value that the text stands for, as the owner of the table; an error of the
+ * input function if it stands for none.  Back again: as the type prints it.
+ */
+extern Datum ma_key_value(Oid relid, Oid type, int32 typmod, const char *text);
+extern char *ma_key_value_text(Oid relid, Oid type, Datum value);
+
+/*
+ * False for the text of a key that a value of this type, narrower than where the
+ * key comes from, cannot be: no row has it.
+ */
+extern bool ma_key_holds(Oid type, const char *text);
+
+/* True if texts of both types, without domains, mean the same: int and bigint, text and varchar. */
+extern bool ma_key_types_alike(Oid left, Oid right);
+
+/* True if equal values of the column print alike, so that their texts can be compared. */
+extern bool ma_key_prints_alike(Oid relid, const char *column);
+
+/* Length or scale of the column: numeric(10,2) prints 42 as 42.00. */
+extern int32 ma_key_typmod(Oid relid, const char *column);
+
 /* ---- source_rows.c: rows of an attached table by their keys ---- */
 
 /* Sets external_id and clears the rest. */
@@ -127,7 +159,10 @@ extern Datum ma_source_key(const MaSource *source, const char *text);
 /* The key as its type prints it, so that '042' and 42 are one. */
 extern char *ma_source_key_text(const MaSource *source, const char *text);
 
-/* Reads the rows of n keys.  Of a table that is not found no row is present. */
+/*
+ * Reads the rows of n keys.  Of a table that is not found no row is present, nor
+ * of a key that the type cannot hold.
+ */
 extern void ma_source_read(MaSource *source, MaSourceRow *rows, int n);
 
 /*
@@ -201,6 +236,9 @@ extern void ma_source_sweep(MaSource *source);
 extern void ma_build_init(void);
 
 /* ---- contact.c: contacts and keys as people write them ---- */
+
+/* ma_contact_text() in this context; an error if the contact has lost its ids meanwhile. */
+extern char *ma_contact_answer(int64 contact_id, MemoryContext context);
 
 /* As ma_contact_argument(), of a text ("42", "subscribers:42"). */
 extern int64 ma_contact_of_text(const char *text, bool create);

@@ -20,6 +20,7 @@
 
 static void lock_sources(MaDefinitions *definitions, MaEvent *event);
 static MaCounterDefinition *counter_required(const char *name, MaCounterGroup **group);
+static char *name_argument(FunctionCallInfo fcinfo);
 static void emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
 						TimestampTz now);
 static void emit_computed(ReturnSetInfo *result, MaCounterGroup *group,
@@ -133,6 +134,17 @@ counter_required(const char *name, MaCounterGroup **group)
 			 errmsg("there is no counter \"%s\"", name)));
 }
 
+/* Argument 0, which must not be null. */
+static char *
+name_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the name of the counter must not be null")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+}
+
 Datum
 ma_drop_counter(PG_FUNCTION_ARGS)
 {
@@ -144,7 +156,7 @@ ma_drop_counter(PG_FUNCTION_ARGS)
 		1, {TEXTOID}
 	};
 	MemoryContext context = CurrentMemoryContext;
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *name = name_argument(fcinfo);
 	Datum		value = CStringGetTextDatum(name);
 	MaCounterGroup *group;
 	MaCall		call;
@@ -164,7 +176,7 @@ Datum
 ma_counter_values(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *name = name_argument(fcinfo);
 	MaCounterDefinition *counter;
 	MaCounterGroup *group;
 	MaStale    *stale;

@@ -40,10 +40,12 @@ static List *groups = NIL;
 static MemoryContext groups_context = NULL;
 static uint64 groups_epoch = 0;
 
+static List *load(void);
 static void retire(void);
 static void free_plans(void *arg);
-static void add_counter(const MaRows *rows, uint64 row);
+static List *add_counter(List *loaded, const MaRows *rows, uint64 row);
 static void prepare(MaCounterGroup *group);
+static Fetch *keep(const Fetch *fetch);
 static void set_statements(Fetch *fetch, MaEvent *event);
 static void set_statement(MaStatement *statement, Oid key_type, const char *sql);
 static TimestampTz window_start(const MaCounterGroup *group, TimestampTz now);
@@ -58,28 +60,47 @@ static TimestampTz shift(TimestampTz at, const Interval *by, bool back);
 List *
 ma_counter_groups(void)
 {
+	MemoryContext context;
+	MemoryContext previous;
+	uint64		epoch;
+	List	   *loaded;
+
+	if (groups_context != NULL && groups_epoch == ma_definitions_epoch())
+		return groups;
+	epoch = ma_definitions()->epoch;
+	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation counters",
+									ALLOCSET_SMALL_SIZES);
+	previous = MemoryContextSwitchTo(context);
+	loaded = load();
+	MemoryContextSwitchTo(previous);
+
+	/* Complete: after an error half way the old ones stand, and are still out of date. */
+	retire();
+	MemoryContextSetParent(context, CacheMemoryContext);
+	groups = loaded;
+	groups_context = context;
+	groups_epoch = epoch;
+	return groups;
+}
+
+/* Reads all counters into the current context. */
+static List *
+load(void)
+{
 	static MaStatement all = {
 		"SELECT counter_id, name, event_id, within FROM marketing_internal.counter "
 		"ORDER BY counter_id"
 	};
 	MaIdentity	caller;
 	MaRows		rows;
-	MemoryContext previous;
+	List	   *loaded = NIL;
 
-	if (groups_context != NULL && groups_epoch == ma_definitions_epoch())
-		return groups;
-	retire();
-	groups_epoch = ma_definitions()->epoch;
-	groups_context = AllocSetContextCreate(CacheMemoryContext, "marketing_automation counters",
-										   ALLOCSET_SMALL_SIZES);
 	ma_become_owner(&caller);
 	rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
 	ma_become_back(&caller);
-	previous = MemoryContextSwitchTo(groups_context);
 	for (uint64 i = 0; i < rows.n; i++)
-		add_counter(&rows, i);
-	MemoryContextSwitchTo(previous);
-	return groups;
+		loaded = add_counter(loaded, &rows, i);
+	return loaded;
 }
 
 /* The old ones go at the end of the transaction: an evaluation may be going through them. */
@@ -119,8 +140,8 @@ free_plans(void *arg)
 	}
 }
 
-static void
-add_counter(const MaRows *rows, uint64 row)
+static List *
+add_counter(List *loaded, const MaRows *rows, uint64 row)
 {
 	MaCounterDefinition *counter = palloc0_object(MaCounterDefinition);
 	MaCounterGroup *group = NULL;
@@ -136,40 +157,64 @@ add_counter(const MaRows *rows, uint64 row)
 		counter->within = palloc_object(Interval);
 		*counter->within = *DatumGetIntervalP(within);
 	}
-	foreach(cell, groups)
+	foreach(cell, loaded)
 		if (((MaCounterGroup *) lfirst(cell))->event_id == counter->event_id)
 			group = lfirst(cell);
 	if (group == NULL)
 	{
 		group = palloc0_object(MaCounterGroup);
 		group->event_id = counter->event_id;
-		groups = lappend(groups, group);
+		loaded = lappend(loaded, group);
 	}
 	group->ever |= counter->within == NULL;
 	group->counters = lappend(group->counters, counter);
+	return loaded;
 }
 
-/* Builds the statements of each source of the event. */
+/*
+ * Builds the statements of each source of the event; the group gets all of them or,
+ * after an error, none.
+ */
 static void
 prepare(MaCounterGroup *group)
 {
 	MaDefinitions *definitions = ma_definitions();
 	MaEvent    *event = ma_event_by_id(definitions, group->event_id);
 	MemoryContext previous;
+	List	   *built = NIL;
+	List	   *kept = NIL;
 	ListCell   *cell;
 
 	if (group->fetches != NIL || event == NULL)
 		return;
-	previous = MemoryContextSwitchTo(groups_context);
 	foreach(cell, ma_event_sources(definitions, event))
 	{
 		Fetch	   *fetch = palloc0_object(Fetch);
 
 		fetch->source = lfirst(cell);
 		set_statements(fetch, event);
-		group->fetches = lappend(group->fetches, fetch);
+		built = lappend(built, fetch);
 	}
+	/* Where the group itself is kept: it may be one that was replaced meanwhile. */
+	previous = MemoryContextSwitchTo(GetMemoryChunkContext(group));
+	foreach(cell, built)
+		kept = lappend(kept, keep(lfirst(cell)));
+	group->fetches = kept;
 	MemoryContextSwitchTo(previous);
+}
+
+/* A copy with its texts in the current context. */
+static Fetch *
+keep(const Fetch *fetch)
+{
+	Fetch	   *copy = palloc_object(Fetch);
+
+	*copy = *fetch;
+	copy->recent.sql = pstrdup(fetch->recent.sql);
+	copy->before.sql = pstrdup(fetch->before.sql);
+	copy->recent_one.sql = pstrdup(fetch->recent_one.sql);
+	copy->before_one.sql = pstrdup(fetch->before_one.sql);
+	return copy;
 }
 
 /*

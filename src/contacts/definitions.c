@@ -7,8 +7,9 @@
  * says when they are stale.  Tables are stored by name, never by OID, since OIDs
  * do not survive a dump; what binds a definition to its table is our trigger,
  * which carries the definition's number as its argument.  A renamed table is
- * found by that; only a table of the same owner counts then, so that nobody can
- * put a forged trigger on a table of his own and speak for another's.
+ * found by that; a table of the stored owner comes first, by whatever name, so
+ * that nobody can put a forged trigger on a table of his own and speak for
+ * another's.
  */
 #include "base/base.h"
 
@@ -25,6 +26,7 @@
 #include "contacts/contacts.h"
 #include "contacts/contacts_internal.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -35,15 +37,18 @@
 
 static MaDefinitions *current = NULL;
 static MemoryContext current_context = NULL;
+static uint64 messages = 0;		/* relcache messages of any table */
 
 static void load(MaDefinitions *definitions);
 static void load_tables(MaDefinitions *definitions);
+static char *qualified_name(Oid relid);
 static void load_sources(MaDefinitions *definitions);
 static void load_events(MaDefinitions *definitions);
 static void load_event_sources(MaDefinitions *definitions);
 static void load_watches(MaDefinitions *definitions);
 static Oid	find_relation(const MaTable *table);
-static Oid	find_by_trigger(const MaTable *table);
+static Oid	find_by_trigger(const MaTable *table, Oid named);
+static bool is_owners(const MaTable *table, Oid relid);
 static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
@@ -57,6 +62,7 @@ ma_definitions(void)
 	MemoryContext previous;
 	MemoryContext context;
 	MaDefinitions *definitions;
+	uint64		before;
 	static bool registered = false;
 
 	if (!registered)
@@ -72,7 +78,11 @@ ma_definitions(void)
 	previous = MemoryContextSwitchTo(context);
 	definitions = palloc0_object(MaDefinitions);
 	definitions->epoch = ma_definitions_epoch();
+	before = messages;
 	load(definitions);
+	/* A table may have changed after it was looked up: good for now, read anew next time. */
+	if (messages != before)
+		definitions->epoch = 0;
 	MemoryContextSwitchTo(previous);
 
 	/* Complete: it may now outlive the transaction, and replace the old one. */
@@ -89,6 +99,7 @@ table_callback(Datum arg, Oid relid)
 {
 	ListCell   *cell;
 
+	messages++;
 	if (current == NULL)
 		return;
 	foreach(cell, current->tables)
@@ -174,10 +185,21 @@ load_tables(MaDefinitions *definitions)
 		table->on_replica = ma_bool(&rows, i, 5);
 		table->relid = find_relation(table);
 		if (OidIsValid(table->relid))
-			table->qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(table->relid)),
-														  get_rel_name(table->relid));
+			table->qualified = qualified_name(table->relid);
+		if (table->qualified == NULL)
+			table->relid = InvalidOid;
 		definitions->tables = lappend(definitions->tables, table);
 	}
+}
+
+/* NULL for a table that was dropped since it was found. */
+static char *
+qualified_name(Oid relid)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+	char	   *name = get_rel_name(relid);
+
+	return schema && name ? quote_qualified_identifier(schema, name) : NULL;
 }
 
 static void
@@ -298,21 +320,39 @@ find_relation(const MaTable *table)
 {
 	Oid			schema = get_namespace_oid(table->schema, true);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(table->name, schema) : InvalidOid;
+	Oid			trigger = OidIsValid(relid) ? ma_capture_trigger(relid, table->id) : InvalidOid;
 
-	if (OidIsValid(relid) && OidIsValid(ma_capture_trigger(relid, table->id)))
+	/* Not a partition, which has the trigger from its root: that one is the table. */
+	if (!OidIsValid(trigger) || ma_trigger_table(trigger, table->id) != relid)
+		relid = InvalidOid;
+	if (OidIsValid(relid) && is_owners(table, relid))
 		return relid;
-	return find_by_trigger(table);
+	return find_by_trigger(table, relid);
 }
 
-/* The table of the same owner whose own (not inherited) trigger carries the number. */
+static bool
+is_owners(const MaTable *table, Oid relid)
+{
+	char	   *owner = GetUserNameFromId(ma_relation_owner(relid), true);
+
+	return owner != NULL && strcmp(owner, table->owner) == 0;
+}
+
+/*
+ * The table of the stored owner whose own (not inherited) trigger carries the
+ * number.  Without one it is `named`, the table of the stored name: it was given to
+ * another owner, or restored as his; but not where a third table carries the number
+ * too, since either may be forged then.
+ */
 static Oid
-find_by_trigger(const MaTable *table)
+find_by_trigger(const MaTable *table, Oid named)
 {
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	Oid			found = InvalidOid;
+	bool		ambiguous = false;
 
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(ProcedureRelationId));
@@ -323,20 +363,22 @@ find_by_trigger(const MaTable *table)
 	{
 		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
 		Oid			relid;
-		char	   *owner;
 
 		if (row->classid != TriggerRelationId)
 			continue;
 		relid = ma_trigger_table(row->objid, table->id);
 		if (!OidIsValid(relid))
 			continue;
-		owner = GetUserNameFromId(ma_relation_owner(relid), true);
-		if (owner != NULL && strcmp(owner, table->owner) == 0)
+		if (is_owners(table, relid))
 			found = relid;
+		else
+			ambiguous |= relid != named;
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
-	return found;
+	if (OidIsValid(found))
+		return found;
+	return ambiguous ? InvalidOid : named;
 }
 
 /* Base type of a column; InvalidOid when table or column is not there. */

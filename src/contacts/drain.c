@@ -8,7 +8,8 @@
  * turn, one that fails is tried alone and then rests, and nobody waits for it.
  *
  * Re-keyings come first: evaluating a row under its new key before the key was
- * renamed would make a second contact of it.
+ * renamed would make a second contact of it.  Marks of keys that wait to be renamed
+ * are left (rename.c); all others go on.
  */
 #include "base/base.h"
 
@@ -18,6 +19,7 @@
 #include "contacts/drain.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "portability/instr_time.h"
 #include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -30,20 +32,22 @@
 #define LOCK_TIMEOUT_MS 500		/* at most: see ma_drain_turn() */
 #define MAX_PAUSE 3600
 #define EXPAND 5000				/* contacts of a changed table per turn */
+#define LATE_MS 20000			/* no more is begun in a turn */
+#define SLOW_MS 5000			/* after a turn this long no other one follows in the tick */
 
 static bool drain(void);
 static void evaluate(void *arg);
-static bool drain_rekeys(void);
+static double turn_ms(void);
 static bool expand_table(void);
 static bool drain_marks(void);
 static void read_batch(const MaRows *rows, MaDrainBatch *batch);
 static void add_events(MaMark *mark, const MaRows *rows, uint64 row);
 static bool drain_batch(const MaRows *rows, MaDrainBatch *batch);
 static void drain_single(const MaRows *rows, MaDrainMark *single);
-static int	delete_done(const MaRows *rows, MaDrainBatch *batch);
-static void delete_rows(Datum tids);
+static int	finish(const MaRows *rows, MaDrainBatch *batch);
 static Datum tid_array(const MaRows *rows, const List *places);
-static void park(const MaRows *rows, const List *places, const ErrorData *error);
+
+static instr_time turn_start;
 
 static const MaDuty drain_duty = {"dirty log", 0, drain, NULL};
 
@@ -53,10 +57,36 @@ ma_drain_init(void)
 	ma_worker_register_duty(&drain_duty);
 }
 
+/* All three, so that a long row of re-keyings does not keep the marks waiting. */
 static bool
 drain(void)
 {
-	return ma_drain_turn(drain_rekeys) || ma_drain_turn(expand_table) || ma_drain_turn(drain_marks);
+	static bool (*const turns[]) (void) = {ma_drain_rekeys, expand_table, drain_marks};
+	bool		more = false;
+
+	for (int i = 0; i < lengthof(turns); i++)
+	{
+		more |= ma_drain_turn(turns[i]);
+		if (turn_ms() > SLOW_MS)
+			return true;
+	}
+	return more;
+}
+
+static double
+turn_ms(void)
+{
+	instr_time	passed;
+
+	INSTR_TIME_SET_CURRENT(passed);
+	INSTR_TIME_SUBTRACT(passed, turn_start);
+	return INSTR_TIME_GET_MILLISEC(passed);
+}
+
+bool
+ma_drain_late(void)
+{
+	return turn_ms() > LATE_MS;
 }
 
 bool
@@ -65,6 +95,7 @@ ma_drain_turn(bool (*turn) (void))
 	int			lock_timeout = LockTimeout;
 	volatile bool more = false;
 
+	INSTR_TIME_SET_CURRENT(turn_start);
 	/* We give up before the deadlock check runs, which might choose a user. */
 	LockTimeout = Max(Min(LOCK_TIMEOUT_MS, DeadlockTimeout / 2), 1);
 	PG_TRY();
@@ -134,6 +165,7 @@ ma_drain_start(MaEvaluation *evaluation, MaDrainBatch *batch)
 	ListCell   *cell;
 
 	memset(evaluation, 0, sizeof(*evaluation));
+	INSTR_TIME_SET_CURRENT(evaluation->start);
 	evaluation->definitions = ma_definitions();
 	evaluation->worker = true;
 	evaluation->wait_ms = WAIT_MS;
@@ -149,7 +181,7 @@ ma_drain_start(MaEvaluation *evaluation, MaDrainBatch *batch)
 }
 
 ErrorData *
-ma_drain_protect(void (*work) (void *arg), void *arg)
+ma_drain_protect(void (*work) (void *arg), void *arg, int ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -159,17 +191,23 @@ ma_drain_protect(void (*work) (void *arg), void *arg)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
+		ma_deadline_set(ms);
 		work(arg);
+		(void) ma_deadline_end(false);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
+		bool		too_long = ma_deadline_end(true);
+
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		if (too_long && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			error->message = psprintf("evaluation took longer than %d s", ms / 1000);
+		else if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+				 error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 			ReThrowError(error);
 	}
 	PG_END_TRY();
@@ -187,7 +225,8 @@ evaluate(void *arg)
 ErrorData *
 ma_drain_try(MaEvaluation *evaluation)
 {
-	ErrorData  *error = ma_drain_protect(evaluate, evaluation);
+	ErrorData  *error = ma_drain_protect(evaluate, evaluation, evaluation->nmarks > 1 ?
+										 MA_DRAIN_BATCH_MS : MA_DRAIN_ALONE_MS);
 
 	if (error == NULL)
 		ma_count(MA_COUNT_DRAINED, evaluation->evaluated);
@@ -195,47 +234,6 @@ ma_drain_try(MaEvaluation *evaluation)
 		for (int i = 0; i < evaluation->nmarks; i++)
 			evaluation->marks[i]->done = false;
 	return error;
-}
-
-/* Renames the keys of one transaction's re-keyed rows; true if there may be more. */
-static bool
-drain_rekeys(void)
-{
-	static MaStatement read = {
-		"SELECT d.ctid, d.source_id, d.previous_id, d.external_id, d.attempts "
-		"FROM marketing_internal.dirty AS d "
-		"WHERE d.previous_id IS NOT NULL AND d.xid OPERATOR(pg_catalog.=) "
-		"(SELECT o.xid FROM marketing_internal.dirty AS o WHERE o.previous_id IS NOT NULL "
-		"AND (o.retry_at IS NULL OR o.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) "
-		"ORDER BY o.xid LIMIT 1) FOR UPDATE"
-	};
-	MaRows		rows = ma_run(&read, NULL, NULL, MA_RUN_WRITE_LATEST);
-	MaDrainBatch batch = {NIL};
-	MaEvaluation evaluation;
-	List	   *places = NIL;
-	ErrorData  *error;
-
-	if (rows.n == 0)
-		return false;
-	ma_drain_start(&evaluation, &batch);
-	for (uint64 i = 0; i < rows.n; i++)
-	{
-		MaRekey    *rekey = palloc0_object(MaRekey);
-
-		rekey->source_id = ma_int32(&rows, i, 2);
-		rekey->old_key = ma_text(&rows, i, 3);
-		rekey->new_key = ma_text(&rows, i, 4);
-		evaluation.rekeys = lappend(evaluation.rekeys, rekey);
-		places = lappend_int(places, (int) i);
-	}
-	error = ma_drain_try(&evaluation);
-	if (error != NULL)
-		park(&rows, places, error);
-	else if (((MaRekey *) linitial(evaluation.rekeys))->done)
-		delete_rows(tid_array(&rows, places));
-	else
-		return false;
-	return true;
 }
 
 /*
@@ -275,7 +273,7 @@ expand_table(void)
 	values[1] = Int32GetDatum(EXPAND);
 	part = ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
 	if (ma_int64(&part, 0, 2) < EXPAND)
-		delete_rows(tid_array(&rows, first));
+		ma_drain_delete(&rows, first);
 	else
 	{
 		bool		isnull;
@@ -291,28 +289,19 @@ expand_table(void)
 static bool
 drain_marks(void)
 {
-	static MaStatement read = {
-		"SELECT d.ctid, d.contact_id, d.source_id, d.event_source_id, d.external_id, "
-		"d.events, d.attempts FROM marketing_internal.dirty AS d "
-		"WHERE d.table_id IS NULL AND d.previous_id IS NULL "
-		"AND (d.retry_at IS NULL OR d.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) "
-		"AND NOT EXISTS (SELECT FROM marketing_internal.dirty AS r WHERE r.previous_id IS NOT NULL "
-		"AND r.attempts OPERATOR(pg_catalog.<) $2) "
-		"LIMIT $1 FOR UPDATE SKIP LOCKED",
-		2, {INT4OID, INT4OID}
-	};
-	Datum		values[2];
-	MaRows		rows;
 	MaDrainBatch batch = {NIL};
 	int			size = ma_drain_batch_size();
+	MaRows		rows = ma_dirty_read(size);
+	uint64		fresh = 0;
+	bool		done;
 
-	values[0] = Int32GetDatum(size);
-	values[1] = Int32GetDatum(MA_GIVE_UP_REKEY);
-	rows = ma_run(&read, values, NULL, MA_RUN_WRITE_LATEST);
 	if (rows.n == 0)
 		return false;
+	for (uint64 i = 0; i < rows.n; i++)
+		fresh += ma_bool(&rows, i, 8);
 	read_batch(&rows, &batch);
-	return drain_batch(&rows, &batch) && rows.n == (uint64) size;
+	done = drain_batch(&rows, &batch);
+	return rows.n * 2 >= (uint64) size && (done || fresh > 0);
 }
 
 /* Evaluates a batch; after an error each mark alone.  True if any was done. */
@@ -321,19 +310,26 @@ drain_batch(const MaRows *rows, MaDrainBatch *batch)
 {
 	MaEvaluation evaluation;
 	ErrorData  *error;
+	List	   *untried = NIL;
 	ListCell   *cell;
 
 	ma_drain_start(&evaluation, batch);
 	error = ma_drain_try(&evaluation);
 	if (error == NULL)
-		return delete_done(rows, batch) > 0;
+		return finish(rows, batch) > 0;
 	if (list_length(batch->marks) == 1)
 	{
-		park(rows, ((MaDrainMark *) linitial(batch->marks))->places, error);
+		ma_drain_park(rows, ((MaDrainMark *) linitial(batch->marks))->places, error);
 		return true;
 	}
 	foreach(cell, batch->marks)
-		drain_single(rows, lfirst(cell));
+	{
+		if (ma_drain_late())
+			untried = list_concat(untried, ((MaDrainMark *) lfirst(cell))->places);
+		else
+			drain_single(rows, lfirst(cell));
+	}
+	ma_drain_rest(rows, untried);
 	return true;
 }
 
@@ -383,22 +379,12 @@ add_events(MaMark *mark, const MaRows *rows, uint64 row)
 		ma_mark_add_event(mark, DatumGetInt32(ids[i]), MA_SIGN_PLUS | MA_SIGN_MINUS);
 }
 
-/*
- * Deletes the rows of marks that are done, and lets the others rest a moment, so
- * that they do not fill the next batch again; returns how many marks are done.
- */
+/* Deletes the rows of marks that are done; returns how many marks that are. */
 static int
-delete_done(const MaRows *rows, MaDrainBatch *batch)
+finish(const MaRows *rows, MaDrainBatch *batch)
 {
-	static MaStatement rest = {
-		"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp() "
-		"OPERATOR(pg_catalog.+) '200 ms'::pg_catalog.interval "
-		"WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
-		1, {TIDARRAYOID}
-	};
 	List	   *places = NIL;
 	List	   *left = NIL;
-	Datum		tids;
 	int			n = 0;
 	ListCell   *cell;
 
@@ -406,21 +392,16 @@ delete_done(const MaRows *rows, MaDrainBatch *batch)
 	{
 		MaDrainMark *mark = lfirst(cell);
 
-		if (!mark->mark.done)
+		if (mark->mark.done)
 		{
-			left = list_concat(left, mark->places);
-			continue;
+			places = list_concat(places, mark->places);
+			n++;
 		}
-		places = list_concat(places, mark->places);
-		n++;
+		else
+			left = list_concat(left, mark->places);
 	}
-	if (left != NIL)
-	{
-		tids = tid_array(rows, left);
-		ma_run(&rest, &tids, NULL, MA_RUN_WRITE_LATEST);
-	}
-	if (places != NIL)
-		delete_rows(tid_array(rows, places));
+	ma_drain_rest(rows, left);
+	ma_drain_delete(rows, places);
 	return n;
 }
 
@@ -440,27 +421,46 @@ tid_array(const MaRows *rows, const List *places)
 	return ma_datum_array(tids, n, TIDOID);
 }
 
-/* Deletes exactly the rows that were read: they are locked, so their place is theirs. */
-static void
-delete_rows(Datum tids)
+void
+ma_drain_delete(const MaRows *rows, const List *places)
 {
 	static MaStatement remove = {
 		"DELETE FROM marketing_internal.dirty WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
 		1, {TIDARRAYOID}
 	};
+	Datum		tids;
 
+	if (places == NIL)
+		return;
+	tids = tid_array(rows, places);
 	ma_run(&remove, &tids, NULL, MA_RUN_WRITE_LATEST);
 }
 
-/* Lets rows that failed rest, with the reason. */
-static void
-park(const MaRows *rows, const List *places, const ErrorData *error)
+void
+ma_drain_rest(const MaRows *rows, const List *places)
+{
+	static MaStatement rest = {
+		"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp() "
+		"OPERATOR(pg_catalog.+) '200 ms'::pg_catalog.interval "
+		"WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
+		1, {TIDARRAYOID}
+	};
+	Datum		tids;
+
+	if (places == NIL)
+		return;
+	tids = tid_array(rows, places);
+	ma_run(&rest, &tids, NULL, MA_RUN_WRITE_LATEST);
+}
+
+void
+ma_drain_park(const MaRows *rows, const List *places, const ErrorData *error)
 {
 	static MaStatement update = {
 		"UPDATE marketing_internal.dirty SET attempts = attempts OPERATOR(pg_catalog.+) 1, "
 		"retry_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) "
 		"pg_catalog.make_interval(secs => LEAST($2, "
-		"pg_catalog.power(2, attempts))), error_state = $3, error = $4 "
+		"pg_catalog.power(2, LEAST(attempts, 12)))), error_state = $3, error = $4 "
 		"WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
 		4, {TIDARRAYOID, FLOAT8OID, TEXTOID, TEXTOID}
 	};

@@ -8,7 +8,9 @@
 
 #include "contacts/evaluate.h"
 
-#define MA_GIVE_UP_REKEY 5		/* tries of a re-keying before others no longer wait for it */
+/* Deadlines, well below that of the tick (scheduler.c) also when they add up. */
+#define MA_DRAIN_BATCH_MS 5000	/* of a batch */
+#define MA_DRAIN_ALONE_MS 15000 /* of one change alone, after the batch failed */
 
 /* A mark read from a log, and the rows (places in the batch) it came from. */
 typedef struct MaDrainMark
@@ -31,22 +33,45 @@ extern MaMark *ma_drain_mark(MaDrainBatch *batch, MaMarkKind kind, int32 id,
 extern void ma_drain_start(MaEvaluation *evaluation, MaDrainBatch *batch);
 
 /*
- * Does `work` in a subtransaction; NULL, or the error that undid it (a cancel or
- * shutdown is thrown on).
+ * Does `work` in a subtransaction, within `ms` milliseconds; NULL, or the error that
+ * undid it.  Too long is an error like any other; a cancel or shutdown is thrown on.
  */
-extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg);
+extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg, int ms);
 
-/*
- * Evaluates in a subtransaction; NULL, or the error that undid it (a cancel or
- * shutdown is thrown on).
- */
+/* Evaluates in such a subtransaction. */
 extern ErrorData *ma_drain_try(MaEvaluation *evaluation);
+
+/* True when this tick should end: what is not tried alone yet is for the next one. */
+extern bool ma_drain_late(void);
 
 /* How many marks a batch may have here. */
 extern int	ma_drain_batch_size(void);
 
 /* Puts a duty's locks and their timeout on for `tick`, and off again. */
 extern bool ma_drain_turn(bool (*turn) (void));
+
+/*
+ * Rows of the dirty log, by their places in `rows`, of which column 1 is the ctid
+ * and which are locked, so that their place is theirs.
+ */
+extern void ma_drain_delete(const MaRows *rows, const List *places);
+/* Lets rows that are not to be had rest a moment, so that they do not fill the next batch. */
+extern void ma_drain_rest(const MaRows *rows, const List *places);
+/* Lets rows that failed rest longer each time, with the reason. */
+extern void ma_drain_park(const MaRows *rows, const List *places, const ErrorData *error);
+
+/* ---- drain_read.c ---- */
+
+/*
+ * Locks and reads the next marks: ctid, contact_id, source_id, event_source_id,
+ * external_id, events, dirty_id, and whether they are tried for the first time.
+ */
+extern MaRows ma_dirty_read(int size);
+
+/* ---- drain_rekeys.c ---- */
+
+/* Does waiting re-keyings; true if any was done. */
+extern bool ma_drain_rekeys(void);
 
 /* ---- the duties ---- */
 

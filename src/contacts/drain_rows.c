@@ -4,8 +4,8 @@
  *
  * The images of one row must take effect in order, so only one process at a time
  * does this, oldest first, and a row whose earlier image rests after an error
- * waits behind it.  Like the dirty log's marks they wait for re-keyings: until
- * its key is renamed, a row under a new key looks like a new contact's.
+ * waits behind it.  Like the dirty log's marks they wait until their key is
+ * renamed (rename.c): before that a row under a new key looks like a new contact's.
  */
 #include "base/base.h"
 
@@ -57,27 +57,24 @@ turn(void)
 		"SELECT c.capture_row_id, c.event_source_id, c.event_id, c.contact_id, c.row_key, "
 		"c.old_row, c.new_row, c.occurred_at, c.enroll "
 		"FROM marketing_internal.capture_row AS c "
-		"WHERE (c.retry_at IS NULL OR c.retry_at OPERATOR(pg_catalog.<=) $3) "
+		"WHERE (c.retry_at IS NULL OR c.retry_at OPERATOR(pg_catalog.<=) $2) "
 		"AND NOT EXISTS (SELECT FROM marketing_internal.capture_row AS e "
 		"WHERE e.event_source_id OPERATOR(pg_catalog.=) c.event_source_id "
 		"AND e.row_key OPERATOR(pg_catalog.=) c.row_key "
 		"AND e.capture_row_id OPERATOR(pg_catalog.<) c.capture_row_id "
-		"AND e.retry_at OPERATOR(pg_catalog.>) $3) "
-		"AND NOT EXISTS (SELECT FROM marketing_internal.dirty AS r WHERE r.previous_id IS NOT NULL "
-		"AND r.attempts OPERATOR(pg_catalog.<) $2) "
+		"AND e.retry_at OPERATOR(pg_catalog.>) $2) "
 		"ORDER BY c.capture_row_id LIMIT $1",
-		3, {INT4OID, INT4OID, TIMESTAMPTZOID}
+		2, {INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		values[3];
+	Datum		values[2];
 	MaRows		rows;
 	List	   *images;
 
 	if (!ma_address_try_lock("duty captured rows"))
 		return false;
 	values[0] = Int32GetDatum(BATCH);
-	values[1] = Int32GetDatum(MA_GIVE_UP_REKEY);
 	/* One time for all: an image whose rest ends while we read must hold up later ones. */
-	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
 	if (rows.n == 0)
 		return false;
@@ -132,27 +129,28 @@ evaluate(void *arg)
 }
 
 /*
- * Tells the consumers of these images; true if any was done.  After an error each
+ * Tells the consumers of these images; those left rest a moment.  After an error each
  * row is tried alone: its oldest image, behind which the others wait.
  */
 static bool
 drain_images(List *images)
 {
 	Attempt		attempt = {images, NIL};
-	ErrorData  *error = ma_drain_protect(evaluate, &attempt);
+	ErrorData  *error = ma_drain_protect(evaluate, &attempt, list_length(images) > 1 ?
+										 MA_DRAIN_BATCH_MS : MA_DRAIN_ALONE_MS);
 
 	if (error == NULL)
 	{
 		delete_images(attempt.done);
 		rest(list_difference_ptr(images, attempt.done));
-		return attempt.done != NIL;
+		return true;
 	}
 	if (list_length(images) == 1)
 	{
 		park(linitial(images), error);
 		return true;
 	}
-	while (images != NIL)
+	while (images != NIL && !ma_drain_late())
 	{
 		MaImage    *first = linitial(images);
 		List	   *same = NIL;
@@ -249,7 +247,7 @@ park(const MaImage *image, const ErrorData *error)
 	static MaStatement update = {
 		"UPDATE marketing_internal.capture_row SET attempts = attempts OPERATOR(pg_catalog.+) 1, "
 		"retry_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) "
-		"pg_catalog.make_interval(secs => LEAST(3600, pg_catalog.power(2, attempts))), "
+		"pg_catalog.make_interval(secs => LEAST(3600, pg_catalog.power(2, LEAST(attempts, 12)))), "
 		"error_state = $2, error = $3 "
 		"WHERE capture_row_id OPERATOR(pg_catalog.=) $1",
 		3, {INT8OID, TEXTOID, TEXTOID}

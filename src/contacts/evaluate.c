@@ -16,7 +16,6 @@
 
 static void make_works(MaEvaluation *evaluation);
 static void rename_keys(MaEvaluation *evaluation);
-static void vacate(const MaRekey *rekey);
 static void resolve_again(MaEvaluation *evaluation);
 static void add_created(MaEvaluation *evaluation);
 static void collect_changes(MaEvaluation *evaluation);
@@ -56,6 +55,7 @@ ma_evaluate(MaEvaluation *evaluation)
 	ma_lock_unknown_keys(evaluation);
 	resolve_again(evaluation);
 	ma_refresh_check(evaluation);
+	ma_leave_renamed(evaluation);
 	if (apply_refresh(evaluation))
 		add_created(evaluation);
 	wait_for_build(evaluation);
@@ -88,43 +88,16 @@ make_works(MaEvaluation *evaluation)
 	}
 }
 
-/* Gives re-keyed rows' keys their new names, all at once: each first moves out of the way. */
+/* Gives re-keyed rows' keys their new names. */
 static void
 rename_keys(MaEvaluation *evaluation)
 {
 	ListCell   *cell;
 
+	foreach(cell, ma_rekeys_order(evaluation->rekeys))
+		ma_rekey_apply(lfirst(cell));
 	foreach(cell, evaluation->rekeys)
-	{
-		MaRekey    *rekey = lfirst(cell);
-
-		(void) ma_key_rename(rekey->source_id, rekey->old_key,
-							 psprintf("\001%s", rekey->new_key));
-	}
-	foreach(cell, evaluation->rekeys)
-	{
-		MaRekey    *rekey = lfirst(cell);
-		char	   *moved = psprintf("\001%s", rekey->new_key);
-
-		if (ma_contact_by_key(rekey->source_id, moved) != 0)
-			vacate(rekey);
-		(void) ma_key_rename(rekey->source_id, moved, rekey->new_key);
-		rekey->done = true;
-	}
-}
-
-/* Takes the new key from the contact of a row that was deleted to make room. */
-static void
-vacate(const MaRekey *rekey)
-{
-	int64		contact_id = ma_contact_by_key(rekey->source_id, rekey->new_key);
-	MaSourceRow row;
-
-	if (contact_id == 0)
-		return;
-	ma_source_row_init(&row, rekey->new_key);
-	ma_keys_delete(rekey->source_id, &row, 1);
-	ma_contacts_leave(&contact_id, 1);
+		((MaRekey *) lfirst(cell))->done = true;
 }
 
 /* Reads the keys again under the locks; who is somebody else now is left. */

@@ -76,8 +76,6 @@ extern bool ma_evaluation_late(const MaEvaluation *evaluation);
 /* Keys and contacts of all works that are not left, under the latest snapshot. */
 extern void ma_resolve_links(MaEvaluation *evaluation);
 extern void ma_resolve_keys(MaEvaluation *evaluation);
-/* Type in which both columns of a link can be read and compared; InvalidOid: one is gone. */
-extern Oid	ma_link_type(const MaEventSource *source);
 /* Sets `same` of links whose row is to be looked at: each key is looked at once. */
 extern void ma_unite_links(MaEvaluation *evaluation);
 
@@ -96,6 +94,15 @@ extern void ma_refresh_check(MaEvaluation *evaluation);
 /* Does it, under the locks; returns true if any key changed. */
 extern bool ma_refresh_apply(MaEvaluation *evaluation);
 
+/* ---- rename.c: keys of re-keyed rows ---- */
+
+/* True if a re-keying in the log names one of the keys. */
+extern bool ma_rekeys_wait(const List *rekeys);
+/* Leaves works under keys that a re-keying in the log names. */
+extern void ma_leave_renamed(MaEvaluation *evaluation);
+/* Does one step, under its locks. */
+extern void ma_rekey_apply(const MaRekey *rekey);
+
 /* ---- rows.c: row images to happenings ---- */
 
 /* Reads what the rows of the images are: condition, time, contact, name. */
@@ -108,10 +115,15 @@ extern void ma_evaluate_images(MaEvaluation *evaluation);
 
 /* False if a relation that is to be read cannot be locked in time. */
 extern bool ma_lock_relations(MaEvaluation *evaluation);
-/* Locks the contacts of re-keyed rows; false if one is busy. */
+/*
+ * Locks contacts and keys of the re-keyed rows; false if the re-keyings are to be
+ * left: one is busy, there are too many, or they follow others that wait in the log.
+ */
 extern bool ma_lock_rekeyed(MaEvaluation *evaluation);
 /* Locks the links of all works, before they are resolved. */
 extern void ma_lock_links(MaEvaluation *evaluation);
+/* The locks of one step of renaming; false if one is busy. */
+extern bool ma_lock_rekey(MaEvaluation *evaluation, const MaRekey *rekey);
 extern void ma_lock_contacts(MaEvaluation *evaluation);
 /* qsort() order of MaContactChange. */
 extern int	ma_contact_change_compare(const void *left, const void *right);

@@ -28,7 +28,8 @@ static bool single_column(HeapTuple tuple, TupleDesc desc, AttrNumber field, Att
 static MaSource *source_of(MaDefinitions *definitions, Oid relid, AttrNumber key);
 static char *source_names(List *sources);
 static void check_type(const MaSource *source, Oid relid, const char *column);
-static Oid	type_family(Oid type);
+static bool prints_as(const MaSource *source, Oid relid, const char *column, Oid type);
+static char *column_type_text(Oid relid, const char *column);
 
 MaSource *
 ma_contact_source_for(MaDefinitions *definitions, const char *name, Oid relid, const char *column)
@@ -170,36 +171,55 @@ source_names(List *sources)
 	return text.data;
 }
 
-/* The column must hold the source's keys without any conversion of their text. */
+/*
+ * The texts of both columns are compared, with no conversion: so the types must
+ * be alike, and what is equal must be written alike.  1 and 1.00 of numeric are
+ * equal to a foreign key, as are Ann and ann of citext, but would be two contacts.
+ */
 static void
 check_type(const MaSource *source, Oid relid, const char *column)
 {
 	Oid			type = getBaseType(get_atttype(relid, get_attnum(relid, column)));
 	Oid			key_type = source->table ? source->key_type : TEXTOID;
 
-	if (type_family(type) == type_family(key_type))
+	ma_key_column_check(relid, column);
+	if (!ma_key_types_alike(type, key_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" cannot hold contacts of \"%s\"",
+						column, get_rel_name(relid), source->name),
+				 errdetail("It is of type %s, the contacts' keys are of type %s.",
+						   format_type_be(type), format_type_be(key_type)),
+				 errhint("Name another column, or the right source with contact_source => '...'.")));
+	if (source->table == NULL || prints_as(source, relid, column, type))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" of table \"%s\" cannot hold contacts of \"%s\"",
 					column, get_rel_name(relid), source->name),
-			 errdetail("It is of type %s, the contacts' keys are of type %s.",
-					   format_type_be(type), format_type_be(key_type)),
-			 errhint("Name another column, or the right source with contact_source => '...'.")));
+			 errdetail("Equal ids can be written differently in columns of type %s and %s.",
+					   column_type_text(relid, column),
+					   column_type_text(source->table->relid, source->key_column)),
+			 errhint("Give both columns a type such as bigint, text or uuid, or the same length or scale.")));
 }
 
-/* Types whose values print alike and compare with each other are one family. */
-static Oid
-type_family(Oid type)
+/* True if the contact's id in this column is always written as its key is. */
+static bool
+prints_as(const MaSource *source, Oid relid, const char *column, Oid type)
 {
-	switch (type)
-	{
-		case INT2OID:
-		case INT4OID:
-			return INT8OID;
-		case VARCHAROID:
-			return TEXTOID;
-		default:
-			return type;
-	}
+	Oid			source_relid = source->table->relid;
+
+	if (!ma_key_prints_alike(relid, column) ||
+		!ma_key_prints_alike(source_relid, source->key_column))
+		return false;
+	return (type != NUMERICOID && type != BPCHAROID) ||
+		ma_key_typmod(relid, column) == ma_key_typmod(source_relid, source->key_column);
+}
+
+/* The column's base type with length or scale. */
+static char *
+column_type_text(Oid relid, const char *column)
+{
+	return format_type_with_typemod(getBaseType(get_atttype(relid, get_attnum(relid, column))),
+									ma_key_typmod(relid, column));
 }

@@ -45,6 +45,7 @@ static char *string_member(const Member *member, const char *path);
 static Oid	find_table(const char *name, const char *path);
 static void split_on(MaLink *link, const char *on, const char *path);
 static char *read_identifier(const char **place);
+static void check_via_types(const MaLink *link, Oid relid);
 static void check_columns(const MaLink *link, Oid relid, const char *path);
 static bool is_unique(Oid relid, AttrNumber column);
 static void append_link(StringInfo json, const MaLink *link);
@@ -88,9 +89,31 @@ ma_lookup_read(Jsonb *lookup, Oid relid)
 MaLink *
 ma_via_read(Jsonb *via, Oid relid)
 {
+	MaLink	   *link;
+
 	if (!JB_ROOT_IS_OBJECT(via))
 		refuse("via", "It must be an object with \"table\" and \"on\".");
-	return read_link(&via->root, relid, "via");
+	link = read_link(&via->root, relid, "via");
+	check_via_types(link, relid);
+	return link;
+}
+
+/* A link is captured as text and read back in the type of the key it points to. */
+static void
+check_via_types(const MaLink *link, Oid relid)
+{
+	Oid			type = get_atttype(relid, get_attnum(relid, link->column));
+	Oid			key_type = get_atttype(link->relid, get_attnum(link->relid, link->key));
+
+	ma_key_column_check(relid, link->column);
+	ma_key_column_check(link->relid, link->key);
+	if (!ma_key_types_alike(getBaseType(type), getBaseType(key_type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("columns \"%s\" and \"%s\" are not of the same type", link->column,
+						link->key),
+				 errdetail("via.on: the types are %s and %s.",
+						   format_type_be(type), format_type_be(key_type))));
 }
 
 /* The members of an object in jsonb's own order. */

@@ -19,7 +19,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-static bool fits(Oid type, const char *external_id);
 static char *from_clause(const MaEventSource *source, char **contact);
 
 List *
@@ -122,35 +121,23 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 	return sql.data;
 }
 
-/* False for a key that a narrower integer column cannot hold: no row has it. */
-static bool
-fits(Oid type, const char *external_id)
-{
-	int64		value;
-
-	if (type != INT2OID && type != INT4OID)
-		return true;
-	value = strtoll(external_id, NULL, 10);
-	return type == INT2OID ? value == (int16) value : value == (int32) value;
-}
-
 int
 ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 			  int64 **contact_ids, Datum **keys)
 {
 	Oid			type = source ? source->contact_type : INT8OID;
+	Oid			relid = InvalidOid;
 	int64	   *ids;
 	Datum	   *typed;
 	int			total = 0;
-	Oid			input;
-	Oid			io_param;
 
+	if (source != NULL)
+		relid = source->via_table ? source->via_table->relid : source->table->relid;
 	for (int i = 0; i < n; i++)
 		total += Max(contacts[i].nkeys, 1);
 	ids = palloc_array(int64, Max(total, 1));
 	typed = palloc_array(Datum, Max(total, 1));
 	total = 0;
-	getTypeInputInfo(type, &input, &io_param);
 	for (int i = 0; i < n; i++)
 	{
 		if (source == NULL)
@@ -161,11 +148,10 @@ ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 		}
 		for (int j = 0; j < contacts[i].nkeys; j++)
 			if (contacts[i].keys[j].source_id == source->contact_source->id &&
-				fits(type, contacts[i].keys[j].external_id))
+				ma_key_holds(type, contacts[i].keys[j].external_id))
 			{
 				ids[total] = contacts[i].contact_id;
-				typed[total++] = OidInputFunctionCall(input, contacts[i].keys[j].external_id,
-													  io_param, -1);
+				typed[total++] = ma_key_value(relid, type, -1, contacts[i].keys[j].external_id);
 			}
 	}
 	*contact_ids = ids;

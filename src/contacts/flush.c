@@ -258,6 +258,7 @@ forget_evaluated(MaEvaluation *evaluation)
 {
 	ListCell   *cell;
 
+	evaluation->evaluated = 0;
 	for (int i = 0; i < evaluation->nmarks; i++)
 		evaluation->marks[i]->done = false;
 	foreach(cell, evaluation->rekeys)

@@ -19,8 +19,6 @@
 #include "contacts/rate.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/lsyscache.h"
-#include "utils/typcache.h"
 #include "worker/worker.h"
 
 #define PAUSE_MS 1
@@ -33,10 +31,10 @@ static List *relations_of_event(MaEvaluation *evaluation, int32 event_id, List *
 static List *relations_of_identity(MaEvaluation *evaluation, List *relids);
 static List *add_table(List *relids, const MaTable *table);
 static bool lock_contact(MaEvaluation *evaluation, int64 contact_id);
+static bool lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id);
 static bool reserve(MaEvaluation *evaluation);
 static bool reserve_link(MaEvaluation *evaluation);
-static char *link_name(const MaEventSource *source, char *text);
-static void lock_name(MaEvaluation *evaluation, MaWork *work, const char *name);
+static bool lock_name(MaEvaluation *evaluation, const char *name);
 static void leave_contact(MaEvaluation *evaluation, int64 contact_id);
 
 bool
@@ -244,17 +242,45 @@ lock_contact(MaEvaluation *evaluation, int64 contact_id)
 bool
 ma_lock_rekeyed(MaEvaluation *evaluation)
 {
+	List	   *steps = ma_rekeys_order(evaluation->rekeys);
 	ListCell   *cell;
 
-	foreach(cell, evaluation->rekeys)
+	if (steps == NIL)
+		return true;
+	if (list_length(steps) > evaluation->max_locks)
 	{
-		MaRekey    *rekey = lfirst(cell);
-		int64		contact_id = ma_contact_by_key(rekey->source_id, rekey->old_key);
-
-		if (contact_id != 0 && !lock_contact(evaluation, contact_id))
-			return false;
+		evaluation->left_limit += evaluation->nmarks;
+		return false;
 	}
+	if (ma_rekeys_wait(steps))
+	{
+		evaluation->left_lock += evaluation->nmarks;
+		return false;
+	}
+	foreach(cell, steps)
+		if (!ma_lock_rekey(evaluation, lfirst(cell)))
+			return false;
 	return true;
+}
+
+/*
+ * A key that nobody has is locked like that of any unknown contact: somebody may
+ * be making its contact, or recording an event that will be the moving one's.
+ */
+bool
+ma_lock_rekey(MaEvaluation *evaluation, const MaRekey *rekey)
+{
+	int64		from = ma_contact_by_key(rekey->source_id, rekey->old_key);
+	int64		to = ma_contact_by_key(rekey->source_id, rekey->new_key);
+
+	if (!(from != 0 ? lock_contact(evaluation, from) :
+		  lock_key(evaluation, rekey->source_id, rekey->old_key)))
+		return false;
+	if (!(to != 0 ? lock_contact(evaluation, to) :
+		  lock_key(evaluation, rekey->source_id, rekey->new_key)))
+		return false;
+	return ma_contact_by_key(rekey->source_id, rekey->old_key) == from &&
+		ma_contact_by_key(rekey->source_id, rekey->new_key) == to;
 }
 
 static void
@@ -275,16 +301,23 @@ ma_lock_unknown_keys(MaEvaluation *evaluation)
 		if ((work->contact_id != 0 && work->action != MA_ACTION_LINK) ||
 			work->external_id == NULL || work->left)
 			continue;
-		if (!reserve(evaluation))
-		{
-			evaluation->left_limit++;
-			work->left = true;
-		}
-		else
-			lock_name(evaluation, work, psprintf("key %d %s", work->source_id, work->external_id));
+		work->left = !lock_key(evaluation, work->source_id, work->external_id);
 	}
 }
 
+/* True if the lock of a key nobody has is ours; counts why not. */
+static bool
+lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id)
+{
+	if (!reserve(evaluation))
+	{
+		evaluation->left_limit++;
+		return false;
+	}
+	return lock_name(evaluation, psprintf("key %d %s", source_id, external_id));
+}
+
+/* A link's two columns are of types that print alike, so the text is its name. */
 void
 ma_lock_links(MaEvaluation *evaluation)
 {
@@ -292,57 +325,31 @@ ma_lock_links(MaEvaluation *evaluation)
 	{
 		MaWork	   *work = &evaluation->works[i];
 		MaMarkTag  *tag = &work->mark->tag;
-		MaEventSource *source;
 
 		if (tag->kind != MA_MARK_LINK)
 			continue;
-		source = ma_event_source_by_id(evaluation->definitions, tag->id);
-		if (source == NULL || !OidIsValid(source->via_key_type))
-			continue;
-		if (!reserve_link(evaluation))
+		if (reserve_link(evaluation))
+			work->left = !lock_name(evaluation, psprintf("link %d %s", tag->id, tag->text));
+		else
 		{
 			evaluation->left_limit++;
 			work->left = true;
 		}
-		else
-			lock_name(evaluation, work, link_name(source, tag->text));
 	}
 }
 
-/*
- * The link by its value, since the two columns may print it differently (3 and 3.00);
- * equal values have equal hashes.
- */
-static char *
-link_name(const MaEventSource *source, char *text)
-{
-	TypeCacheEntry *type = lookup_type_cache(ma_link_type(source),
-											 TYPECACHE_HASH_EXTENDED_PROC_FINFO);
-	Oid			input;
-	Oid			io_param;
-	Datum		value;
-
-	if (!OidIsValid(type->hash_extended_proc_finfo.fn_oid))
-		return psprintf("link %d", source->id);
-	getTypeInputInfo(type->type_id, &input, &io_param);
-	value = OidInputFunctionCall(input, text, io_param, -1);
-	value = FunctionCall2Coll(&type->hash_extended_proc_finfo, type->typcollation, value,
-							  Int64GetDatum(0));
-	return psprintf("link %d " UINT64_FORMAT, source->id, DatumGetUInt64(value));
-}
-
-/* Locks a name, or leaves the work. */
-static void
-lock_name(MaEvaluation *evaluation, MaWork *work, const char *name)
+/* True if the lock of the name is ours. */
+static bool
+lock_name(MaEvaluation *evaluation, const char *name)
 {
 	while (!ma_address_try_lock(name))
 	{
 		if (ma_evaluation_late(evaluation))
 		{
 			evaluation->left_lock++;
-			work->left = true;
-			return;
+			return false;
 		}
 		ma_worker_pause(PAUSE_MS);
 	}
+	return true;
 }

@@ -66,7 +66,7 @@ ma_merge_contacts(PG_FUNCTION_ARGS)
 	ma_contacts_recompute(both, 2);
 	ma_mark_contact(both[0]);
 	ma_mark_contact(both[1]);
-	text = MemoryContextStrdup(context, ma_contact_text(both[0]));
+	text = ma_contact_answer(both[0], context);
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }
@@ -221,7 +221,7 @@ ma_split_contact(PG_FUNCTION_ARGS)
 	ma_contacts_recompute(both, 2);
 	ma_mark_contact(both[0]);
 	ma_mark_contact(both[1]);
-	text = MemoryContextStrdup(context, ma_contact_text(both[1]));
+	text = ma_contact_answer(both[1], context);
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }

@@ -76,13 +76,19 @@ Datum
 ma_record_event(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		recorded = PG_GETARG_BOOL(1);
+	char	   *name;
+	bool		recorded;
 	MaDefinitions *definitions;
 	MaEvent    *event;
 	MaCall		call;
 	char	   *answer;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "event" : "recorded")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	recorded = PG_GETARG_BOOL(1);
 	ma_call_begin(&call);
 	definitions = ma_definitions();
 	event = ma_event_required(definitions, name);

@@ -28,11 +28,25 @@ typedef struct Net
 	char	   *before;
 } Net;
 
+/* A re-keying of a mapping by the key before it. */
+typedef struct Place
+{
+	NetKey		before;
+	MaRekey    *rekey;
+	bool		visited;
+} Place;
+
+#define ASIDE '\001'			/* begins a key that was moved aside */
+
 static uint32 net_hash(const void *key, Size size);
 static int	net_compare(const void *left, const void *right, Size size);
+static HTAB *make_table(Size entry, int n);
+static MaRekey *make_step(const MaRekey *rekey, char *old_key, char *new_key);
+static List *order_from(HTAB *table, Place *start, List *steps);
 static void move_images(List *images, const MaImage *moved);
-static void set_contact(MaImage *image, Datum *row, char **contact, const char *before,
-						const char *now);
+static bool is_same_row(const MaImage *a, const MaImage *b);
+static MaImage *first_of_row(List *images, MaImage *image);
+static void set_contact(MaImage *image, Datum *row, char **contact, const char *now);
 static void apply_command(HTAB *nets, List *rekeys, int first, int end);
 
 void
@@ -69,10 +83,23 @@ net_compare(const void *left, const void *right, Size size)
 	return a->source_id != b->source_id || strcmp(a->key, b->key) != 0;
 }
 
+static HTAB *
+make_table(Size entry, int n)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(NetKey);
+	control.entrysize = entry;
+	control.hash = net_hash;
+	control.match = net_compare;
+	control.hcxt = CurrentMemoryContext;
+	return hash_create("marketing_automation re-keyings", n, &control,
+					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
 List *
 ma_rekeys_compose(List *rekeys)
 {
-	HASHCTL		control = {0};
 	HTAB	   *nets;
 	HASH_SEQ_STATUS scan;
 	Net		   *net;
@@ -87,13 +114,7 @@ ma_rekeys_compose(List *rekeys)
 	n = list_length(live);
 	if (n == 0)
 		return NIL;
-	control.keysize = sizeof(NetKey);
-	control.entrysize = sizeof(Net);
-	control.hash = net_hash;
-	control.match = net_compare;
-	control.hcxt = CurrentMemoryContext;
-	nets = hash_create("marketing_automation re-keyings", n, &control,
-					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	nets = make_table(sizeof(Net), n);
 	for (int first = 0; first < n;)
 	{
 		MaRekey    *rekey = list_nth(live, first);
@@ -146,26 +167,102 @@ apply_command(HTAB *nets, List *rekeys, int first, int end)
 	}
 }
 
+bool
+ma_rekey_is_aside(const char *key)
+{
+	return key[0] == ASIDE;
+}
+
+static MaRekey *
+make_step(const MaRekey *rekey, char *old_key, char *new_key)
+{
+	MaRekey    *step = palloc0_object(MaRekey);
+
+	step->source_id = rekey->source_id;
+	step->old_key = old_key;
+	step->new_key = new_key;
+	return step;
+}
+
+List *
+ma_rekeys_order(List *rekeys)
+{
+	HTAB	   *table = make_table(sizeof(Place), Max(list_length(rekeys), 1));
+	List	   *steps = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rekeys)
+	{
+		MaRekey    *rekey = lfirst(cell);
+		NetKey		key = {rekey->source_id, rekey->old_key};
+		Place	   *place;
+		bool		found;
+
+		if (rekey->done)
+			continue;
+		place = hash_search(table, &key, HASH_ENTER, &found);
+		place->rekey = rekey;
+		place->visited = false;
+	}
+	foreach(cell, rekeys)
+	{
+		MaRekey    *rekey = lfirst(cell);
+		NetKey		key = {rekey->source_id, rekey->old_key};
+		Place	   *place = hash_search(table, &key, HASH_FIND, NULL);
+
+		if (place != NULL && !place->visited)
+			steps = order_from(table, place, steps);
+	}
+	return steps;
+}
+
+/* Adds the steps of the chain or ring that begins here, the last one first. */
+static List *
+order_from(HTAB *table, Place *start, List *steps)
+{
+	List	   *chain = NIL;
+	Place	   *place = start;
+	char	   *aside = NULL;
+
+	while (place != NULL && !place->visited)
+	{
+		NetKey		next = {place->rekey->source_id, place->rekey->new_key};
+
+		place->visited = true;
+		chain = lappend(chain, place->rekey);
+		place = hash_search(table, &next, HASH_FIND, NULL);
+	}
+	if (place == start)
+	{
+		aside = psprintf("%c%s", ASIDE, start->rekey->new_key);
+		steps = lappend(steps, make_step(start->rekey, start->rekey->old_key, aside));
+	}
+	for (int i = list_length(chain) - 1; i > 0; i--)
+		steps = lappend(steps, list_nth(chain, i));
+	return lappend(steps, aside == NULL ? start->rekey :
+				   make_step(start->rekey, aside, start->rekey->new_key));
+}
+
+/* The row's first image is compared with each of its images: re-keying may go in steps. */
 void
 ma_rekey_images(List *images, List *rekeys)
 {
 	ListCell   *cell;
 	ListCell   *inner;
 
-	if (rekeys == NIL)
-		return;
-	foreach(cell, images)
+	foreach(cell, rekeys == NIL ? NIL : images)
 	{
 		MaImage    *image = lfirst(cell);
+		MaImage    *first = first_of_row(images, image);
 
-		if (image->key_source_id == 0 || image->old_contact == NULL || image->new_contact == NULL)
+		if (image->key_source_id == 0 || first->old_contact == NULL || image->new_contact == NULL)
 			continue;
 		foreach(inner, rekeys)
 		{
 			MaRekey    *rekey = lfirst(inner);
 
 			if (rekey->source_id == image->key_source_id &&
-				strcmp(rekey->old_key, image->old_contact) == 0 &&
+				strcmp(rekey->old_key, first->old_contact) == 0 &&
 				strcmp(rekey->new_key, image->new_contact) == 0)
 			{
 				move_images(images, image);
@@ -175,36 +272,51 @@ ma_rekey_images(List *images, List *rekeys)
 	}
 }
 
+static bool
+is_same_row(const MaImage *a, const MaImage *b)
+{
+	return a->event_source_id == b->event_source_id && strcmp(a->row_key, b->row_key) == 0;
+}
+
+static MaImage *
+first_of_row(List *images, MaImage *image)
+{
+	ListCell   *cell;
+
+	foreach(cell, images)
+		if (is_same_row(lfirst(cell), image))
+			return lfirst(cell);
+	return image;
+}
+
 /* Gives the images of the moved row, up to this one, the contact it has now. */
 static void
 move_images(List *images, const MaImage *moved)
 {
-	char	   *before = moved->old_contact;
 	ListCell   *cell;
 
 	foreach(cell, images)
 	{
 		MaImage    *image = lfirst(cell);
 
-		if (image->event_source_id == moved->event_source_id &&
-			strcmp(image->row_key, moved->row_key) == 0)
+		if (is_same_row(image, moved))
 		{
-			set_contact(image, &image->old_row, &image->old_contact, before, moved->new_contact);
-			set_contact(image, &image->new_row, &image->new_contact, before, moved->new_contact);
+			set_contact(image, &image->old_row, &image->old_contact, moved->new_contact);
+			set_contact(image, &image->new_row, &image->new_contact, moved->new_contact);
 		}
 		if (image == moved)
 			return;
 	}
 }
 
-/* Gives one side of the image another contact if it has the one before; in the image's memory. */
+/* Gives one side of the image another contact, in the image's memory. */
 static void
-set_contact(MaImage *image, Datum *row, char **contact, const char *before, const char *now)
+set_contact(MaImage *image, Datum *row, char **contact, const char *now)
 {
 	MemoryContext previous;
 	JsonbValue	value;
 
-	if (*contact == NULL || strcmp(*contact, before) != 0)
+	if (*contact == NULL || strcmp(*contact, now) == 0)
 		return;
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(image));
 	*contact = pstrdup(now);

@@ -56,7 +56,7 @@ prepare_statement(MaEventSource *source)
 				 errmsg("attached table \"%s\" is gone", source->table->name)));
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(source));
 	source->images.sql =
-		psprintf("SELECT u.n::pg_catalog.int4, t.%s::pg_catalog.text, %s, "
+		psprintf("SELECT u.n::pg_catalog.int4, t.%s, %s, "
 				 "t.%s IS NOT NULL AND (%s) IS TRUE, %s, pg_catalog.to_jsonb(t) "
 				 "FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (image, n) "
 				 "%s",
@@ -187,6 +187,7 @@ set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
 	Datum		at = ma_value(rows, row, 3, &isnull);
 	Datum		properties;
 
+	/* As its type prints it, like the captured text: a cast trims char, and writes t as true. */
 	fact->contact = ma_text(rows, row, 2);
 	fact->at = isnull ? 0 : DatumGetTimestampTz(at);
 	if (event == NULL)
@@ -356,18 +357,26 @@ work_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact)
 }
 
 /*
- * True if the key is that of an attached table and only the worker can tell whose it
- * is: the row may be there, but what made or included its contact stands in the
- * dirty log.  The worker reads the row, as a commit does that wrote it.
+ * True while the log holds keys of the work's source: its contact may be among
+ * those that a commit left to be made or counted again, so its row waits behind.
+ * In the worker the row itself is looked at.
  */
 static bool
 may_come(MaEvaluation *evaluation, const MaWork *work)
 {
+	static MaStatement waiting = {
+		"SELECT FROM marketing_internal.dirty AS d "
+		"WHERE d.source_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		1, {INT4OID}
+	};
 	MaSource   *source = ma_source_by_id(evaluation->definitions, work->source_id);
+	Datum		value = Int32GetDatum(work->source_id);
 
-	return !evaluation->worker && work->external_id != NULL && work->row == NULL &&
-		(work->contact_id == 0 || work->excluded) &&
-		source != NULL && source->table != NULL;
+	if (evaluation->worker || work->external_id == NULL || work->row != NULL ||
+		(work->contact_id != 0 && !work->excluded) ||
+		source == NULL || source->table == NULL)
+		return false;
+	return source->building || ma_run(&waiting, &value, NULL, MA_RUN_READ_LATEST).n > 0;
 }
 
 /*

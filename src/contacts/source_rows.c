@@ -12,7 +12,6 @@
 #include "base/base.h"
 
 #include "catalog/pg_operator.h"
-#include "catalog/pg_type.h"
 #include "contacts/contacts_internal.h"
 #include "lib/stringinfo.h"
 #include "pgtime.h"
@@ -37,7 +36,7 @@ typedef struct KeyContext
 } KeyContext;
 
 static void key_error_callback(void *arg);
-static int32 key_typmod(const MaSource *source);
+static Datum key_value(const MaSource *source, const char *text, int32 typmod);
 static char *operator_sql(Oid operator);
 static void append_fields(StringInfo sql, const MaSource *source);
 static void append_field(StringInfo sql, const char *column);
@@ -65,10 +64,15 @@ key_error_callback(void *arg)
 Datum
 ma_source_key(const MaSource *source, const char *text)
 {
+	/* Without length or scale, which is only about how it prints. */
+	return key_value(source, text, -1);
+}
+
+static Datum
+key_value(const MaSource *source, const char *text, int32 typmod)
+{
 	KeyContext	context = {source, text};
 	ErrorContextCallback callback;
-	Oid			input;
-	Oid			parameter;
 	Datum		key;
 
 	if (!OidIsValid(source->key_type))
@@ -81,37 +85,23 @@ ma_source_key(const MaSource *source, const char *text)
 	callback.arg = &context;
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	getTypeInputInfo(source->key_type, &input, &parameter);
-	key = OidInputFunctionCall(input, unconstify(char *, text), parameter, key_typmod(source));
+	key = ma_key_value(source->table->relid, source->key_type, typmod, text);
 	error_context_stack = callback.previous;
 	return key;
-}
-
-/* Length or scale of the key column: numeric(10,2) prints 42 as 42.00. */
-static int32
-key_typmod(const MaSource *source)
-{
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-
-	get_atttypetypmodcoll(source->table->relid,
-						  get_attnum(source->table->relid, source->key_column),
-						  &type, &typmod, &collation);
-	(void) getBaseTypeAndTypmod(type, &typmod);
-	return typmod;
 }
 
 char *
 ma_source_key_text(const MaSource *source, const char *text)
 {
-	Oid			output;
-	bool		varlena;
+	Oid			relid;
+	int32		typmod = -1;
 
 	if (source->table == NULL)
 		return pstrdup(text);
-	getTypeOutputInfo(source->key_type, &output, &varlena);
-	return OidOutputFunctionCall(output, ma_source_key(source, text));
+	relid = source->table->relid;
+	if (OidIsValid(relid))
+		typmod = ma_key_typmod(relid, source->key_column);
+	return ma_key_value_text(relid, source->key_type, key_value(source, text, typmod));
 }
 
 /* OPERATOR(schema.name) */
@@ -177,6 +167,8 @@ void
 ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 {
 	Datum	   *keys;
+	int		   *places;
+	int			nkeys = 0;
 	Datum		value;
 	MaIdentity	owner;
 	MaRows		found;
@@ -184,17 +176,24 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 	if (n == 0 || source->table == NULL || !OidIsValid(source->table->relid))
 		return;
 	keys = palloc_array(Datum, n);
+	places = palloc_array(int, n);
 	for (int i = 0; i < n; i++)
-		keys[i] = ma_source_key(source, rows[i].external_id);
-	value = ma_datum_array(keys, n, source->key_type);
+		if (ma_key_holds(source->key_type, rows[i].external_id))
+		{
+			places[nkeys] = i;
+			keys[nkeys++] = ma_source_key(source, rows[i].external_id);
+		}
+	if (nkeys == 0)
+		return;
+	value = ma_datum_array(keys, nkeys, source->key_type);
 	if (source->read.sql == NULL)
 		prepare_read(source);
 
 	ma_become_table_owner(&owner, source->table->relid);
-	found = ma_run_sized(&source->read, n, &value, MA_RUN_READ_LATEST);
+	found = ma_run_sized(&source->read, nkeys, &value, MA_RUN_READ_LATEST);
 	ma_become_back(&owner);
 	for (uint64 i = 0; i < found.n; i++)
-		set_fields(&rows[ma_int64(&found, i, 1) - 1], &found, i);
+		set_fields(&rows[places[ma_int64(&found, i, 1) - 1]], &found, i);
 }
 
 MaSourceRow *

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "contacts/contacts_internal.h"
 #include "contacts/evaluate.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/worker.h"

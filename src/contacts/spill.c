@@ -27,6 +27,8 @@ insert(MaStatement *statement, Datum *values, const char *nulls)
 	MaCall		call;
 	bool		read_only = XactReadOnly;
 
+	/* Before the rows get their numbers, on which drain_read.c relies. */
+	(void) GetCurrentTransactionId();
 	XactReadOnly = false;
 	ma_call_begin(&call);
 	ma_run(statement, values, nulls, MA_RUN_WRITE_LATEST);
@@ -91,28 +93,41 @@ ma_spill_marks(MaMark **marks, int n)
 	insert(&add, values, NULL);
 }
 
+/* One number for all, and the order in which they are to be done. */
 void
 ma_spill_rekeys(List *rekeys)
 {
 	static MaStatement add = {
-		"INSERT INTO marketing_internal.dirty (xid, source_id, external_id, previous_id) "
-		"VALUES (pg_catalog.pg_current_xact_id(), $1, $2, $3)",
-		3, {INT4OID, TEXTOID, TEXTOID}
+		"WITH one AS MATERIALIZED (SELECT pg_catalog.nextval("
+		"'marketing_internal.dirty_dirty_id_seq') AS number) "
+		"INSERT INTO marketing_internal.dirty "
+		"(dirty_id, step, xid, source_id, external_id, previous_id) "
+		"SELECT one.number, s.step, pg_catalog.pg_current_xact_id(), s.source_id, s.new_key, s.old_key "
+		"FROM one CROSS JOIN ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
+		"pg_catalog.unnest($3)) WITH ORDINALITY AS s (source_id, old_key, new_key, step)",
+		3, {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
-	ListCell   *cell;
+	List	   *steps = ma_rekeys_order(rekeys);
+	int			n = list_length(steps);
+	int32	   *sources = palloc_array(int32, Max(n, 1));
+	char	  **old_keys = palloc_array(char *, Max(n, 1));
+	char	  **new_keys = palloc_array(char *, Max(n, 1));
+	Datum		values[3];
 
-	foreach(cell, rekeys)
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
 	{
-		MaRekey    *rekey = lfirst(cell);
-		Datum		values[3];
+		MaRekey    *step = list_nth(steps, i);
 
-		if (rekey->done)
-			continue;
-		values[0] = Int32GetDatum(rekey->source_id);
-		values[1] = CStringGetTextDatum(rekey->new_key);
-		values[2] = CStringGetTextDatum(rekey->old_key);
-		insert(&add, values, NULL);
+		sources[i] = step->source_id;
+		old_keys[i] = step->old_key;
+		new_keys[i] = step->new_key;
 	}
+	values[0] = ma_int4_array(sources, n);
+	values[1] = ma_text_array(old_keys, n);
+	values[2] = ma_text_array(new_keys, n);
+	insert(&add, values, NULL);
 }
 
 void

@@ -1,6 +1,7 @@
 /*
  * truncate.c
- *		Sees TRUNCATE of attached tables by the object access hook.
+ *		Sees by the object access hook what changes many rows of an attached table
+ *		without a trigger: TRUNCATE, and partitions that come or go with their rows.
  *
  * Statement triggers are not cloned to partitions, so a TRUNCATE of a partition
  * that was made after attaching fires no trigger of ours.  The hook sees every
@@ -9,19 +10,24 @@
  */
 #include "base/base.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "contacts/changes.h"
 #include "contacts/truncate.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 static object_access_hook_type previous_hook = NULL;
 
 static void access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 						void *arg);
+static bool has_rows(Oid relid);
 static void truncated(Oid relid);
 
 void
@@ -36,9 +42,41 @@ access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 {
 	if (previous_hook)
 		previous_hook(access, class_id, object_id, sub_id, arg);
-	if (access == OAT_TRUNCATE && class_id == RelationRelationId && IsTransactionState() &&
-		ma_extension() != NULL)
+	if (!(access == OAT_TRUNCATE && class_id == RelationRelationId) &&
+		!(access == OAT_POST_ALTER && class_id == InheritsRelationId && arg != NULL))
+		return;
+	if (!IsTransactionState() || ma_extension() == NULL)
+		return;
+	if (access == OAT_TRUNCATE)
 		truncated(object_id);
+	else
+	{
+		/* ATTACH and DETACH PARTITION relay the parent's OID. */
+		Oid			parent = ((ObjectAccessPostAlter *) arg)->auxiliary_id;
+
+		if (get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE && has_rows(object_id))
+			truncated(parent);
+	}
+}
+
+/* Whether the table or any of its partitions takes up space; a new partition is empty. */
+static bool
+has_rows(Oid relid)
+{
+	ListCell   *cell;
+	bool		result = false;
+
+	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	{
+		Relation	relation = try_relation_open(lfirst_oid(cell), AccessShareLock);
+
+		if (relation == NULL)
+			continue;
+		if (RELKIND_HAS_STORAGE(relation->rd_rel->relkind))
+			result |= RelationGetNumberOfBlocks(relation) > 0;
+		relation_close(relation, NoLock);
+	}
+	return result;
 }
 
 /* Marks the attached table of which this is the root or a partition. */

@@ -43,6 +43,14 @@ extern void ma_worker_wake_at_commit(void);
  */
 extern void ma_worker_pause(long ms);
 
+/*
+ * After `ms` milliseconds cancels what this process does (an error of SQLSTATE
+ * 57014 as by a user).  ma_deadline_end() takes the deadline off and says whether
+ * it has passed; `interrupted` when an error has ended the work.
+ */
+extern void ma_deadline_set(int ms);
+extern bool ma_deadline_end(bool interrupted);
+
 /* True in a scheduler or in CALL marketing.work(), whose locks may wait. */
 extern bool ma_worker_is_active(void);
 

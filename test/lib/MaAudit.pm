@@ -18,10 +18,10 @@ my $dir = dirname(dirname(abs_path(__FILE__))) . '/audit';
 
 # Scripts of the mix and how often each is chosen.
 my %mix = (
-	auto => 30, async => 6, view => 25, multi => 12, flushed => 6, repeatable => 10, serializable => 4,
+	auto => 30, async => 6, newcomer => 14, view => 25, multi => 12, flushed => 6, repeatable => 10, serializable => 4,
 	serializable_sync => 2, prepare => 3, prepare_rollback => 1, do => 4, gift => 6, delete => 6,
 	prune => 12, move => 8, flip => 10, time => 8, item => 6, rollback => 4, bulk => 2, truncate => 1,
-	site => 4, rekey => 3, swap => 2, churn => 4, subscribe => 3, exclude => 4, address => 4,
+	site => 4, rekey => 3, swap => 2, churn => 6, subscribe => 4, exclude => 4, address => 4,
 	track => 8, identify => 3, merge => 2, split => 3,
 );
 

@@ -11,7 +11,7 @@ psql=(psql -X -q -A -t -v ON_ERROR_STOP=1 -h "$scratch/lint" -U postgres -d post
 as_server "${psql[@]}" -c "SET client_min_messages = warning; CREATE EXTENSION marketing_automation"
 found=$({
 	echo "CREATE TEMP TABLE allowed (list text, name text);"
-	for list in parallel_safe not_dumped; do
+	for list in parallel_safe not_dumped public_execute; do
 		sed -n "s/^\([a-z_.]\+\).*/INSERT INTO allowed VALUES ('$list', '\1');/p" "$here/allow_$list.txt"
 	done
 	cat "$here/catalog.sql"

@@ -94,10 +94,10 @@ ORDER BY 1;
 SELECT format('function %s is SECURITY DEFINER', f.signature)
 FROM our_function f WHERE f.prosecdef ORDER BY 1;
 
-SELECT format('function %s: PUBLIC may execute it', f.signature)
+SELECT format('function %s: PUBLIC may execute it, but it is not in allow_public_execute.txt', f.signature)
 FROM our_function f, aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
 WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE'
-	AND NOT (f.nspname = 'marketing' AND f.proname = 'capture')
+	AND f.nspname || '.' || f.proname NOT IN (SELECT name FROM allowed WHERE list = 'public_execute')
 ORDER BY 1;
 
 SELECT format('function %s (%s) has neither SET search_path nor a standard SQL body', f.signature, l.lanname)

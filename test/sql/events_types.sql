@@ -2,6 +2,8 @@
 CREATE EXTENSION marketing_automation;
 SET client_min_messages = warning;
 SET timezone = 'UTC';
+SET datestyle = 'ISO';
+SET intervalstyle = 'postgres';
 CREATE TABLE customers (id int PRIMARY KEY, email text);
 INSERT INTO customers VALUES (1, 'a@example.com');
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email') IS NOT NULL AS attached;

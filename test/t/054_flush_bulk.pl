@@ -106,8 +106,23 @@ exact($node, $db, 'contacts are back: exact', left => undef);
 # Partitions taken off and put back with their rows.
 run_ok($node, $db, q{INSERT INTO visits SELECT i, i % 9 + 1, timestamptz '2022-01-01' + i * interval '1 day', 'seen' FROM generate_series(1, 100) AS i}, 'rows of a partition');
 exact($node, $db, 'rows of a partition', left => undef);
-run_ok($node, $db, 'DROP TABLE visits_2019', 'an empty partition goes');
-exact($node, $db, 'exact', left => undef);
+run_ok($node, $db, 'ALTER TABLE visits DETACH PARTITION visits_2022', 'a partition is taken off with its rows');
+exact($node, $db, 'taken off: exact', left => 'some');
+run_ok($node, $db, 'INSERT INTO visits_2022 VALUES (3000, 1, $$2022-05-05$$, $$x$$); DELETE FROM visits_2022 WHERE id < 10', 'what is written to it then');
+exact($node, $db, 'is not our business');
+run_ok($node, $db, q{ALTER TABLE visits ATTACH PARTITION visits_2022 FOR VALUES FROM ('2022-01-01') TO ('2023-01-01')}, 'it is put back');
+exact($node, $db, 'put back: exact', left => 'some');
+run_ok($node, $db, <<'END', 'a partition filled and put in, in one transaction', extra_params => [ '-U', 'app' ]);
+BEGIN;
+CREATE TABLE visits_2018 (LIKE visits INCLUDING DEFAULTS);
+INSERT INTO visits_2018 (id, customer_id, at, kind) SELECT i, i % 9 + 1, '2018-06-01', 'x' FROM generate_series(1, 20) AS i;
+ALTER TABLE visits ATTACH PARTITION visits_2018 FOR VALUES FROM ('2018-01-01') TO ('2019-01-01');
+INSERT INTO visits VALUES (30, 1, '2018-06-02');
+COMMIT;
+END
+exact($node, $db, 'filled and put in: exact', left => 'some');
+run_ok($node, $db, 'CREATE TABLE visits_2017 PARTITION OF visits FOR VALUES FROM ($$2017-01-01$$) TO ($$2018-01-01$$); DROP TABLE visits_2019', 'empty partitions come and go');
+exact($node, $db, 'and change nothing');
 
 # 13. A million rows, of more contacts than a transaction keeps in memory. What is ours stays small.
 my $large = shop($node, 'large');
