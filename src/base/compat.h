@@ -23,6 +23,11 @@
 #define PGDLLEXPORT __attribute__((visibility("default")))
 #endif
 
+/* 18 marks what does not return before the declaration (pg_noreturn), not behind it. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /* 16 replaced the one-per-kind ownership checks by one function. */
 #include "utils/acl.h"
 #if PG_VERSION_NUM < 160000

@@ -51,6 +51,9 @@ static Node *parse_alone(const char *source, const char *what);
 static Node *analyse(const char *source, Node *raw, Relation relation, Oid type, const char *what);
 static bool check_walker(Node *node, CheckContext *context);
 static bool check_function(Oid function, void *context);
+static bool runs_builtin_only(Node *node);
+static bool is_plain_call(const FuncExpr *call);
+static bool makes_user_value(Oid type);
 static bool reaches_outside(const char *name);
 static List *columns_of(Node *tree, Oid relid, const char *what);
 static void place_callback(void *arg);
@@ -179,11 +182,96 @@ check_walker(Node *node, CheckContext *context)
 		refuse(context->what, "It reads the clock or the session (CURRENT_DATE, CURRENT_USER and the like).");
 	if (IsA(node, NextValueExpr) || IsA(node, CurrentOfExpr))
 		refuse(context->what, "It holds a sequence or cursor.");
-	if (IsA(node, CoerceToDomain) &&
-		castNode(CoerceToDomain, node)->resulttype >= FirstNormalObjectId)
-		context->builtin_only = false;
+	context->builtin_only &= runs_builtin_only(node);
 	check_functions_in_node(node, check_function, context);
 	return expression_tree_walker(node, check_walker, context);
+}
+
+/*
+ * False for a node that may run what users wrote although its function, if it has
+ * one, is built in: a value of a user's type is made, and what checks a domain is
+ * reached by the input of every type that holds one.  Kinds of node that are not
+ * known here count as such.  The functions themselves are check_function()'s.
+ */
+static bool
+runs_builtin_only(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_Const:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_ArrayExpr:
+		case T_RowExpr:
+		case T_ConvertRowtypeExpr:
+		case T_CoerceToDomain:
+			return !makes_user_value(exprType(node));
+		case T_FuncExpr:
+			return is_plain_call(castNode(FuncExpr, node));
+		case T_Var:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+		case T_ScalarArrayOpExpr:
+		case T_BoolExpr:
+		case T_NamedArgExpr:
+		case T_SubscriptingRef:
+		case T_FieldSelect:
+		case T_CollateExpr:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_RowCompareExpr:
+		case T_CoalesceExpr:
+		case T_MinMaxExpr:
+		case T_XmlExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+		case T_CoerceToDomainValue:
+		case T_List:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * False for a function that works on any type and may make values of it: the input
+ * functions, which take the type as a number and its text as cstring, and those of
+ * JSON, which fill rows field by field and heed casts that users made.
+ */
+static bool
+is_plain_call(const FuncExpr *call)
+{
+	char	   *name = get_func_name(call->funcid);
+	bool		json = name == NULL || strstr(name, "json") != NULL;
+	ListCell   *cell;
+
+	foreach(cell, call->args)
+	{
+		Oid			type = exprType(lfirst(cell));
+
+		if (type == CSTRINGOID ||
+			(json && (type >= FirstNormalObjectId || type == RECORDOID)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * True for types that hold what users wrote: composite ones, domains, ranges, and
+ * arrays of these.  A user's enum has only labels; base types are superusers'.
+ */
+static bool
+makes_user_value(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	if (OidIsValid(element))
+		type = element;
+	return type >= FirstNormalObjectId && get_typtype(type) != TYPTYPE_ENUM &&
+		get_typtype(type) != TYPTYPE_BASE;
 }
 
 /* check_functions_in_node() callback; never stops the walk, errors instead. */

@@ -17,8 +17,16 @@
 #define CONSUMER "counters"
 #define DUE_BATCH 100
 #define READ_BATCH 1000
+#define MAX_WITHIN_YEARS 100
 
+/* Joins whether the contact of s waits in the dirty log by himself: w.waits, else null. */
+#define JOIN_LOG \
+	"LEFT JOIN LATERAL (SELECT true AS waits FROM marketing_internal.dirty AS d " \
+	"WHERE d.table_id IS NULL AND d.contact_id OPERATOR(pg_catalog.=) s.contact_id LIMIT 1) AS w ON true "
+
+static void check_within(const Interval *within);
 static void lock_sources(MaDefinitions *definitions, MaEvent *event);
+static void leave_new(const MaDrainBatch *batch);
 static MaCounterDefinition *counter_required(const char *name, MaCounterGroup **group);
 static char *name_argument(FunctionCallInfo fcinfo);
 static void emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
@@ -71,6 +79,8 @@ ma_define_counter(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("a counter needs a name and an event")));
+	if (!PG_ARGISNULL(2))
+		check_within(PG_GETARG_INTERVAL_P(2));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ma_call_begin(&call);
 	event = ma_event_required(ma_definitions(), text_to_cstring(PG_GETARG_TEXT_PP(1)));
@@ -90,8 +100,28 @@ ma_define_counter(PG_FUNCTION_ARGS)
 }
 
 /*
+ * A time back from now that the calendar has, whatever the rows are: beyond its
+ * ends every evaluation would fail.  Parts of both signs have no clear start.
+ */
+static void
+check_within(const Interval *within)
+{
+	double		days = within->month * (DAYS_PER_YEAR / MONTHS_PER_YEAR) + within->day +
+		(double) within->time / USECS_PER_DAY;
+
+	if (within->month < 0 || within->day < 0 || within->time < 0 ||
+		days <= 0 || days > MAX_WITHIN_YEARS * DAYS_PER_YEAR)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a counter counts within a time of more than zero and at most %d years",
+						MAX_WITHIN_YEARS),
+				 errhint("Leave the time out to count all rows.")));
+}
+
+/*
  * Keeps writers of the event's tables out until the commit: none of them may
- * have begun without knowing that something depends on the event now.
+ * have begun without knowing that something depends on the event now, or write
+ * the state of a counter that is being dropped.
  */
 static void
 lock_sources(MaDefinitions *definitions, MaEvent *event)
@@ -155,6 +185,12 @@ ma_drop_counter(PG_FUNCTION_ARGS)
 		"WHERE s.counter_id OPERATOR(pg_catalog.=) gone.counter_id",
 		1, {TEXTOID}
 	};
+	/* What evaluations wrote that had begun before a counter was dropped. */
+	static MaStatement sweep = {
+		"DELETE FROM marketing_internal.contact_counter AS s WHERE NOT EXISTS "
+		"(SELECT FROM marketing_internal.counter AS c "
+		"WHERE c.counter_id OPERATOR(pg_catalog.=) s.counter_id)"
+	};
 	MemoryContext context = CurrentMemoryContext;
 	char	   *name = name_argument(fcinfo);
 	Datum		value = CStringGetTextDatum(name);
@@ -164,7 +200,9 @@ ma_drop_counter(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	(void) counter_required(name, &group);
-	ma_run(&remove, &value, NULL, MA_RUN_WRITE);
+	lock_sources(ma_definitions(), ma_event_by_id(ma_definitions(), group->event_id));
+	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
+	ma_run(&sweep, NULL, NULL, MA_RUN_WRITE_LATEST);
 	ma_unwatch_events(CONSUMER, name);
 	MemoryContextSwitchTo(context);
 	answer = psprintf("%s: dropped", name);
@@ -296,8 +334,9 @@ due_turn(void)
 {
 	static MaStatement read = {
 		"SELECT s.contact_id, c.event_id FROM marketing_internal.contact_counter AS s "
-		"JOIN marketing_internal.counter AS c USING (counter_id) "
-		"WHERE s.until OPERATOR(pg_catalog.<=) $1 ORDER BY s.until LIMIT $2",
+		"JOIN marketing_internal.counter AS c USING (counter_id) " JOIN_LOG
+		"WHERE s.until OPERATOR(pg_catalog.<=) $1 AND w.waits IS NULL "
+		"ORDER BY s.until LIMIT $2",
 		2, {TIMESTAMPTZOID, INT4OID}
 	};
 	Datum		arguments[2];
@@ -307,10 +346,13 @@ due_turn(void)
 	ErrorData  *error;
 	ListCell   *cell;
 	bool		done = false;
+	int			nest_level;
 
 	arguments[0] = TimestampTzGetDatum(ma_clock());
 	arguments[1] = Int32GetDatum(DUE_BATCH);
+	nest_level = ma_pin_index_scans();
 	rows = ma_run(&read, arguments, NULL, MA_RUN_READ_LATEST);
+	ma_unpin_settings(nest_level);
 	if (rows.n == 0)
 		return false;
 	for (uint64 i = 0; i < rows.n; i++)
@@ -318,38 +360,53 @@ due_turn(void)
 						  ma_int32(&rows, i, 2), MA_SIGN_PLUS | MA_SIGN_MINUS);
 	ma_drain_start(&evaluation, &batch);
 	error = ma_drain_try(&evaluation);
-	/* Who cannot be evaluated is left to the dirty log, which knows how to rest. */
 	if (error != NULL)
 	{
-		int64	   *ids = palloc_array(int64, list_length(batch.marks));
-		int			n = 0;
-
-		foreach(cell, batch.marks)
-			ids[n++] = ((MaDrainMark *) lfirst(cell))->mark.tag.contact_id;
 		ma_count_error(error->sqlerrcode, error->message);
-		ma_contacts_leave(ids, n);
-		return false;
+		leave_new(&batch);
+		return true;
 	}
 	foreach(cell, batch.marks)
 		done |= ((MaDrainMark *) lfirst(cell))->mark.done;
 	return done && rows.n == DUE_BATCH;
 }
 
-/* The next instant at which a counter changes. */
+/*
+ * Who cannot be evaluated is left to the dirty log, which knows how to rest; until he
+ * is out of it he is not due.  Nobody of them stood in the log when they were read.
+ */
+static void
+leave_new(const MaDrainBatch *batch)
+{
+	int64	   *ids = palloc_array(int64, Max(list_length(batch->marks), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, batch->marks)
+		ids[n++] = ((MaDrainMark *) lfirst(cell))->mark.tag.contact_id;
+	ma_contacts_leave(ids, n);
+	ma_worker_wake_at_commit();
+}
+
+/* The next instant at which a counter changes, but of contacts who are in the dirty log. */
 static TimestampTz
 next_due(void)
 {
 	static MaStatement read = {
-		"SELECT until FROM marketing_internal.contact_counter "
-		"WHERE until OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
-		"ORDER BY until LIMIT 1"
+		"SELECT s.until FROM marketing_internal.contact_counter AS s "
+		"JOIN marketing_internal.counter AS c USING (counter_id) " JOIN_LOG
+		"WHERE s.until OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"AND w.waits IS NULL ORDER BY s.until LIMIT 1"
 	};
 	MaCall		call;
 	MaRows		rows;
 	TimestampTz at = DT_NOEND;
+	int			nest_level;
 
 	ma_call_begin(&call);
+	nest_level = ma_pin_index_scans();
 	rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
+	ma_unpin_settings(nest_level);
 	if (rows.n > 0)
 		at = ma_int64(&rows, 0, 1);
 	ma_call_end(&call);

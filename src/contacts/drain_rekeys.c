@@ -13,6 +13,7 @@
 
 #include "catalog/pg_type.h"
 #include "contacts/drain.h"
+#include "miscadmin.h"
 
 #define FIRST 50				/* steps looked at from the beginning of the log */
 #define NEXT 500				/* and, if none of those can be done, from where we are */

@@ -19,6 +19,7 @@
 #include "contacts/rate.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/typcache.h"
 #include "worker/worker.h"
 
 #define PAUSE_MS 1
@@ -34,6 +35,7 @@ static bool lock_contact(MaEvaluation *evaluation, int64 contact_id);
 static bool lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id);
 static bool reserve(MaEvaluation *evaluation);
 static bool reserve_link(MaEvaluation *evaluation);
+static char *link_name(const MaEventSource *source, char *text);
 static bool lock_name(MaEvaluation *evaluation, const char *name);
 static void leave_contact(MaEvaluation *evaluation, int64 contact_id);
 
@@ -305,6 +307,51 @@ ma_lock_unknown_keys(MaEvaluation *evaluation)
 	}
 }
 
+void
+ma_lock_links(MaEvaluation *evaluation)
+{
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+		MaMarkTag  *tag = &work->mark->tag;
+		MaEventSource *source;
+
+		if (tag->kind != MA_MARK_LINK)
+			continue;
+		source = ma_event_source_by_id(evaluation->definitions, tag->id);
+		if (source == NULL || !OidIsValid(source->via_key_type) ||
+			!OidIsValid(source->via_table->relid) ||
+			!ma_key_holds(source->via_key_type, tag->text))
+			continue;
+		if (!reserve_link(evaluation))
+		{
+			evaluation->left_limit++;
+			work->left = true;
+		}
+		else
+			work->left = !lock_name(evaluation, link_name(source, tag->text));
+	}
+}
+
+/*
+ * The link by its value, since the two columns may print it differently (3 and 3.00);
+ * equal values have equal hashes.
+ */
+static char *
+link_name(const MaEventSource *source, char *text)
+{
+	TypeCacheEntry *type = lookup_type_cache(source->via_key_type,
+											 TYPECACHE_HASH_EXTENDED_PROC_FINFO);
+	Datum		value;
+
+	if (!OidIsValid(type->hash_extended_proc_finfo.fn_oid))
+		return psprintf("link %d", source->id);
+	value = ma_key_value(source->via_table->relid, type->type_id, -1, text);
+	value = FunctionCall2Coll(&type->hash_extended_proc_finfo, type->typcollation, value,
+							  Int64GetDatum(0));
+	return psprintf("link %d " UINT64_FORMAT, source->id, DatumGetUInt64(value));
+}
+
 /* True if the lock of a key nobody has is ours; counts why not. */
 static bool
 lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id)
@@ -317,28 +364,7 @@ lock_key(MaEvaluation *evaluation, int32 source_id, const char *external_id)
 	return lock_name(evaluation, psprintf("key %d %s", source_id, external_id));
 }
 
-/* A link's two columns are of types that print alike, so the text is its name. */
-void
-ma_lock_links(MaEvaluation *evaluation)
-{
-	for (int i = 0; i < evaluation->nworks; i++)
-	{
-		MaWork	   *work = &evaluation->works[i];
-		MaMarkTag  *tag = &work->mark->tag;
-
-		if (tag->kind != MA_MARK_LINK)
-			continue;
-		if (reserve_link(evaluation))
-			work->left = !lock_name(evaluation, psprintf("link %d %s", tag->id, tag->text));
-		else
-		{
-			evaluation->left_limit++;
-			work->left = true;
-		}
-	}
-}
-
-/* True if the lock of the name is ours. */
+/* True if the lock of the name is ours; counts why not. */
 static bool
 lock_name(MaEvaluation *evaluation, const char *name)
 {

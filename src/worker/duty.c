@@ -158,15 +158,19 @@ tick(int duty, bool wait, int *pause)
 	return more;
 }
 
-/* Until work falls due by itself, and no longer than a poll. */
+/*
+ * Until work falls due by itself, and no longer than a poll.  What is due already
+ * could not be done just now: to try it at once again would be to spin.
+ */
 static int
 pause_after(const MaDuty *duty)
 {
 	TimestampTz due = duty->next_due ? duty->next_due() : DT_NOEND;
+	TimestampTz now = ma_clock();
 
-	if (due == DT_NOEND)
+	if (due == DT_NOEND || due <= now)
 		return MA_POLL_MS;
-	return (int) Min(Max((due - ma_clock()) / 1000, 0), MA_POLL_MS);
+	return (int) Min((due - now) / 1000 + 1, MA_POLL_MS);
 }
 
 /* A wake can end the pause after `at_least` milliseconds. */

@@ -43,6 +43,9 @@ void
 ma_worker_wake_at_commit(void)
 {
 	wake_wanted = true;
+	/* A duty left work to another one: CALL marketing.work() goes on with that. */
+	if (ma_worker_is_active())
+		ma_duty_woken();
 }
 
 /* Has this database looked into by the launcher after the commit. */
