@@ -57,7 +57,7 @@ turn(void)
 		"SELECT c.capture_row_id, c.event_source_id, c.event_id, c.contact_id, c.row_key, "
 		"c.old_row, c.new_row, c.occurred_at, c.enroll "
 		"FROM marketing_internal.capture_row AS c "
-		"WHERE (c.retry_at IS NULL OR c.retry_at OPERATOR(pg_catalog.<=) $3) "
+		"WHERE (c.retry_at IS NULL OR c.retry_at OPERATOR(pg_catalog.<=) $2) "
 		"AND NOT EXISTS (SELECT FROM marketing_internal.capture_row AS e "
 		"WHERE e.event_source_id OPERATOR(pg_catalog.=) c.event_source_id "
 		"AND e.row_key OPERATOR(pg_catalog.=) c.row_key "

@@ -29,6 +29,7 @@ static void access_hook(ObjectAccessType access, Oid class_id, Oid object_id, in
 						void *arg);
 static bool has_rows(Oid relid);
 static void truncated(Oid relid);
+static bool is_watched(MaDefinitions *definitions, const MaTable *table);
 
 void
 ma_truncate_init(void)
@@ -96,7 +97,34 @@ truncated(Oid relid)
 	{
 		MaTable    *table = ma_table_by_relid(definitions, lfirst_oid(cell));
 
-		if (table != NULL)
+		if (table != NULL && is_watched(definitions, table))
 			ma_mark_table(table->id);
 	}
+}
+
+/* Anything depends on its rows: they are contacts, or of events that somebody watches. */
+static bool
+is_watched(MaDefinitions *definitions, const MaTable *table)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, definitions->sources)
+		if (((MaSource *) lfirst(cell))->table == table)
+			return true;
+	foreach(cell, definitions->events)
+	{
+		MaEvent    *event = lfirst(cell);
+
+		if (!event->set_grade && !event->row_grade)
+			continue;
+		foreach(inner, ma_event_sources(definitions, event))
+		{
+			MaEventSource *source = lfirst(inner);
+
+			if (source != NULL && (source->table == table || source->via_table == table))
+				return true;
+		}
+	}
+	return false;
 }
