@@ -152,7 +152,7 @@ ma_refresh_check(MaEvaluation *evaluation)
 	}
 }
 
-/* Before its lock was had, the contact to link to may have been merged, or have lost its address. */
+/* Before its lock was had, the contact may have been merged, or have lost its address. */
 static void
 check_links(MaEvaluation *evaluation, SourceWorks *group)
 {
