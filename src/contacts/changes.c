@@ -225,6 +225,17 @@ ma_mark_table(int32 table_id)
 	MemoryContextSwitchTo(previous);
 }
 
+/* As ma_mark_table(), where the definitions cannot be read just now. */
+void
+ma_mark_relation(Oid relid)
+{
+	MaChanges  *set = ma_changes_make();
+	MemoryContext previous = MemoryContextSwitchTo(set->context);
+
+	set->relations = list_append_unique_oid(set->relations, relid);
+	MemoryContextSwitchTo(previous);
+}
+
 /* Keeps a copy of the image; its rows must be complete (nothing toasted elsewhere). */
 void
 ma_mark_image(const MaImage *image)

@@ -97,6 +97,7 @@ typedef struct MaChanges
 	List	   *images;			/* MaImage *, in the order of the changes */
 	List	   *rekeys;			/* MaRekey * */
 	List	   *tables;			/* int: table_id of truncated tables */
+	List	   *relations;		/* Oid: tables of which partitions with rows were dropped */
 	bool		images_spilled; /* some are in the capture log already */
 } MaChanges;
 
@@ -112,6 +113,7 @@ extern void ma_mark(MaMarkKind kind, int32 id, const char *text, bool identity,
 extern void ma_mark_rekey(int32 source_id, const char *old_key, const char *new_key,
 						  CommandId command);
 extern void ma_mark_table(int32 table_id);
+extern void ma_mark_relation(Oid relid);
 extern void ma_mark_image(const MaImage *image);
 
 /* Adds an event to a mark, or a sign to an event it has. */

@@ -76,8 +76,6 @@ extern bool ma_evaluation_late(const MaEvaluation *evaluation);
 /* Keys and contacts of all works that are not left, under the latest snapshot. */
 extern void ma_resolve_links(MaEvaluation *evaluation);
 extern void ma_resolve_keys(MaEvaluation *evaluation);
-/* Type in which both columns of a link can be read and compared; InvalidOid: one is gone. */
-extern Oid	ma_link_type(const MaEventSource *source);
 /* Sets `same` of links whose row is to be looked at: each key is looked at once. */
 extern void ma_unite_links(MaEvaluation *evaluation);
 
@@ -122,10 +120,10 @@ extern bool ma_lock_relations(MaEvaluation *evaluation);
  * left: one is busy, there are too many, or they follow others that wait in the log.
  */
 extern bool ma_lock_rekeyed(MaEvaluation *evaluation);
-/* The locks of one step of renaming; false if one is busy. */
-extern bool ma_lock_rekey(MaEvaluation *evaluation, const MaRekey *rekey);
 /* Locks the links of all works, before they are resolved. */
 extern void ma_lock_links(MaEvaluation *evaluation);
+/* The locks of one step of renaming; false if one is busy. */
+extern bool ma_lock_rekey(MaEvaluation *evaluation, const MaRekey *rekey);
 extern void ma_lock_contacts(MaEvaluation *evaluation);
 /* qsort() order of MaContactChange. */
 extern int	ma_contact_change_compare(const void *left, const void *right);

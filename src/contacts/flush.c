@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "contacts/evaluate.h"
 #include "contacts/flush.h"
+#include "contacts/truncate.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
@@ -46,6 +47,7 @@ static void try_evaluate(MaEvaluation *evaluation);
 static void run_inside(MaEvaluation *evaluation);
 static void swallow(MaEvaluation *evaluation, ErrorData *error);
 static void spill(MaEvaluation *evaluation, MaChanges *changes);
+static List *changed_tables(MaChanges *changes);
 static void count(MaEvaluation *evaluation);
 static bool is_async(const MaEvaluation *evaluation, const MaMark *mark);
 static void forget_evaluated(MaEvaluation *evaluation);
@@ -296,7 +298,33 @@ spill(MaEvaluation *evaluation, MaChanges *changes)
 	ma_spill_rekeys(evaluation->rekeys);
 	ma_spill_marks(left, n);
 	ma_spill_images(evaluation->failed_images);
-	ma_spill_tables(changes->tables);
+	ma_spill_tables(changed_tables(changes));
+}
+
+/*
+ * Tables that are to be looked at as a whole: those on which something depends.  With
+ * the others, staging tables often, all contacts would be looked at for nothing.
+ */
+static List *
+changed_tables(MaChanges *changes)
+{
+	MaDefinitions *definitions;
+	List	   *result = NIL;
+	ListCell   *cell;
+
+	if (changes->tables == NIL && changes->relations == NIL)
+		return NIL;
+	definitions = ma_definitions();
+	foreach(cell, definitions->tables)
+	{
+		MaTable    *table = lfirst(cell);
+
+		if ((list_member_int(changes->tables, table->id) ||
+			 list_member_oid(changes->relations, table->relid)) &&
+			ma_table_is_watched(definitions, table))
+			result = lappend_int(result, table->id);
+	}
+	return result;
 }
 
 /*

@@ -19,7 +19,6 @@
 #include "contacts/rate.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/lsyscache.h"
 #include "utils/typcache.h"
 #include "worker/worker.h"
 
@@ -322,7 +321,7 @@ ma_lock_links(MaEvaluation *evaluation)
 		source = ma_event_source_by_id(evaluation->definitions, tag->id);
 		if (source == NULL || !OidIsValid(source->via_key_type) ||
 			!OidIsValid(source->via_table->relid) ||
-			!ma_key_holds(ma_link_type(source), tag->text))
+			!ma_key_holds(source->via_key_type, tag->text))
 			continue;
 		if (!reserve_link(evaluation))
 		{
@@ -341,7 +340,7 @@ ma_lock_links(MaEvaluation *evaluation)
 static char *
 link_name(const MaEventSource *source, char *text)
 {
-	TypeCacheEntry *type = lookup_type_cache(ma_link_type(source),
+	TypeCacheEntry *type = lookup_type_cache(source->via_key_type,
 											 TYPECACHE_HASH_EXTENDED_PROC_FINFO);
 	Datum		value;
 

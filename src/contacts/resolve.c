@@ -11,7 +11,6 @@
 
 #include "catalog/pg_type.h"
 #include "contacts/evaluate.h"
-#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -32,24 +31,6 @@ ma_resolve_links(MaEvaluation *evaluation)
 		if (source->via_table != NULL)
 			resolve_source_links(evaluation, source);
 	}
-}
-
-/* That of the key, but numbers of two types meet in the wider one. */
-Oid
-ma_link_type(const MaEventSource *source)
-{
-	AttrNumber	attnum = OidIsValid(source->table->relid) ?
-		get_attnum(source->table->relid, source->via_link_column) : InvalidAttrNumber;
-	Oid			key = source->via_key_type;
-	Oid			link;
-
-	if (attnum <= 0 || !OidIsValid(key))
-		return key;
-	link = getBaseType(get_atttype(source->table->relid, attnum));
-	if (TypeCategory(key) == TYPCATEGORY_NUMERIC && TypeCategory(link) == TYPCATEGORY_NUMERIC &&
-		can_coerce_type(1, &key, &link, COERCION_IMPLICIT))
-		return link;
-	return key;
 }
 
 /* Statement: ($1 link keys) to (n, contact key, which prints as it was captured). */
@@ -76,7 +57,7 @@ prepare_link_statement(MaEventSource *source)
 							   ma_equality_operator(source->via_key_type));
 	MemoryContextSwitchTo(previous);
 	source->via.nargs = 1;
-	source->via.argtypes[0] = get_array_type(ma_link_type(source));
+	source->via.argtypes[0] = get_array_type(source->via_key_type);
 }
 
 /* Fills the key of each link mark of this source; a link whose row is gone has none. */
@@ -86,7 +67,6 @@ resolve_source_links(MaEvaluation *evaluation, MaEventSource *source)
 	Datum	   *keys = palloc_array(Datum, Max(evaluation->nworks, 1));
 	int		   *places = palloc_array(int, Max(evaluation->nworks, 1));
 	int			n = 0;
-	Oid			type = ma_link_type(source);
 	MaRows		rows;
 	Datum		value;
 	MaIdentity	caller;
@@ -99,14 +79,14 @@ resolve_source_links(MaEvaluation *evaluation, MaEventSource *source)
 			continue;
 		prepare_link_statement(source);
 		evaluation->works[i].source_id = source->contact_source->id;
-		if (!ma_key_holds(type, tag->text))
+		if (!ma_key_holds(source->via_key_type, tag->text))
 			continue;
 		places[n] = i;
-		keys[n++] = ma_key_value(source->via_table->relid, type, -1, tag->text);
+		keys[n++] = ma_key_value(source->via_table->relid, source->via_key_type, -1, tag->text);
 	}
 	if (n == 0)
 		return;
-	value = ma_datum_array(keys, n, type);
+	value = ma_datum_array(keys, n, source->via_key_type);
 	ma_become_table_owner(&caller, source->via_table->relid);
 	rows = ma_run(&source->via, &value, NULL, MA_RUN_READ_LATEST);
 	ma_become_back(&caller);

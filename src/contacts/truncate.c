@@ -6,7 +6,8 @@
  * Statement triggers are not cloned to partitions, so a TRUNCATE of a partition
  * that was made after attaching fires no trigger of ours.  The hook sees every
  * TRUNCATE in every session that has the library loaded, which preloading
- * guarantees; the triggers remain for the others.  Both only mark.
+ * guarantees; the triggers remain for the others.  All only mark, and whether
+ * anything depends on the table is seen at the commit.
  */
 #include "base/base.h"
 
@@ -27,9 +28,9 @@ static object_access_hook_type previous_hook = NULL;
 
 static void access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 						void *arg);
+static void dropped(Oid relid);
 static bool has_rows(Oid relid);
 static void truncated(Oid relid);
-static bool is_watched(MaDefinitions *definitions, const MaTable *table);
 
 void
 ma_truncate_init(void)
@@ -43,14 +44,16 @@ access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 {
 	if (previous_hook)
 		previous_hook(access, class_id, object_id, sub_id, arg);
-	if (!(access == OAT_TRUNCATE && class_id == RelationRelationId) &&
-		!(access == OAT_POST_ALTER && class_id == InheritsRelationId && arg != NULL))
+	/* Cheap tests first: the hook sees each use of a function or schema as well. */
+	if ((access != OAT_TRUNCATE && access != OAT_DROP && access != OAT_POST_ALTER) ||
+		(class_id != RelationRelationId && class_id != InheritsRelationId) ||
+		!IsTransactionState() || ma_extension() == NULL)
 		return;
-	if (!IsTransactionState() || ma_extension() == NULL)
-		return;
-	if (access == OAT_TRUNCATE)
+	if (access == OAT_TRUNCATE && class_id == RelationRelationId)
 		truncated(object_id);
-	else
+	else if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0)
+		dropped(object_id);
+	else if (access == OAT_POST_ALTER && class_id == InheritsRelationId && arg != NULL)
 	{
 		/* ATTACH and DETACH PARTITION relay the parent's OID. */
 		Oid			parent = ((ObjectAccessPostAlter *) arg)->auxiliary_id;
@@ -58,6 +61,22 @@ access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 		if (get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE && has_rows(object_id))
 			truncated(parent);
 	}
+}
+
+/*
+ * A partition goes with its rows.  Our tables may be going in the same command, so
+ * nothing of ours is read now; the commit looks whose partition it was.
+ */
+static void
+dropped(Oid relid)
+{
+	ListCell   *cell;
+
+	if (!get_rel_relispartition(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
+		get_rel_namespace(relid) == ma_extension()->internal_schema || !has_rows(relid))
+		return;
+	foreach(cell, get_partition_ancestors(relid))
+		ma_mark_relation(lfirst_oid(cell));
 }
 
 /* Whether the table or any of its partitions takes up space; a new partition is empty. */
@@ -97,18 +116,19 @@ truncated(Oid relid)
 	{
 		MaTable    *table = ma_table_by_relid(definitions, lfirst_oid(cell));
 
-		if (table != NULL && is_watched(definitions, table))
+		if (table != NULL)
 			ma_mark_table(table->id);
 	}
 }
 
-/* Anything depends on its rows: they are contacts, or of events that somebody watches. */
-static bool
-is_watched(MaDefinitions *definitions, const MaTable *table)
+bool
+ma_table_is_watched(MaDefinitions *definitions, const MaTable *table)
 {
 	ListCell   *cell;
 	ListCell   *inner;
 
+	if (!OidIsValid(table->relid))
+		return false;
 	foreach(cell, definitions->sources)
 		if (((MaSource *) lfirst(cell))->table == table)
 			return true;
@@ -116,9 +136,7 @@ is_watched(MaDefinitions *definitions, const MaTable *table)
 	{
 		MaEvent    *event = lfirst(cell);
 
-		if (!event->set_grade && !event->row_grade)
-			continue;
-		foreach(inner, ma_event_sources(definitions, event))
+		foreach(inner, event->set_grade ? ma_event_sources(definitions, event) : NIL)
 		{
 			MaEventSource *source = lfirst(inner);
 
