@@ -93,7 +93,8 @@ row_of_image(Oid relid)
 		bool		json;
 		char	   *type;
 
-		if (column->attisdropped)
+		/* What is not stored is not in the image either. */
+		if (column->attisdropped || ma_is_virtual(column->attgenerated))
 			continue;
 		base = getBaseType(column->atttypid);
 		json = base == JSONOID || base == JSONBOID;
