@@ -237,6 +237,9 @@ extern int	ma_name_distance(const char *name, const char *other, int limit);
  */
 extern AttrNumber ma_column_required(Oid relid, const char *column, const char *what);
 
+/* Errors out for a generated column that is not stored: triggers do not see its value. */
+extern void ma_column_require_stored(Oid relid, AttrNumber number);
+
 /* ---- clock.c ---- */
 
 /* marketing.now(): the database's set clock, else the statement's time, never backwards. */

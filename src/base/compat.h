@@ -80,4 +80,12 @@
 #define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
+/* 18 has generated columns that are not stored: a tuple does not hold them. */
+#include "catalog/pg_attribute.h"
+#ifdef ATTRIBUTE_GENERATED_VIRTUAL
+#define ma_is_virtual(attgenerated) ((attgenerated) == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define ma_is_virtual(attgenerated) false
+#endif
+
 #endif							/* MA_BASE_COMPAT_H */

@@ -334,6 +334,7 @@ columns_of(Node *tree, Oid relid, const char *what)
 
 		if (var->varattno <= 0)
 			refuse(what, "It reads the whole row or a system column.");
+		ma_column_require_stored(relid, var->varattno);
 		name = get_attname(relid, var->varattno, false);
 		foreach(seen, names)
 			known |= strcmp(lfirst(seen), name) == 0;

@@ -105,11 +105,26 @@ ma_column_required(Oid relid, const char *column, const char *what)
 	char	   *nearest;
 
 	if (number > 0)
+	{
+		ma_column_require_stored(relid, number);
 		return number;
+	}
 	nearest = ma_nearest(column, column_names(relid));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("table \"%s\" has no column \"%s\"", get_rel_name(relid), column),
 			 errdetail("It was given as %s.", what),
 			 nearest ? errhint("Did you mean %s?", nearest) : 0));
+}
+
+void
+ma_column_require_stored(Oid relid, AttrNumber number)
+{
+	if (ma_is_virtual(get_attgenerated(relid, number)))
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_NOT_ATTACHABLE),
+				 errmsg("column \"%s\" of table \"%s\" is a virtual generated column",
+						get_attname(relid, number, false), get_rel_name(relid)),
+				 errdetail("Its value is not in the row, so its changes cannot be seen."),
+				 errhint("Name the columns it is made of, or make it STORED.")));
 }

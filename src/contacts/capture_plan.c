@@ -318,7 +318,8 @@ build_row(CapturePlan *plan, Relation relation)
 		set_column(&plan->key[plan->nkey++], relation, lfirst(cell));
 	plan->columns = palloc_array(CaptureColumn, Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped)
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			!ma_is_virtual(TupleDescAttr(desc, i)->attgenerated))
 			set_column(&plan->columns[plan->ncolumns++], relation,
 					   NameStr(TupleDescAttr(desc, i)->attname));
 }

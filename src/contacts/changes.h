@@ -74,6 +74,8 @@ typedef struct MaImage
 	TimestampTz occurred_at;	/* tracked event */
 	bool		enroll;
 	int64		capture_row_id; /* in the capture log; 0: it has no number yet */
+	struct MaImage *whole;		/* all changes of the row in one, which says: */
+	bool		left;			/* they are left to the worker */
 	bool		read;			/* the facts are set */
 	MaFact		old_fact;
 	MaFact		new_fact;

@@ -31,6 +31,7 @@ static bool apply_refresh(MaEvaluation *evaluation);
 void
 ma_evaluate(MaEvaluation *evaluation)
 {
+	Assert(evaluation->nmarks <= MA_MAX_MARKS);
 	INSTR_TIME_SET_CURRENT(evaluation->start);
 	make_works(evaluation);
 	if (!ma_lock_relations(evaluation))

@@ -9,6 +9,12 @@
 #include "contacts/changes.h"
 #include "portability/instr_time.h"
 
+/*
+ * Marks of one evaluation at most, since works are searched one by one: a commit has
+ * sync_max_contacts at most, the worker's batches are smaller.
+ */
+#define MA_MAX_MARKS 1000
+
 /* What becomes of the source row behind a mark. */
 typedef enum MaAction
 {

@@ -19,6 +19,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "contacts/evaluate.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -31,6 +32,8 @@ static void prepare_statement(MaEventSource *source);
 static char *row_of_image(Oid relid);
 static void set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
 					 uint64 row, MaFact *fact);
+static uint32 row_hash(const void *key, Size size);
+static int	row_compare(const void *left, const void *right, Size size);
 static List *collapse(List *images);
 static List *without_waiting(MaEvaluation *evaluation);
 static MaWork *work_of(MaEvaluation *evaluation, const MaImage *image, const MaFact *fact);
@@ -93,7 +96,8 @@ row_of_image(Oid relid)
 		bool		json;
 		char	   *type;
 
-		if (column->attisdropped)
+		/* What is not stored is not in the image either. */
+		if (column->attisdropped || ma_is_virtual(column->attgenerated))
 			continue;
 		base = getBaseType(column->atttypid);
 		json = base == JSONOID || base == JSONBOID;
@@ -204,41 +208,64 @@ set_fact(MaDefinitions *definitions, MaEventSource *source, MaRows *rows,
 	fact->properties = isnull ? 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(properties));
 }
 
+/* Hash and comparison of images by their row. */
+static uint32
+row_hash(const void *key, Size size)
+{
+	const MaImage *image = *(MaImage *const *) key;
+
+	return hash_combine(murmurhash32((uint32) image->event_source_id),
+						hash_bytes((const unsigned char *) image->row_key,
+								   strlen(image->row_key)));
+}
+
+static int
+row_compare(const void *left, const void *right, Size size)
+{
+	const MaImage *a = *(MaImage *const *) left;
+	const MaImage *b = *(MaImage *const *) right;
+
+	return a->event_source_id != b->event_source_id || strcmp(a->row_key, b->row_key) != 0;
+}
+
 /* One image per row: the first OLD, the last NEW. */
 static List *
 collapse(List *images)
 {
+	HASHCTL		control = {0};
+	HTAB	   *rows;
 	List	   *result = NIL;
 	ListCell   *cell;
 
+	control.keysize = control.entrysize = sizeof(MaImage *);
+	control.hash = row_hash;
+	control.match = row_compare;
+	control.hcxt = CurrentMemoryContext;
+	rows = hash_create("marketing_automation rows", Max(list_length(images), 1), &control,
+					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	foreach(cell, images)
 	{
 		MaImage    *image = lfirst(cell);
-		MaImage    *first = NULL;
-		ListCell   *earlier;
+		MaImage    *whole = palloc_object(MaImage);
+		MaImage   **entry;
+		bool		found = false;
 
-		foreach(earlier, result)
+		*whole = *image;
+		whole->left = false;
+		/* The hash keeps the pointer; a tracked event is a row of its own. */
+		entry = image->event_source_id == 0 ? &whole :
+			hash_search(rows, &whole, HASH_ENTER, &found);
+		image->whole = *entry;
+		if (!found)
 		{
-			MaImage    *other = lfirst(earlier);
-
-			if (image->event_source_id != 0 && other->event_source_id == image->event_source_id &&
-				strcmp(other->row_key, image->row_key) == 0)
-				first = other;
+			result = lappend(result, whole);
+			continue;
 		}
-		if (first == NULL)
-		{
-			MaImage    *copy = palloc_object(MaImage);
-
-			*copy = *image;
-			result = lappend(result, copy);
-		}
-		else
-		{
-			first->new_row = image->new_row;
-			first->new_fact = image->new_fact;
-			first->enroll = image->enroll;
-		}
+		image->whole->new_row = image->new_row;
+		image->whole->new_fact = image->new_fact;
+		image->whole->enroll = image->enroll;
 	}
+	hash_destroy(rows);
 	return result;
 }
 
@@ -261,7 +288,8 @@ without_waiting(MaEvaluation *evaluation)
 	int			n = list_length(evaluation->images);
 	int32	   *sources = palloc_array(int32, Max(n, 1));
 	char	  **keys = palloc_array(char *, Max(n, 1));
-	List	   *left = NIL;
+	List	   *others = NIL;
+	uint64		next = 0;
 	MaRows		rows;
 	Datum		values[2];
 
@@ -275,10 +303,19 @@ without_waiting(MaEvaluation *evaluation)
 	values[0] = ma_int4_array(sources, n);
 	values[1] = ma_text_array(keys, n);
 	rows = ma_run(&waiting, values, NULL, MA_RUN_READ_LATEST);
-	for (uint64 i = 0; i < rows.n; i++)
-		left = lappend(left, list_nth(evaluation->images, ma_int32(&rows, i, 1) - 1));
-	evaluation->failed_images = list_concat(evaluation->failed_images, left);
-	return list_difference_ptr(evaluation->images, left);
+	for (int i = 0; i < n; i++)
+	{
+		void	   *image = list_nth(evaluation->images, i);
+
+		if (next < rows.n && ma_int32(&rows, next, 1) == i + 1)
+		{
+			evaluation->failed_images = lappend(evaluation->failed_images, image);
+			next++;
+		}
+		else
+			others = lappend(others, image);
+	}
+	return others;
 }
 
 void
@@ -287,7 +324,6 @@ ma_evaluate_images(MaEvaluation *evaluation)
 	MaRowChange *changes;
 	List	   *images = evaluation->images;
 	List	   *rows;
-	List	   *left_keys = NIL;
 	int			n = 0;
 	ListCell   *cell;
 
@@ -300,27 +336,16 @@ ma_evaluate_images(MaEvaluation *evaluation)
 	changes = palloc_array(MaRowChange, Max(2 * list_length(rows), 1));
 	foreach(cell, rows)
 	{
-		int			added = to_changes(evaluation, lfirst(cell), changes + n);
+		MaImage    *whole = lfirst(cell);
+		int			added = to_changes(evaluation, whole, changes + n);
 
-		if (added < 0)
-			left_keys = lappend(left_keys, lfirst(cell));
-		else
-			n += added;
+		whole->left = added < 0;
+		n += Max(added, 0);
 	}
 	/* All images of a row that is left are left. */
 	foreach(cell, images)
-	{
-		MaImage    *image = lfirst(cell);
-		ListCell   *left;
-
-		foreach(left, left_keys)
-			if (((MaImage *) lfirst(left))->event_source_id == image->event_source_id &&
-				strcmp(((MaImage *) lfirst(left))->row_key, image->row_key) == 0)
-			{
-				evaluation->failed_images = lappend(evaluation->failed_images, image);
-				break;
-			}
-	}
+		if (((MaImage *) lfirst(cell))->whole->left)
+			evaluation->failed_images = lappend(evaluation->failed_images, lfirst(cell));
 	ma_consumers_rows(changes, n, evaluation->now);
 }
 
