@@ -226,10 +226,13 @@ log_rows(ReturnSetInfo *result)
 		int64		n = ma_int64(&rows, i, 2);
 		int64		failed = ma_int64(&rows, i, 3);
 
+		const char *detail = n > 0 ? "They wait for the worker, which evaluates them." : NULL;
+
+		if (failed > 0)
+			detail = psprintf(INT64_FORMAT " could not be evaluated and rest; see marketing.errors.",
+							  failed);
 		put(result, ma_text(&rows, i, 1), failed > 0 ? "error" : "ok",
-			psprintf(INT64_FORMAT "%s", n, n == COUNT_LIMIT ? " or more" : ""),
-			failed > 0 ? psprintf(INT64_FORMAT " could not be evaluated and are tried again; see marketing.errors.", failed) :
-			n > 0 ? "Changes that wait for the worker, which evaluates them after the commit." : NULL);
+			psprintf(INT64_FORMAT "%s", n, n == COUNT_LIMIT ? " or more" : ""), detail);
 	}
 }
 

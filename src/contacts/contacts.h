@@ -197,7 +197,7 @@ extern char *ma_source_build(MaSource *source, const char *from, int limit, bool
 /* Makes the contact of one row that is there but not known yet; 0 if there is no such row. */
 extern int64 ma_source_adopt(MaSource *source, const char *external_id);
 
-/* Recomputes the address fields of contacts from their rows and attributes; caller holds their locks. */
+/* Recomputes address fields from rows and attributes; the caller holds the contacts' locks. */
 extern void ma_contacts_recompute(const int64 *contact_ids, int n);
 
 /* ---- consumers: what is told about changes ---- */
