@@ -223,8 +223,8 @@ recompute(MaEvaluation *evaluation)
 
 /*
  * At commit one contact at a time, within the budget; in the worker all together.
- * Who is left by then is left as a contact: the key that was marked may be gone by
- * now, and then nothing but the contact's own number leads to him.
+ * Who is left by then and whose keys changed is left as a contact, too: the key that
+ * was marked may be gone by now, and nothing but the contact's number leads to him.
  */
 static void
 tell_consumers(MaEvaluation *evaluation)
@@ -246,7 +246,8 @@ tell_consumers(MaEvaluation *evaluation)
 		if (i > 0 && ma_evaluation_late(evaluation))
 		{
 			evaluation->left_budget++;
-			late[nlate++] = contact->contact_id;
+			if (contact->identity)
+				late[nlate++] = contact->contact_id;
 			for (int j = 0; j < evaluation->nworks; j++)
 				if (evaluation->works[j].contact_id == contact->contact_id)
 					evaluation->works[j].left = true;
