@@ -10,7 +10,8 @@ set -euo pipefail
 parent=${1:-/var/tmp}
 jobs=${JOBS:-1}
 suite=bookworm
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirror this machine's own apt uses, unless DEBIAN_MIRROR names another.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" | sed -n 1p)}
 export DEBIAN_FRONTEND=noninteractive
 
 done_before=$(ls -d "$parent"/pg15-assert-*/.stamp 2>/dev/null | sort -V | tail -1 || true)
