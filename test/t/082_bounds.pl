@@ -73,7 +73,7 @@ is($session->query('ROLLBACK'), '', 'rolled back');
 # An asynchronous condition that does not come to an end costs its own contact, not the batch.
 run_ok($node, $db, 'INSERT INTO parts VALUES (1, 1, DEFAULT, 1), (2, 2, DEFAULT, -1), (3, 3, DEFAULT, 1)', 'a row whose condition takes for ever');
 run_ok($node, $db, 'CALL marketing.work()', 'the worker comes to an end');
-is($node->safe_psql($db, 'SELECT object, attempts, sqlstate, message FROM marketing.errors'), '2|1|57014|evaluation took longer than 15 s', 'that one rests');
+is($node->safe_psql($db, 'SELECT object, attempts, sqlstate, message FROM marketing.errors'), 'customers:2|1|57014|evaluation took longer than 15 s', 'that one rests');
 is(dirty($node, $db), '1', 'the others are done');
 $session->send('CALL marketing.work()') if $session->query('SELECT proof.wake()') eq '';
 ok($node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}), 'it is tried again');
