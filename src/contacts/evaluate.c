@@ -221,10 +221,17 @@ recompute(MaEvaluation *evaluation)
 		ma_contacts_recompute(ids, n);
 }
 
-/* At commit one contact at a time, within the budget; in the worker all together. */
+/*
+ * At commit one contact at a time, within the budget; in the worker all together.
+ * Who is left by then and whose keys changed is left as a contact, too: the key that
+ * was marked may be gone by now, and nothing but the contact's number leads to him.
+ */
 static void
 tell_consumers(MaEvaluation *evaluation)
 {
+	int64	   *late = palloc_array(int64, Max(evaluation->ncontacts, 1));
+	int			nlate = 0;
+
 	if (evaluation->worker)
 	{
 		ma_consumers_evaluate(evaluation->contacts, evaluation->ncontacts, evaluation->now);
@@ -239,6 +246,8 @@ tell_consumers(MaEvaluation *evaluation)
 		if (i > 0 && ma_evaluation_late(evaluation))
 		{
 			evaluation->left_budget++;
+			if (contact->identity)
+				late[nlate++] = contact->contact_id;
 			for (int j = 0; j < evaluation->nworks; j++)
 				if (evaluation->works[j].contact_id == contact->contact_id)
 					evaluation->works[j].left = true;
@@ -247,6 +256,8 @@ tell_consumers(MaEvaluation *evaluation)
 		ma_consumers_evaluate(contact, 1, evaluation->now);
 		evaluation->evaluated++;
 	}
+	if (nlate > 0)
+		ma_contacts_leave(late, nlate);
 }
 
 /* True if rows of an event were added. */
