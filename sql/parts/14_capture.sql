@@ -28,6 +28,8 @@ CREATE INDEX dirty_fresh_idx ON marketing_internal.dirty (dirty_id)
 	WHERE retry_at IS NULL AND previous_id IS NULL AND table_id IS NULL;
 CREATE INDEX dirty_resting_idx ON marketing_internal.dirty (retry_at)
 	WHERE retry_at IS NOT NULL AND previous_id IS NULL AND table_id IS NULL;
+CREATE INDEX dirty_resting_key_idx ON marketing_internal.dirty (source_id, external_id)
+	WHERE retry_at IS NOT NULL AND previous_id IS NULL AND table_id IS NULL;
 CREATE INDEX dirty_rekeyed_idx ON marketing_internal.dirty (dirty_id, step) WHERE previous_id IS NOT NULL;
 CREATE INDEX dirty_new_key_idx ON marketing_internal.dirty (source_id, external_id) WHERE previous_id IS NOT NULL;
 CREATE INDEX dirty_old_key_idx ON marketing_internal.dirty (source_id, previous_id) WHERE previous_id IS NOT NULL;
@@ -52,6 +54,7 @@ CREATE TABLE marketing_internal.capture_row (
 );
 COMMENT ON TABLE marketing_internal.capture_row IS
 	'Row images that a commit left to the worker, for events on which a journey depends; columns as text under pinned settings. A tracked event has no event_source_id but its event, contact and time.';
+CREATE INDEX capture_row_resting_idx ON marketing_internal.capture_row (retry_at) WHERE retry_at IS NOT NULL;
 CREATE INDEX capture_row_row_idx ON marketing_internal.capture_row (event_source_id, row_key);
 
 CREATE FUNCTION marketing.flush() RETURNS bigint

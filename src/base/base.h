@@ -120,7 +120,12 @@ extern int	ma_pin_settings(void);
 /* Likewise TimeZone, for one source; -1 when it is `zone` already or zone is NULL. */
 extern int	ma_pin_time_zone(const char *zone);
 extern void ma_unpin_settings(int nest_level);
-/* For reads of our logs, planned while they are empty and run when they are long. */
+/*
+ * A worker lives long and looks up keys: its plans are kept, and one made while a
+ * table was small must not read all of it for each batch when it has grown.
+ */
+extern void ma_prefer_keys(bool prefer);
+/* Likewise for reads of our logs in the order of an index. */
 extern int	ma_pin_index_scans(void);
 
 /* ---- call.c: the frame of an API function ---- */

@@ -12,6 +12,7 @@
 #include "base/base.h"
 
 #include "catalog/namespace.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
 #include "optimizer/cost.h"
 #include "parser/parse_expr.h"
@@ -27,6 +28,8 @@
 #include "utils/xml.h"
 
 #define PINNED_SEARCH_PATH "pg_catalog, pg_temp"
+
+static bool by_key = false;		/* see ma_prefer_keys() */
 
 static void pin(const char *name, const char *value);
 static void pin_planner(void);
@@ -55,13 +58,17 @@ pin_planner(void)
 		{"enable_mergejoin", enable_mergejoin},
 		{"enable_hashagg", enable_hashagg},
 		{"enable_sort", enable_sort},
-		{"enable_seqscan", enable_seqscan},
 		{"enable_partition_pruning", enable_partition_pruning},
 	};
 
 	for (int i = 0; i < lengthof(switches); i++)
 		if (!switches[i].on)
 			pin(switches[i].name, "on");
+	if (enable_seqscan == by_key)
+		pin("enable_seqscan", by_key ? "off" : "on");
+	/* A plan that cannot do without must not be compiled for the cost that is put on it. */
+	if (by_key && jit_enabled)
+		pin("jit", "off");
 	if (plan_cache_mode != PLAN_CACHE_MODE_AUTO)
 		pin("plan_cache_mode", "auto");
 }
@@ -105,6 +112,12 @@ ma_pin_time_zone(const char *zone)
 	nest_level = NewGUCNestLevel();
 	pin("TimeZone", zone);
 	return nest_level;
+}
+
+void
+ma_prefer_keys(bool prefer)
+{
+	by_key = prefer;
 }
 
 int

@@ -361,7 +361,7 @@ drain_batch(const MaRows *rows, MaDrainBatch *batch)
 		else
 			drain_single(rows, lfirst(cell));
 	}
-	ma_drain_rest(rows, untried);
+	ma_drain_rest(rows, untried, 0);
 	return true;
 }
 
@@ -432,7 +432,7 @@ finish(const MaRows *rows, MaDrainBatch *batch)
 		else
 			left = list_concat(left, mark->places);
 	}
-	ma_drain_rest(rows, left);
+	ma_drain_rest(rows, left, MA_REST_MS);
 	ma_drain_delete(rows, places);
 	return n;
 }
@@ -469,20 +469,21 @@ ma_drain_delete(const MaRows *rows, const List *places)
 }
 
 void
-ma_drain_rest(const MaRows *rows, const List *places)
+ma_drain_rest(const MaRows *rows, const List *places, int ms)
 {
 	static MaStatement rest = {
 		"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp() "
-		"OPERATOR(pg_catalog.+) '200 ms'::pg_catalog.interval "
+		"OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2) "
 		"WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
-		1, {TIDARRAYOID}
+		2, {TIDARRAYOID, FLOAT8OID}
 	};
-	Datum		tids;
+	Datum		values[2];
 
 	if (places == NIL)
 		return;
-	tids = tid_array(rows, places);
-	ma_run(&rest, &tids, NULL, MA_RUN_WRITE_LATEST);
+	values[0] = tid_array(rows, places);
+	values[1] = Float8GetDatum(ms / 1000.0);
+	ma_run(&rest, values, NULL, MA_RUN_WRITE_LATEST);
 }
 
 void

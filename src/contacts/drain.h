@@ -8,6 +8,8 @@
 
 #include "contacts/evaluate.h"
 
+#define MA_REST_MS 200			/* of what is busy just now */
+
 /* Deadlines, well below that of the tick (scheduler.c) also when they add up. */
 #define MA_DRAIN_BATCH_MS 5000	/* of a batch */
 #define MA_DRAIN_ALONE_MS 15000 /* of one change alone, after the batch failed */
@@ -56,7 +58,7 @@ extern bool ma_drain_turn(bool (*turn) (void));
  */
 extern void ma_drain_delete(const MaRows *rows, const List *places);
 /* Lets rows that are not to be had rest a moment, so that they do not fill the next batch. */
-extern void ma_drain_rest(const MaRows *rows, const List *places);
+extern void ma_drain_rest(const MaRows *rows, const List *places, int ms);
 /* Lets rows that failed rest longer each time, with the reason. */
 extern void ma_drain_park(const MaRows *rows, const List *places, const ErrorData *error);
 

@@ -49,6 +49,7 @@ static bool is_free(const Portion *portion, const Step *step);
 static bool shares_key(const MaRekey *a, const MaRekey *b);
 static void try_alone(Portion *portion);
 static void finish(Portion *portion);
+static void wake(const Portion *portion);
 
 bool
 ma_drain_rekeys(void)
@@ -218,5 +219,48 @@ finish(Portion *portion)
 			busy = lappend_int(busy, i);
 	}
 	ma_drain_delete(&portion->rows, done);
-	ma_drain_rest(&portion->rows, busy);
+	ma_drain_rest(&portion->rows, busy, MA_REST_MS);
+	if (done != NIL)
+		wake(portion);
+}
+
+/* Marks of these keys, and row images, may have rested for nothing else. */
+static void
+wake(const Portion *portion)
+{
+	static MaStatement marks = {
+		"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp() "
+		"WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT m.ctid "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (source_id, key) "
+		"CROSS JOIN LATERAL (SELECT d.ctid FROM marketing_internal.dirty AS d "
+		"WHERE d.retry_at IS NOT NULL AND d.previous_id IS NULL AND d.table_id IS NULL "
+		"AND d.error IS NULL AND d.source_id OPERATOR(pg_catalog.=) u.source_id "
+		"AND d.external_id OPERATOR(pg_catalog.=) u.key OFFSET 0) AS m))",
+		2, {INT4ARRAYOID, TEXTARRAYOID}
+	};
+	static MaStatement images = {
+		"UPDATE marketing_internal.capture_row SET retry_at = NULL "
+		"WHERE retry_at IS NOT NULL AND error IS NULL"
+	};
+	int32	   *sources = palloc_array(int32, 2 * portion->end);
+	char	  **keys = palloc_array(char *, 2 * portion->end);
+	int			n = 0;
+	int			nest_level = ma_pin_index_scans();
+	Datum		values[2];
+
+	for (int i = 0; i < portion->end; i++)
+	{
+		MaRekey    *rekey = &portion->steps[i].rekey;
+
+		if (!rekey->done)
+			continue;
+		sources[n] = sources[n + 1] = rekey->source_id;
+		keys[n++] = rekey->old_key;
+		keys[n++] = rekey->new_key;
+	}
+	values[0] = ma_int4_array(sources, n);
+	values[1] = ma_text_array(keys, n);
+	ma_run(&marks, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_run(&images, NULL, NULL, MA_RUN_WRITE_LATEST);
+	ma_unpin_settings(nest_level);
 }

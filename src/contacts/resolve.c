@@ -17,7 +17,6 @@
 
 static void resolve_source_links(MaEvaluation *evaluation, MaEventSource *source);
 static void prepare_link_statement(MaEventSource *source);
-static void set_resolved(MaEvaluation *evaluation, const MaRows *rows, uint64 row);
 
 void
 ma_resolve_links(MaEvaluation *evaluation)
@@ -117,19 +116,22 @@ ma_unite_links(MaEvaluation *evaluation)
 	}
 }
 
+/* By one descent of the index for each key, whatever the planner knows of the table. */
 void
 ma_resolve_keys(MaEvaluation *evaluation)
 {
 	static MaStatement resolve = {
-		"SELECT k.source_id, k.external_id, k.contact_id, k.excluded "
-		"FROM marketing_internal.contact_key AS k "
-		"WHERE k.source_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND k.external_id OPERATOR(pg_catalog.=) ANY ($2)",
+		"SELECT u.n::pg_catalog.int4, k.contact_id, k.excluded "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+		"WITH ORDINALITY AS u (source_id, external_id, n) CROSS JOIN LATERAL ("
+		"SELECT c.contact_id, c.excluded FROM marketing_internal.contact_key AS c "
+		"WHERE c.source_id OPERATOR(pg_catalog.=) u.source_id "
+		"AND c.external_id OPERATOR(pg_catalog.=) u.external_id LIMIT 1) AS k",
 		2, {INT4ARRAYOID, TEXTARRAYOID}
 	};
 	int32	   *sources = palloc_array(int32, Max(evaluation->nworks, 1));
 	char	  **keys = palloc_array(char *, Max(evaluation->nworks, 1));
-	int			nsources = 0;
+	MaWork	  **works = palloc_array(MaWork *, Max(evaluation->nworks, 1));
 	int			n = 0;
 	Datum		values[2];
 	MaRows		rows;
@@ -142,36 +144,21 @@ ma_resolve_keys(MaEvaluation *evaluation)
 			continue;
 		work->contact_id = 0;
 		work->excluded = false;
-		if (n == 0 || sources[nsources - 1] != work->source_id)
-			sources[nsources++] = work->source_id;
-		keys[n++] = work->external_id;
+		sources[n] = work->source_id;
+		keys[n] = work->external_id;
+		works[n++] = work;
 	}
 	if (n == 0)
 		return;
-	/* More than was asked for may come, a key of one source found in another. */
-	values[0] = ma_int4_array(sources, nsources);
+	values[0] = ma_int4_array(sources, n);
 	values[1] = ma_text_array(keys, n);
 	rows = ma_run(&resolve, values, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
-		set_resolved(evaluation, &rows, i);
-}
-
-/* Sets the contact of all works with the key of this row. */
-static void
-set_resolved(MaEvaluation *evaluation, const MaRows *rows, uint64 row)
-{
-	int32		source_id = ma_int32(rows, row, 1);
-	char	   *key = ma_text(rows, row, 2);
-
-	for (int i = 0; i < evaluation->nworks; i++)
 	{
-		MaWork	   *work = &evaluation->works[i];
+		MaWork	   *work = works[ma_int32(&rows, i, 1) - 1];
 
-		if (work->left || work->external_id == NULL || work->source_id != source_id ||
-			strcmp(work->external_id, key) != 0)
-			continue;
-		work->contact_id = ma_int64(rows, row, 3);
-		work->excluded = ma_bool(rows, row, 4);
+		work->contact_id = ma_int64(&rows, i, 2);
+		work->excluded = ma_bool(&rows, i, 3);
 	}
 }
 

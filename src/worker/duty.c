@@ -66,6 +66,7 @@ void
 ma_worker_set_active(bool now_active)
 {
 	active = now_active;
+	ma_prefer_keys(now_active);
 }
 
 int
