@@ -15,14 +15,27 @@ COMMENT ON VIEW marketing.status IS
 	'The first look: workers, delivery, attached tables, queues, errors. state is ok, note, warning or error; detail says what to do.';
 
 CREATE VIEW marketing.errors AS
-	SELECT 'change'::text AS what, d.error_state AS sqlstate, d.error AS message, d.attempts, d.retry_at,
-		CASE WHEN d.contact_id IS NOT NULL THEN marketing_internal.contact_text(d.contact_id)
-			ELSE d.external_id END AS object
-	FROM marketing_internal.dirty AS d
-	WHERE d.error IS NOT NULL
+	SELECT CASE WHEN e.event_source_id IS NOT NULL THEN 'link' WHEN e.source_id IS NOT NULL THEN 'id'
+			ELSE 'contact' END AS what,
+		CASE WHEN e.source_id IS NOT NULL
+				THEN s.name OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) e.external_id
+			WHEN e.event_source_id IS NOT NULL
+				THEN a.table_name OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) e.external_id
+			ELSE e.contact_id::pg_catalog.text END AS object,
+		e.error_state AS sqlstate, e.error AS message, e.attempts, e.retry_at
+	FROM marketing_internal.dirty AS e
+	LEFT JOIN marketing_internal.contact_source AS s ON s.source_id OPERATOR(pg_catalog.=) e.source_id
+	LEFT JOIN marketing_internal.event_source AS v
+		ON v.event_source_id OPERATOR(pg_catalog.=) e.event_source_id
+	LEFT JOIN marketing_internal.attached_table AS a ON a.table_id OPERATOR(pg_catalog.=) v.table_id
+	WHERE e.error IS NOT NULL
 	UNION ALL
-	SELECT 'row', c.error_state, c.error, c.attempts, c.retry_at, c.row_key
+	SELECT 'row', a.table_name OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) c.row_key,
+		c.error_state, c.error, c.attempts, c.retry_at
 	FROM marketing_internal.capture_row AS c
+	LEFT JOIN marketing_internal.event_source AS v
+		ON v.event_source_id OPERATOR(pg_catalog.=) c.event_source_id
+	LEFT JOIN marketing_internal.attached_table AS a ON a.table_id OPERATOR(pg_catalog.=) v.table_id
 	WHERE c.error IS NOT NULL;
 COMMENT ON VIEW marketing.errors IS
-	'Changes that could not be evaluated and rest before the next try, with SQLSTATE and message.';
+	'Changes that could not be evaluated and rest before the next try: what (id of a source, contact by _contact_id, link or row of a table), SQLSTATE and message.';

@@ -199,6 +199,7 @@ extern Datum ma_int4_array(const int32 *values, int n);
 extern Datum ma_text_array(char **values, int n);	/* a NULL pointer is a null element */
 /* Array of any type, without nulls. */
 extern Datum ma_datum_array(Datum *values, int n, Oid type);
+extern Datum ma_datum_array_nulls(Datum *values, bool *nulls, int n, Oid type);
 
 /* ---- expression.c: one SQL expression over one row, checked ---- */
 

@@ -265,3 +265,9 @@ ma_datum_array(Datum *values, int n, Oid type)
 {
 	return make_array(values, NULL, n, type);
 }
+
+Datum
+ma_datum_array_nulls(Datum *values, bool *nulls, int n, Oid type)
+{
+	return make_array(values, nulls, n, type);
+}

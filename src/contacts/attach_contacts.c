@@ -438,7 +438,7 @@ changes(const Attachment *attachment, int32 source_id, char **stored, bool *rere
 
 		if (now == NULL ? stored[i] == NULL : stored[i] != NULL && strcmp(now, stored[i]) == 0)
 			continue;
-		if (i == PROPERTY_ID)
+		if (i == PROPERTY_ID && get_attnum(attachment->relid, stored[i]) > 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the id of source \"%s\" is column \"%s\" and cannot become \"%s\"",

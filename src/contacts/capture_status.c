@@ -161,8 +161,15 @@ missing_column(MaDefinitions *definitions, const MaTable *table)
 		MaSource   *source = lfirst(cell);
 
 		if (source->table == table)
-			names = list_concat(list_concat(names, list_make1(source->key_column)),
-								source->exclude_columns);
+		{
+			char	   *fields[] = {source->key_column, source->email_column, source->phone_column,
+			source->time_zone_column, source->locale_column};
+
+			for (int i = 0; i < lengthof(fields); i++)
+				if (fields[i] != NULL)
+					names = lappend(names, fields[i]);
+			names = list_concat(names, source->exclude_columns);
+		}
 	}
 	foreach(cell, definitions->event_sources)
 	{
@@ -219,10 +226,13 @@ log_rows(ReturnSetInfo *result)
 		int64		n = ma_int64(&rows, i, 2);
 		int64		failed = ma_int64(&rows, i, 3);
 
+		const char *detail = n > 0 ? "They wait for the worker, which evaluates them." : NULL;
+
+		if (failed > 0)
+			detail = psprintf(INT64_FORMAT " could not be evaluated and rest; see marketing.errors.",
+							  failed);
 		put(result, ma_text(&rows, i, 1), failed > 0 ? "error" : "ok",
-			psprintf(INT64_FORMAT "%s", n, n == COUNT_LIMIT ? " or more" : ""),
-			failed > 0 ? psprintf(INT64_FORMAT " could not be evaluated and are tried again; see marketing.errors.", failed) :
-			n > 0 ? "Changes that wait for the worker; reads are exact meanwhile." : NULL);
+			psprintf(INT64_FORMAT "%s", n, n == COUNT_LIMIT ? " or more" : ""), detail);
 	}
 }
 

@@ -10,10 +10,11 @@
  * carries the id of its (sub)transaction, and at the commit only those of it and
  * of its committed subtransactions count; so no subtransaction callback is needed.
  *
- * Memory is bounded: beyond a number of marks or images those that belong to the
- * current (sub)transaction are written to the dirty or capture log at once.
- * Rolled back they vanish with the rows they tell of; those of outer levels stay
- * in memory, since an inner rollback would lose them.
+ * Memory is bounded: beyond a number of marks or images in all, those that belong
+ * to the current (sub)transaction are written to the dirty or capture log at once,
+ * from then on each as it comes.  Rolled back they vanish with the rows they tell
+ * of; those of outer levels stay in memory, since an inner rollback would lose
+ * them, and no more join them.
  */
 #include "base/base.h"
 
@@ -23,19 +24,22 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#define MAX_MARKS 10000			/* marks in memory per level */
+#define MAX_MARKS 10000			/* marks in memory */
 
 static MaChanges *current = NULL;
-static int	marks_of_level = 0;	/* upper bound of marks with subid = level_subid */
 static SubTransactionId level_subid = InvalidSubTransactionId;
-static int	images_of_level = 0;
+static List *level_marks = NIL; /* MaMark *, made in this level since it began to mark */
 
 static uint32 mark_hash(const void *key, Size size);
 static int	mark_compare(const void *left, const void *right, Size size);
 static MaMark *find_mark(MaMarkTag *tag);
 static void track_level(void);
 static void spill_marks_of_level(void);
+static void remove_mark(MaMark *mark);
 static void spill_images_of_level(void);
+static int	images_outside_level(void);
+static void forget_dead_images(void);
+static void free_image(MaImage *image);
 
 MaChanges *
 ma_changes_current(void)
@@ -77,6 +81,7 @@ ma_changes_make(void)
 	made->marks = hash_create("marketing_automation marks", 32, &control,
 							  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	level_subid = InvalidSubTransactionId;
+	level_marks = NIL;
 	/* Last: out of memory half way, a savepoint later it would be found without marks. */
 	current = made;
 	return current;
@@ -116,9 +121,10 @@ find_mark(MaMarkTag *tag)
 	MaChanges  *set = ma_changes_make();
 	bool		found;
 	MaMark	   *mark;
+	MemoryContext previous;
 
 	track_level();
-	if (marks_of_level >= MAX_MARKS)
+	if (hash_get_num_entries(set->marks) >= MAX_MARKS)
 		spill_marks_of_level();
 	mark = hash_search(set->marks, tag, HASH_ENTER, &found);
 	if (found)
@@ -138,7 +144,9 @@ find_mark(MaMarkTag *tag)
 	mark->done = false;
 	mark->touched = true;
 	mark->contact_id = 0;
-	marks_of_level++;
+	previous = MemoryContextSwitchTo(set->context);
+	level_marks = lappend(level_marks, mark);
+	MemoryContextSwitchTo(previous);
 	return mark;
 }
 
@@ -252,12 +260,11 @@ ma_mark_image(const MaImage *image)
 		copy->new_row = PointerGetDatum(PG_DETOAST_DATUM_COPY(image->new_row));
 	set->images = lappend(set->images, copy);
 	MemoryContextSwitchTo(previous);
-	track_level();
-	if (++images_of_level > ma_guc_sync_max_rows)
+	if (list_length(set->images) > ma_guc_sync_max_rows)
 		spill_images_of_level();
 }
 
-/* Starts the counts anew when another (sub)transaction begins to mark. */
+/* Begins anew when another (sub)transaction begins to mark. */
 static void
 track_level(void)
 {
@@ -266,8 +273,8 @@ track_level(void)
 	if (now == level_subid)
 		return;
 	level_subid = now;
-	marks_of_level = 0;
-	images_of_level = 0;
+	list_free(level_marks);
+	level_marks = NIL;
 }
 
 /* Writes to the dirty log what this level may: at the top level everything. */
@@ -275,76 +282,125 @@ static void
 spill_marks_of_level(void)
 {
 	bool		top = GetCurrentTransactionNestLevel() == 1;
-	long		n = hash_get_num_entries(current->marks);
-	MaMark	  **marks = palloc_array(MaMark *, n);
+	long		n = top ? hash_get_num_entries(current->marks) : list_length(level_marks);
+	MaMark	  **marks = palloc_array(MaMark *, Max(n, 1));
+	int			count = 0;
 	HASH_SEQ_STATUS scan;
 	MaMark	   *mark;
-	int			count = 0;
 
-	hash_seq_init(&scan, current->marks);
-	while ((mark = hash_seq_search(&scan)) != NULL)
-		if (top || mark->subid == level_subid)
+	if (top)
+	{
+		hash_seq_init(&scan, current->marks);
+		while ((mark = hash_seq_search(&scan)) != NULL)
 			marks[count++] = mark;
+	}
+	else
+		while (count < n)
+		{
+			marks[count] = list_nth(level_marks, count);
+			count++;
+		}
 	ma_spill_marks(marks, count);
 	ma_count(MA_COUNT_SPILL_LIMIT, count);
 	for (int i = 0; i < count; i++)
-	{
-		char	   *text = marks[i]->tag.text;
-
-		hash_search(current->marks, &marks[i]->tag, HASH_REMOVE, NULL);
-		if (text != NULL)
-			pfree(text);
-	}
+		remove_mark(marks[i]);
 	pfree(marks);
-	marks_of_level = 0;
+	list_free(level_marks);
+	level_marks = NIL;
 }
 
-/* Writes to the capture log the images of this level: the last ones of the list. */
+static void
+remove_mark(MaMark *mark)
+{
+	char	   *text = mark->tag.text;
+
+	if (mark->events != mark->own)
+		pfree(mark->events);
+	hash_search(current->marks, &mark->tag, HASH_REMOVE, NULL);
+	if (text != NULL)
+		pfree(text);
+}
+
+/*
+ * Writes to the capture log the images of this level: the last ones of the list.
+ * Those before them are written later but were earlier, and the log is read in the
+ * order of numbers: so they have theirs from the first time on.
+ */
 static void
 spill_images_of_level(void)
 {
-	bool		top = GetCurrentTransactionNestLevel() == 1;
-	TransactionId xid = GetCurrentTransactionId();
 	List	   *spilled = NIL;
-	List	   *kept = NIL;
-	MemoryContext previous;
+	int			kept = images_outside_level();
+
+	if (kept == 0 || ((MaImage *) list_nth(current->images, kept - 1))->capture_row_id == 0)
+	{
+		forget_dead_images();
+		if (list_length(current->images) <= ma_guc_sync_max_rows)
+			return;
+		ma_number_images(current->images);
+		kept = images_outside_level();
+	}
+	for (int i = kept; i < list_length(current->images); i++)
+		spilled = lappend(spilled, list_nth(current->images, i));
+	if (spilled == NIL)
+		return;
+	ma_spill_images(spilled);
+	current->images_spilled = true;
+	current->images = list_truncate(current->images, kept);
+	for (int i = 0; i < list_length(spilled); i++)
+		free_image(list_nth(spilled, i));
+	list_free(spilled);
+}
+
+/* How many images, from the first, are not this level's own; at the top level all are. */
+static int
+images_outside_level(void)
+{
+	TransactionId xid = GetCurrentTransactionId();
+	int			n = list_length(current->images);
+
+	if (GetCurrentTransactionNestLevel() == 1)
+		return 0;
+	while (n > 0 && ((MaImage *) list_nth(current->images, n - 1))->xid == xid)
+		n--;
+	return n;
+}
+
+/* Forgets images whose subtransaction has been rolled back. */
+static void
+forget_dead_images(void)
+{
+	MemoryContext previous = MemoryContextSwitchTo(current->context);
+	List	   *live = NIL;
 	ListCell   *cell;
 
 	foreach(cell, current->images)
 	{
 		MaImage    *image = lfirst(cell);
 
-		if (!ma_changes_live(image->xid))
-			continue;
-		if (top || image->xid == xid)
-			spilled = lappend(spilled, image);
+		if (ma_changes_live(image->xid))
+			live = lappend(live, image);
 		else
-			kept = lappend(kept, image);
+			free_image(image);
 	}
-	/* Those that are written later were earlier, and the log is read in the order of numbers. */
-	ma_number_images(kept);
-	ma_spill_images(spilled);
-	previous = MemoryContextSwitchTo(current->context);
 	list_free(current->images);
-	current->images = list_copy(kept);
+	current->images = live;
 	MemoryContextSwitchTo(previous);
-	foreach(cell, spilled)
-	{
-		MaImage    *image = lfirst(cell);
+}
 
-		if (image->old_row != 0)
-			pfree(DatumGetPointer(image->old_row));
-		if (image->new_row != 0)
-			pfree(DatumGetPointer(image->new_row));
-		pfree(image->row_key);
-		if (image->contact_column != NULL)
-			pfree(image->contact_column);
-		if (image->old_contact != NULL)
-			pfree(image->old_contact);
-		if (image->new_contact != NULL)
-			pfree(image->new_contact);
-		pfree(image);
-	}
-	current->images_spilled = true;
-	images_of_level = 0;
+static void
+free_image(MaImage *image)
+{
+	if (image->old_row != 0)
+		pfree(DatumGetPointer(image->old_row));
+	if (image->new_row != 0)
+		pfree(DatumGetPointer(image->new_row));
+	pfree(image->row_key);
+	if (image->contact_column != NULL)
+		pfree(image->contact_column);
+	if (image->old_contact != NULL)
+		pfree(image->old_contact);
+	if (image->new_contact != NULL)
+		pfree(image->new_contact);
+	pfree(image);
 }

@@ -187,15 +187,17 @@ typedef struct MaBuildCounts
 
 /*
  * Reads up to `limit` rows of the source after key `from` (NULL: the first), in
- * key order, makes or links their contacts and leaves linked ones to the dirty
- * log.  Adds to `counts`; returns the last key read, NULL at the end.
+ * key order, makes or links their contacts and leaves linked and known ones to the
+ * dirty log; `locked`: nobody writes the table to the end of this transaction.
+ * Adds to `counts`; returns the last key read, NULL at the end.
  */
-extern char *ma_source_build(MaSource *source, const char *from, int limit, MaBuildCounts *counts);
+extern char *ma_source_build(MaSource *source, const char *from, int limit, bool locked,
+							 MaBuildCounts *counts);
 
 /* Makes the contact of one row that is there but not known yet; 0 if there is no such row. */
 extern int64 ma_source_adopt(MaSource *source, const char *external_id);
 
-/* Recomputes the address fields of contacts from their rows and attributes; caller holds their locks. */
+/* Recomputes address fields from rows and attributes; the caller holds the contacts' locks. */
 extern void ma_contacts_recompute(const int64 *contact_ids, int n);
 
 /* ---- consumers: what is told about changes ---- */

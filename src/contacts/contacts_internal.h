@@ -218,11 +218,17 @@ extern bool ma_key_rename(int32 source_id, const char *old_id, const char *new_i
 /* Contact of a key, or 0. */
 extern int64 ma_contact_by_key(int32 source_id, const char *external_id);
 
+/* Locks the rows of contacts, to the end of the transaction, against a merge of them. */
+extern void ma_contacts_lock_rows(const int64 *contact_ids, int n);
+
 /* Runs a statement whose arrays have n elements: many are planned for anew. */
 extern MaRows ma_run_sized(MaStatement *statement, int n, Datum *values, MaRun how);
 
 /* Leaves contacts to the worker (dirty log: the contact itself). */
 extern void ma_contacts_leave(const int64 *contact_ids, int n);
+
+/* Likewise the keys of these rows: row, key and contact are looked at again. */
+extern void ma_keys_leave(int32 source_id, const MaSourceRow *rows, int n);
 
 /* ---- sources.c: builds; ma_source_build() and ma_source_adopt() are in contacts.h ---- */
 

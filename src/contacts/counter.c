@@ -180,5 +180,5 @@ write_values(MaStatement *statement, MaCounterValue **values, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_STATE_CHANGED),
 				 errmsg("state of counters was changed by somebody else"),
-				 errdetail("Of %d rows to be written " UINT64_FORMAT " were met.", n, rows.n)));
+				 errdetail("The write met %d rows instead of %d.", (int) rows.n, n)));
 }

@@ -231,7 +231,8 @@ ma_counter_values(PG_FUNCTION_ARGS)
 	{
 		emit_stored(result, counter, stale, now);
 		for (int i = 0; i < stale->n; i += READ_BATCH)
-			emit_computed(result, group, counter, stale->ids + i, Min(READ_BATCH, stale->n - i), now);
+			emit_computed(result, group, counter, stale->ids + i,
+						  Min(READ_BATCH, stale->n - i), now);
 	}
 	ma_call_end(&call);
 	return (Datum) 0;

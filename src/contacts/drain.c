@@ -38,6 +38,7 @@
 static bool drain(void);
 static void evaluate(void *arg);
 static double turn_ms(void);
+static Datum sources_of_table(int32 table_id, bool *everybody);
 static bool expand_table(void);
 static bool drain_marks(void);
 static void read_batch(const MaRows *rows, MaDrainBatch *batch);
@@ -237,6 +238,34 @@ ma_drain_try(MaEvaluation *evaluation)
 }
 
 /*
+ * The sources whose contacts the rows of the table may concern: its own, and those
+ * to whom its events belong.  Of a table that is not known it may be everybody.
+ */
+static Datum
+sources_of_table(int32 table_id, bool *everybody)
+{
+	MaDefinitions *definitions = ma_definitions();
+	MaTable    *table = ma_table_by_id(definitions, table_id);
+	int			most = list_length(definitions->sources) + list_length(definitions->event_sources);
+	int32	   *ids = palloc_array(int32, Max(most, 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	*everybody = (table == NULL);
+	foreach(cell, definitions->sources)
+		if (((MaSource *) lfirst(cell))->table == table && table != NULL)
+			ids[n++] = ((MaSource *) lfirst(cell))->id;
+	foreach(cell, definitions->event_sources)
+	{
+		MaEventSource *source = lfirst(cell);
+
+		if (table != NULL && (source->table == table || source->via_table == table))
+			ids[n++] = source->contact_source->id;
+	}
+	return ma_int4_array(ids, n);
+}
+
+/*
  * A table was truncated or attached anew: everything its rows may have decided
  * is to be looked at again.  Keys of contacts are added to the log in portions, the
  * progress kept in the row itself.
@@ -245,7 +274,7 @@ static bool
 expand_table(void)
 {
 	static MaStatement next = {
-		"SELECT d.ctid, d.contact_id FROM marketing_internal.dirty AS d "
+		"SELECT d.ctid, d.contact_id, d.table_id FROM marketing_internal.dirty AS d "
 		"WHERE d.table_id IS NOT NULL LIMIT 1 FOR UPDATE SKIP LOCKED"
 	};
 	static MaStatement add = {
@@ -253,9 +282,10 @@ expand_table(void)
 		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2), "
 		"keys AS (INSERT INTO marketing_internal.dirty (xid, source_id, external_id) "
 		"SELECT pg_catalog.pg_current_xact_id(), k.source_id, k.external_id "
-		"FROM part JOIN marketing_internal.contact_key AS k USING (contact_id)) "
+		"FROM part JOIN marketing_internal.contact_key AS k USING (contact_id) "
+		"WHERE $3 IS NULL OR k.source_id OPERATOR(pg_catalog.=) ANY ($3)) "
 		"SELECT pg_catalog.max(contact_id), pg_catalog.count(*) FROM part",
-		2, {INT8OID, INT4OID}
+		3, {INT8OID, INT4OID, INT4ARRAYOID}
 	};
 	static MaStatement progress = {
 		"UPDATE marketing_internal.dirty SET contact_id = $2 "
@@ -264,14 +294,16 @@ expand_table(void)
 	};
 	MaRows		rows = ma_run(&next, NULL, NULL, MA_RUN_WRITE_LATEST);
 	MaRows		part;
-	Datum		values[2];
+	Datum		values[3];
+	bool		everybody;
 	List	   *first = list_make1_int(0);
 
 	if (rows.n == 0)
 		return false;
 	values[0] = Int64GetDatum(ma_int64(&rows, 0, 2));
 	values[1] = Int32GetDatum(EXPAND);
-	part = ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
+	values[2] = sources_of_table(ma_int32(&rows, 0, 3), &everybody);
+	part = ma_run(&add, values, everybody ? "  n" : NULL, MA_RUN_WRITE_LATEST);
 	if (ma_int64(&part, 0, 2) < EXPAND)
 		ma_drain_delete(&rows, first);
 	else

@@ -196,8 +196,11 @@ add_mark(MaDefinitions *definitions, MaDrainBatch *batch, const MaImage *image,
 	if (source->via_table != NULL)
 		ma_drain_mark(batch, MA_MARK_LINK, source->id, 0, fact->contact, 0)->identity = true;
 	else
-		ma_drain_mark(batch, MA_MARK_KEY, source->contact_source->id, 0,
-					  fact->contact, 0)->identity = true;
+	{
+		int32		id = source->contact_source->id;
+
+		ma_drain_mark(batch, MA_MARK_KEY, id, 0, fact->contact, 0)->identity = true;
+	}
 }
 
 static void

@@ -138,7 +138,9 @@ apply_refresh(MaEvaluation *evaluation)
 		{
 			MaWork	   *work = &evaluation->works[i];
 
-			for (int j = 0; j < evaluation->nworks && work->contact_id == 0 && work->external_id; j++)
+			if (work->external_id == NULL)
+				continue;
+			for (int j = 0; j < evaluation->nworks && work->contact_id == 0; j++)
 				if (evaluation->works[j].contact_id != 0 &&
 					evaluation->works[j].external_id != NULL &&
 					evaluation->works[j].source_id == work->source_id &&

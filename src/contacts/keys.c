@@ -362,7 +362,8 @@ link_rows(const MaSource *source, MaSourceRow *rows, int n)
 		"(contact_id, merged_id, reason, keys, merged_at, merged_by) "
 		"SELECT contact_id, contact_id, 'match', pg_catalog.jsonb_build_array("
 		"pg_catalog.jsonb_build_object('source', $1, 'id', external_id)), $4, $5 FROM keyed) "
-		"SELECT external_id FROM keyed",
+		"SELECT u.n FROM pg_catalog.unnest($2) WITH ORDINALITY AS u (external_id, n) "
+		"JOIN keyed ON keyed.external_id OPERATOR(pg_catalog.=) u.external_id",
 		5, {INT4OID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, TEXTOID}
 	};
 	int64	   *contacts = palloc_array(int64, n);
@@ -385,9 +386,11 @@ link_rows(const MaSource *source, MaSourceRow *rows, int n)
 	}
 	/* Somebody else was first with some of the keys: take what is there. */
 	for (uint64 i = 0; i < linked.n; i++)
-		for (int j = 0; j < n; j++)
-			if (strcmp(rows[j].external_id, ma_text(&linked, i, 1)) == 0)
-				rows[j].known = rows[j].linked = true;
+	{
+		MaSourceRow *row = &rows[ma_int64(&linked, i, 1) - 1];
+
+		row->known = row->linked = true;
+	}
 	take_over_keys(source->id, rows, n);
 }
 
@@ -517,4 +520,35 @@ ma_contacts_leave(const int64 *contact_ids, int n)
 		return;
 	value = ma_int8_array(contact_ids, n);
 	ma_run(&insert, &value, NULL, MA_RUN_WRITE_LATEST);
+}
+
+void
+ma_contacts_lock_rows(const int64 *contact_ids, int n)
+{
+	static MaStatement lock = {
+		"SELECT FROM marketing_internal.contact "
+		"WHERE contact_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY contact_id FOR NO KEY UPDATE",
+		1, {INT8ARRAYOID}
+	};
+	Datum		value = ma_int8_array(contact_ids, n);
+
+	ma_run_sized(&lock, n, &value, MA_RUN_WRITE_LATEST);
+}
+
+void
+ma_keys_leave(int32 source_id, const MaSourceRow *rows, int n)
+{
+	static MaStatement insert = {
+		"INSERT INTO marketing_internal.dirty (xid, source_id, external_id) "
+		"SELECT pg_catalog.pg_current_xact_id(), $1, u.external_id "
+		"FROM pg_catalog.unnest($2) AS u (external_id)",
+		2, {INT4OID, TEXTARRAYOID}
+	};
+	Datum		values[2];
+
+	if (n == 0)
+		return;
+	values[0] = Int32GetDatum(source_id);
+	values[1] = id_array(rows, n);
+	ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
 }

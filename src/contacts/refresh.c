@@ -24,7 +24,9 @@ static SourceWorks collect(MaEvaluation *evaluation, MaSource *source);
 static void decide(SourceWorks *group);
 static bool is_same_row(const MaSourceRow *a, const MaSourceRow *b);
 static bool is_same_text(const char *a, const char *b);
-static bool apply(SourceWorks *group);
+static void check_links(MaEvaluation *evaluation, SourceWorks *group);
+static void make(MaEvaluation *evaluation, SourceWorks *part);
+static bool apply(MaEvaluation *evaluation, SourceWorks *group);
 static SourceWorks with_action(const SourceWorks *group, MaAction action);
 
 /*
@@ -146,7 +148,23 @@ ma_refresh_check(MaEvaluation *evaluation)
 				evaluation->left_lock++;
 				group.works[i]->left = true;
 			}
+		check_links(evaluation, &group);
 	}
+}
+
+/* Before its lock was had, the contact may have been merged, or have lost its address. */
+static void
+check_links(MaEvaluation *evaluation, SourceWorks *group)
+{
+	SourceWorks links = with_action(group, MA_ACTION_LINK);
+
+	ma_contacts_match(group->source, links.rows, links.n);
+	for (int i = 0; i < links.n; i++)
+		if (!links.works[i]->left && links.rows[i].contact_id != links.works[i]->contact_id)
+		{
+			evaluation->left_lock++;
+			links.works[i]->left = true;
+		}
 }
 
 /* True if both readings of a row ask for the same. */
@@ -174,25 +192,51 @@ ma_refresh_apply(MaEvaluation *evaluation)
 		SourceWorks group = collect(evaluation, lfirst(cell));
 
 		if (group.n > 0 && group.source->table != NULL)
-			changed |= apply(&group);
+			changed |= apply(evaluation, &group);
 	}
 	return changed;
 }
 
+/*
+ * Makes the contacts or links of these works.  Whoever has a contact after it that was
+ * neither locked nor made here is left: somebody else was first with the key.
+ */
+static void
+make(MaEvaluation *evaluation, SourceWorks *part)
+{
+	ma_contacts_make(part->source, part->rows, part->n);
+	for (int i = 0; i < part->n; i++)
+	{
+		MaSourceRow *row = &part->rows[i];
+		MaWork	   *work = part->works[i];
+		bool		ours = row->follows >= 0 ? row->linked && part->rows[row->follows].created :
+			row->created || (row->linked && work->action == MA_ACTION_LINK);
+
+		if (ours)
+			work->contact_id = row->contact_id;
+		else
+		{
+			evaluation->left_lock++;
+			work->left = true;
+		}
+	}
+}
+
 static bool
-apply(SourceWorks *group)
+apply(MaEvaluation *evaluation, SourceWorks *group)
 {
 	SourceWorks part = with_action(group, MA_ACTION_LINK);
 	bool		changed = part.n > 0;
 
-	ma_contacts_make(group->source, part.rows, part.n);
+	make(evaluation, &part);
 
 	/* Rows of one address that are new together share the contact of the first. */
 	part = with_action(group, MA_ACTION_CREATE);
 	ma_contacts_match(group->source, part.rows, part.n);
-	ma_contacts_make(group->source, part.rows, part.n);
+	/* One that somebody has made since is not locked: the worker links to it. */
 	for (int i = 0; i < part.n; i++)
-		part.works[i]->contact_id = part.rows[i].contact_id;
+		part.rows[i].known = part.rows[i].contact_id != 0;
+	make(evaluation, &part);
 	changed |= part.n > 0;
 
 	part = with_action(group, MA_ACTION_DELETE);

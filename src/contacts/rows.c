@@ -108,7 +108,8 @@ row_of_image(Oid relid)
 		if (json)
 			appendStringInfo(&columns, "::%s", type);
 		if (column->attcollation != get_typcollation(column->atttypid))
-			appendStringInfo(&columns, " COLLATE %s", generate_collation_name(column->attcollation));
+			appendStringInfo(&columns, " COLLATE %s",
+							 generate_collation_name(column->attcollation));
 		appendStringInfo(&columns, " AS %s", name);
 	}
 	table_close(relation, NoLock);

@@ -35,6 +35,7 @@ typedef struct KeyContext
 	const char *text;
 } KeyContext;
 
+static void require_table(const MaSource *source);
 static void key_error_callback(void *arg);
 static Datum key_value(const MaSource *source, const char *text, int32 typmod);
 static char *operator_sql(Oid operator);
@@ -61,9 +62,28 @@ key_error_callback(void *arg)
 	errcontext("contact \"%s\" of source \"%s\"", context->text, context->source->name);
 }
 
+/*
+ * A table that cannot be read is not one without rows: what waits for it waits on,
+ * or its contacts would be forgotten.
+ */
+static void
+require_table(const MaSource *source)
+{
+	if (source->table == NULL ||
+		(OidIsValid(source->table->relid) && OidIsValid(source->key_type)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_UNKNOWN_SOURCE),
+			 errmsg("the table of contact source \"%s\" is not there", source->name),
+			 errdetail("The table, its column \"%s\" or its trigger marketing_capture is gone.",
+					   source->key_column),
+			 errhint("Attach it again with marketing.attach_contacts(), or take it off with marketing.detach().")));
+}
+
 Datum
 ma_source_key(const MaSource *source, const char *text)
 {
+	require_table(source);
 	/* Without length or scale, which is only about how it prints. */
 	return key_value(source, text, -1);
 }
@@ -94,13 +114,13 @@ char *
 ma_source_key_text(const MaSource *source, const char *text)
 {
 	Oid			relid;
-	int32		typmod = -1;
+	int32		typmod;
 
 	if (source->table == NULL)
 		return pstrdup(text);
+	require_table(source);
 	relid = source->table->relid;
-	if (OidIsValid(relid))
-		typmod = ma_key_typmod(relid, source->key_column);
+	typmod = ma_key_typmod(relid, source->key_column);
 	return ma_key_value_text(relid, source->key_type, key_value(source, text, typmod));
 }
 
@@ -173,8 +193,9 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 	MaIdentity	owner;
 	MaRows		found;
 
-	if (n == 0 || source->table == NULL || !OidIsValid(source->table->relid))
+	if (n == 0 || source->table == NULL)
 		return;
+	require_table(source);
 	keys = palloc_array(Datum, n);
 	places = palloc_array(int, n);
 	for (int i = 0; i < n; i++)

@@ -11,9 +11,8 @@
  * table that is still building and that it cannot find into the dirty log, and
  * they are looked at again when the build is over.
  *
- * Contacts that were there before are updated here without their lock (a batch
- * has thousands) but under a lock of their row, and are left to the worker as
- * well, which looks at them again under their lock.
+ * Contacts that were there before are left to the worker by their keys, which looks
+ * at their rows again under their locks (a batch has thousands, so it takes none).
  */
 #include "base/base.h"
 
@@ -28,20 +27,22 @@
 #define BATCH_ROWS 5000
 
 static void count_row(const MaSourceRow *row, MaBuildCounts *counts);
-static void make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts);
-static void refresh_contacts(MaSource *source, MaSourceRow *rows, int n);
+static void make_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked,
+						  MaBuildCounts *counts);
+static void settle_matches(MaSource *source, MaSourceRow *rows, int n, bool locked);
+static void refresh_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked);
 static int	collect(const MaSourceRow *rows, int n, bool (*wanted) (const MaSourceRow *row),
 					int64 *contact_ids);
 static bool is_linked(const MaSourceRow *row);
 static bool is_created(const MaSourceRow *row);
-static bool is_old(const MaSourceRow *row);
 static void analyze_tables(void);
 static char *sweep_batch(MaSource *source, const char *from);
+static void lock_match(const MaSource *source, MaSourceRow *row);
 static bool build_tick(void);
 static MaSource *next_building(char **from);
 
 char *
-ma_source_build(MaSource *source, const char *from, int limit, MaBuildCounts *counts)
+ma_source_build(MaSource *source, const char *from, int limit, bool locked, MaBuildCounts *counts)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MaSourceRow *rows;
@@ -55,8 +56,8 @@ ma_source_build(MaSource *source, const char *from, int limit, MaBuildCounts *co
 	for (int i = 0; i < n; i++)
 		if (!rows[i].excluded)
 			count_row(&rows[i], counts);
-	refresh_contacts(source, rows, n);
-	make_contacts(source, rows, n, counts);
+	refresh_contacts(source, rows, n, locked);
+	make_contacts(source, rows, n, locked, counts);
 	if (n == limit)
 		last = MemoryContextStrdup(context, rows[n - 1].external_id);
 	ma_spi_end();
@@ -75,7 +76,7 @@ count_row(const MaSourceRow *row, MaBuildCounts *counts)
 
 /* Makes or links the contacts of rows that have none. */
 static void
-make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts)
+make_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked, MaBuildCounts *counts)
 {
 	MaSourceRow *lacking = palloc_array(MaSourceRow, Max(n, 1));
 	int64	   *ids = palloc_array(int64, Max(n, 1));
@@ -91,6 +92,7 @@ make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts)
 	if (source->match != NULL)
 		ma_match_lock(source->match, NULL);
 	ma_contacts_match(source, lacking, count);
+	settle_matches(source, lacking, count, locked);
 	ma_contacts_make(source, lacking, count);
 
 	linked = collect(lacking, count, is_linked, ids);
@@ -103,18 +105,65 @@ make_contacts(MaSource *source, MaSourceRow *rows, int n, MaBuildCounts *counts)
 	counts->created += created;
 }
 
-/* Brings contacts that are known already up to what the definition says now. */
+/*
+ * A contact that was found may be merged in this moment.  In the call its row is locked,
+ * as a merge locks it, and looked for again; what is found only then, and by the
+ * worker, who must not wait, everything is left by its key and linked under the lock.
+ */
 static void
-refresh_contacts(MaSource *source, MaSourceRow *rows, int n)
+settle_matches(MaSource *source, MaSourceRow *rows, int n, bool locked)
 {
-	int64	   *ids = palloc_array(int64, Max(n, 1));
-	int			old = collect(rows, n, is_old, ids);
+	MaSourceRow *left = palloc_array(MaSourceRow, Max(n, 1));
+	int64	   *found = palloc0_array(int64, Max(n, 1));
+	int			nleft = 0;
 
-	if (old == 0)
+	if (source->match == NULL)
 		return;
-	ma_keys_exclude(source->id, rows, n);
-	ma_contacts_recompute(ids, old);
-	ma_contacts_leave(ids, old);
+	if (locked)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			found[i] = rows[i].contact_id;
+			rows[i].contact_id = 0;
+			rows[i].follows = -1;
+		}
+		ma_contacts_lock_rows(found, n);
+		ma_contacts_match(source, rows, n);
+	}
+	for (int i = 0; i < n; i++)
+		if (rows[i].contact_id != 0 && rows[i].contact_id != found[i])
+		{
+			left[nleft++] = rows[i];
+			rows[i].known = true;
+		}
+	ma_keys_leave(source->id, left, nleft);
+}
+
+/*
+ * Brings contacts that are known already up to what the definition says now.  Their
+ * keys are left to the worker as well: whoever evaluates one in this moment may do
+ * so by the definition before.  Unless the table is locked that is all, since what
+ * was read here without the contacts' locks may be older than what they have now.
+ */
+static void
+refresh_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked)
+{
+	MaSourceRow *known = palloc_array(MaSourceRow, Max(n, 1));
+	int64	   *ids = palloc_array(int64, Max(n, 1));
+	int			old = 0;
+
+	for (int i = 0; i < n; i++)
+		if (rows[i].known)
+		{
+			ids[old] = rows[i].contact_id;
+			known[old++] = rows[i];
+		}
+	if (locked && old > 0)
+	{
+		ma_keys_exclude(source->id, known, old);
+		ma_contacts_recompute(ids, old);
+	}
+	ma_keys_leave(source->id, known, old);
 }
 
 static bool
@@ -127,12 +176,6 @@ static bool
 is_created(const MaSourceRow *row)
 {
 	return row->created;
-}
-
-static bool
-is_old(const MaSourceRow *row)
-{
-	return row->known;
 }
 
 /* Contacts of the rows that are wanted; returns how many. */
@@ -157,7 +200,7 @@ ma_source_build_all(MaSource *source, MaBuildCounts *counts)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		from = ma_source_build(source, from, BATCH_ROWS, counts);
+		from = ma_source_build(source, from, BATCH_ROWS, true, counts);
 	} while (from != NULL);
 	if (counts->created + counts->linked >= BATCH_ROWS)
 		analyze_tables();
@@ -233,6 +276,23 @@ sweep_batch(MaSource *source, const char *from)
 	return last;
 }
 
+/* Finds and locks the contact of the row's address; looks again, since it may have been merged. */
+static void
+lock_match(const MaSource *source, MaSourceRow *row)
+{
+	int64		locked = 0;
+
+	for (;;)
+	{
+		row->contact_id = 0;
+		ma_contacts_match(source, row, 1);
+		if (row->contact_id == locked || row->contact_id == 0)
+			return;
+		locked = row->contact_id;
+		ma_contact_lock(locked);
+	}
+}
+
 int64
 ma_source_adopt(MaSource *source, const char *external_id)
 {
@@ -249,9 +309,7 @@ ma_source_adopt(MaSource *source, const char *external_id)
 		return row.contact_id;
 
 	ma_match_lock_rows(source, &row, 1);
-	ma_contacts_match(source, &row, 1);
-	if (row.contact_id != 0)
-		ma_contact_lock(row.contact_id);
+	lock_match(source, &row);
 	ma_contacts_make(source, &row, 1);
 	if (row.linked)
 		ma_contacts_recompute(&row.contact_id, 1);
@@ -281,7 +339,7 @@ build_tick(void)
 		ma_call_end(&call);
 		return false;
 	}
-	last = ma_source_build(source, from, BATCH_ROWS, &counts);
+	last = ma_source_build(source, from, BATCH_ROWS, false, &counts);
 	values[0] = Int32GetDatum(source->id);
 	values[1] = last ? CStringGetTextDatum(last) : (Datum) 0;
 	values[2] = BoolGetDatum(last != NULL);

@@ -15,10 +15,14 @@
 #include "contacts/changes.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "worker/worker.h"
+
+#define IMAGES 500				/* of one statement: its arrays hold them once more */
 
 static void insert(MaStatement *statement, Datum *values, const char *nulls);
 static char *events_text(const MaMark *mark);
+static void spill_images(List *images, int from, int end);
 
 /* Runs one INSERT as our owner, also in a transaction that was set READ ONLY. */
 static void
@@ -133,38 +137,66 @@ ma_spill_rekeys(List *rekeys)
 void
 ma_spill_images(List *images)
 {
+	ma_number_images(images);
+	for (int from = 0; from < list_length(images); from += IMAGES)
+		spill_images(images, from, Min(from + IMAGES, list_length(images)));
+}
+
+/* A part of them in one statement. */
+static void
+spill_images(List *images, int from, int end)
+{
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.capture_row "
 		"(capture_row_id, xid, event_source_id, event_id, contact_id, row_key, old_row, new_row, "
 		"occurred_at, enroll) "
-		"VALUES ($9, pg_catalog.pg_current_xact_id(), $1, $2, $3, $4, $5, $6, $7, $8)",
-		9, {INT4OID, INT4OID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, BOOLOID, INT8OID}
+		"SELECT u.id, pg_catalog.pg_current_xact_id(), NULLIF(u.source_id, 0), "
+		"CASE WHEN u.source_id OPERATOR(pg_catalog.=) 0 THEN u.event_id END, "
+		"CASE WHEN u.source_id OPERATOR(pg_catalog.=) 0 THEN u.contact_id END, "
+		"u.row_key, u.old_row, u.new_row, "
+		"CASE WHEN u.source_id OPERATOR(pg_catalog.=) 0 THEN u.occurred_at END, u.enroll "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), "
+		"pg_catalog.unnest($8), pg_catalog.unnest($9)) "
+		"AS u (id, source_id, event_id, contact_id, row_key, old_row, new_row, occurred_at, enroll)",
+		9, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+		JSONBARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID}
 	};
-	ListCell   *cell;
+	static const Oid types[9] = {INT8OID, INT4OID, INT4OID, INT8OID, TEXTOID, JSONBOID, JSONBOID,
+	TIMESTAMPTZOID, BOOLOID};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation images",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	Datum	   *columns[9];
+	bool	   *nulls[9];
+	Datum		values[9];
 
-	ma_number_images(images);
-	foreach(cell, images)
+	for (int i = 0; i < 9; i++)
 	{
-		MaImage    *image = lfirst(cell);
-		bool		tracked = image->event_source_id == 0;
-		Datum		values[9];
-		char		nulls[] = "         ";
-
-		values[0] = Int32GetDatum(image->event_source_id);
-		values[1] = Int32GetDatum(image->event_id);
-		values[2] = Int64GetDatum(image->contact_id);
-		values[3] = CStringGetTextDatum(image->row_key);
-		values[4] = image->old_row;
-		values[5] = image->new_row;
-		values[6] = TimestampTzGetDatum(image->occurred_at);
-		values[7] = BoolGetDatum(image->enroll);
-		values[8] = Int64GetDatum(image->capture_row_id);
-		nulls[0] = tracked ? 'n' : ' ';
-		nulls[1] = nulls[2] = nulls[6] = tracked ? ' ' : 'n';
-		nulls[4] = image->old_row == 0 ? 'n' : ' ';
-		nulls[5] = image->new_row == 0 ? 'n' : ' ';
-		insert(&add, values, nulls);
+		columns[i] = palloc_array(Datum, IMAGES);
+		nulls[i] = palloc0_array(bool, IMAGES);
 	}
+	for (int i = 0; i < end - from; i++)
+	{
+		MaImage    *image = list_nth(images, from + i);
+
+		columns[0][i] = Int64GetDatum(image->capture_row_id);
+		columns[1][i] = Int32GetDatum(image->event_source_id);
+		columns[2][i] = Int32GetDatum(image->event_id);
+		columns[3][i] = Int64GetDatum(image->contact_id);
+		columns[4][i] = CStringGetTextDatum(image->row_key);
+		columns[5][i] = image->old_row;
+		nulls[5][i] = image->old_row == 0;
+		columns[6][i] = image->new_row;
+		nulls[6][i] = image->new_row == 0;
+		columns[7][i] = TimestampTzGetDatum(image->occurred_at);
+		columns[8][i] = BoolGetDatum(image->enroll);
+	}
+	for (int i = 0; i < 9; i++)
+		values[i] = ma_datum_array_nulls(columns[i], nulls[i], end - from, types[i]);
+	insert(&add, values, NULL);
+	MemoryContextSwitchTo(previous);
+	MemoryContextDelete(context);
 }
 
 void

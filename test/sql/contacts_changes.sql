@@ -105,3 +105,20 @@ SELECT contact FROM people;
 TABLE keys;
 SELECT count(*) FROM marketing_internal.dirty;
 DROP VIEW people, keys;
+
+-- partitions: a row that changes within its partition, also its id, is the same contact; PostgreSQL
+-- lets a unique id change its partition only with its value, and then it is another row
+CREATE TABLE members (id int PRIMARY KEY, email text) PARTITION BY RANGE (id);
+CREATE TABLE members_low PARTITION OF members FOR VALUES FROM (1) TO (1000);
+CREATE TABLE members_high PARTITION OF members FOR VALUES FROM (1000) TO (2000);
+INSERT INTO members VALUES (1, 'm1@example.com'), (2, 'm2@example.com');
+SELECT marketing.attach_contacts('members', id => 'id', email => 'email');
+SELECT marketing.identify('members:' || id, jsonb_build_object('was', id)) FROM members ORDER BY id;
+UPDATE members SET id = 11 WHERE id = 1;
+UPDATE members SET id = 1002, email = 'moved@example.com' WHERE id = 2;
+BEGIN;
+DELETE FROM members WHERE id = 11;
+INSERT INTO members VALUES (11, 'again@example.com');
+COMMIT;
+SELECT contact, email, attributes FROM marketing.contacts WHERE contact LIKE 'members:%' ORDER BY contact;
+SELECT count(*) FROM marketing_internal.dirty;

@@ -48,7 +48,7 @@ SELECT marketing_internal.contact_text(1);
 SELECT marketing.now();
 RESET ROLE;
 SELECT p.oid::regprocedure AS function FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
-WHERE p.pronamespace IN ('marketing'::regnamespace, 'marketing_internal'::regnamespace) AND a.grantee = 0 ORDER BY 1::text;
+WHERE p.pronamespace IN ('marketing'::regnamespace, 'marketing_internal'::regnamespace) AND a.grantee = 0 ORDER BY p.oid::regprocedure::text COLLATE "C";
 DROP EXTENSION marketing_automation;
 SELECT nspname FROM pg_namespace WHERE nspname LIKE 'marketing%';
 DROP OWNED BY regress_extension_owner, regress_extension_reader;

@@ -44,7 +44,7 @@ run_ok($node, $db, 'BEGIN; INSERT INTO parts VALUES (4, 1, DEFAULT, 0); INSERT I
 is(risen(), 'error 2', 'the error is counted');
 is($node->safe_psql($db, q{SELECT value || ' ' || detail FROM marketing.status WHERE item = 'last error'}) =~ s/ .*\+00:/:/r, '22012: division by zero', 'and shown');
 $node->safe_psql($db, 'CALL marketing.work()');
-is($node->safe_psql($db, 'SELECT what, sqlstate, message, object FROM marketing.errors'), 'change|22012|division by zero|1', 'the worker leaves only that contact');
+is($node->safe_psql($db, 'SELECT what, sqlstate, message, object FROM marketing.errors'), 'id|22012|division by zero|customers:1', 'the worker leaves only that contact');
 is($node->safe_psql($db, 'SELECT count(*) FROM marketing_internal.dirty'), '1', 'one row of the log rests');
 run_ok($node, $db, 'INSERT INTO parts VALUES (5, 3, DEFAULT, 1); INSERT INTO orders (id, customer_id) VALUES (2, 1), (3, 2)', 'others go on meanwhile');
 is($node->safe_psql($db, q{SELECT count(*) FROM marketing_internal.counter_values('orders') AS v WHERE v.contact_id = proof.contact('customers', '1')}), '1', 'other counters of that contact are read');

@@ -28,7 +28,7 @@ GRANT ALL ON legs TO victim;
 SELECT marketing.attach_events('legs', event => 'leg', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at',
 	via => '{"table": "trips", "on": "trip = id"}');
 SELECT marketing.declare_event('flown');
-SELECT marketing_internal.define_counter('flown', 'flown', '1000 years');
+SELECT marketing_internal.define_counter('flown', 'flown', '100 years');
 SELECT marketing_internal.define_counter('legs', 'leg');
 SELECT marketing_internal.record_event('order_placed');
 INSERT INTO proof.recount VALUES
