@@ -105,14 +105,15 @@ say_object(ReturnSetInfo *result, const char *name)
 {
 	static MaStatement find = {
 		"SELECT o.call, pg_catalog.split_part(o.about, '. ', 1) FROM ("
-		"SELECT 'marketing.' OPERATOR(pg_catalog.||) p.proname OPERATOR(pg_catalog.||) '(' OPERATOR(pg_catalog.||) "
-		"pg_catalog.pg_get_function_arguments(p.oid) OPERATOR(pg_catalog.||) ')' AS call, "
+		"SELECT pg_catalog.format('marketing.%s(%s)', p.proname, "
+		"pg_catalog.pg_get_function_arguments(p.oid)) AS call, "
 		"pg_catalog.obj_description(p.oid, 'pg_proc') AS about, p.oid AS place "
 		"FROM pg_catalog.pg_proc AS p "
 		"WHERE p.pronamespace OPERATOR(pg_catalog.=) 'marketing'::pg_catalog.regnamespace "
 		"AND p.proname OPERATOR(pg_catalog.=) $1 "
 		"UNION ALL "
-		"SELECT 'view marketing.' OPERATOR(pg_catalog.||) c.relname, pg_catalog.obj_description(c.oid, 'pg_class'), c.oid "
+		"SELECT pg_catalog.format('view marketing.%s', c.relname), "
+		"pg_catalog.obj_description(c.oid, 'pg_class'), c.oid "
 		"FROM pg_catalog.pg_class AS c "
 		"WHERE c.relnamespace OPERATOR(pg_catalog.=) 'marketing'::pg_catalog.regnamespace "
 		"AND c.relname OPERATOR(pg_catalog.=) $1 AND c.relkind OPERATOR(pg_catalog.=) 'v') AS o ORDER BY o.place",
