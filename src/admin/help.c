@@ -96,7 +96,7 @@ say_topic(ReturnSetInfo *result, const MaHelpTopic *topic)
 	for (int i = 0; topic->names[i] != NULL; i++)
 		say_object(result, topic->names[i]);
 	for (int i = 0; topic->example[i] != NULL; i++)
-		say(result, psprintf("%s%s", topic->example[i][0] == '\0' ? "" : "    ", topic->example[i]));
+		say(result, psprintf("    %s", topic->example[i]));
 }
 
 /* Signature and first sentence of what is said of it; of overloads the one for text. */
