@@ -13,10 +13,13 @@
 #include "base/base.h"
 
 #include "access/nbtree.h"
+#include "access/relation.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "contacts/contacts_internal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -161,4 +164,28 @@ ma_key_typmod(Oid relid, const char *column)
 	get_atttypetypmodcoll(relid, get_attnum(relid, column), &type, &typmod, &collation);
 	(void) getBaseTypeAndTypmod(type, &typmod);
 	return typmod;
+}
+
+bool
+ma_column_is_unique(Oid relid, AttrNumber column, bool immediate)
+{
+	Relation	relation = relation_open(relid, AccessShareLock);
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(relation))
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		found |= index->indisunique && index->indisvalid && (index->indimmediate || !immediate) &&
+			index->indnkeyatts == 1 && index->indkey.values[0] == column &&
+			heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
+		ReleaseSysCache(tuple);
+	}
+	relation_close(relation, NoLock);
+	return found;
 }
