@@ -153,7 +153,7 @@ mark_source(const RowChange *row)
 		old_key = column_text(row, row->old, &plan->source_key);
 	if (row->new != NULL)
 		new_key = column_text(row, row->new, &plan->source_key);
-	/* The command itself: the raw field is another once a user's trigger has updated the row again. */
+	/* Not the raw field: that is another once a trigger of the user's has updated the row again. */
 	if (old_key != NULL && new_key != NULL && strcmp(old_key, new_key) != 0)
 		ma_mark_rekey(plan->source_id, old_key, new_key, HeapTupleHeaderGetCmin(row->new->t_data));
 	if (old_key != NULL)

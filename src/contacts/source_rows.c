@@ -133,7 +133,7 @@ operator_sql(Oid operator)
 	char	   *sql;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "unexpected: no operator with OID %u", operator);
+		elog(ERROR, "cannot happen: no operator with OID %u", operator);
 	form = (Form_pg_operator) GETSTRUCT(tuple);
 	sql = psprintf("OPERATOR(%s.%s)",
 				   quote_identifier(get_namespace_name(form->oprnamespace)),
@@ -220,6 +220,7 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 MaSourceRow *
 ma_source_read_from(MaSource *source, const char *from, int limit, int *n)
 {
+	MemoryContext context = CurrentMemoryContext;
 	TypeCacheEntry *type = lookup_type_cache(source->key_type, TYPECACHE_GT_OPR);
 	char	   *key = psprintf("t.%s", quote_identifier(source->key_column));
 	StringInfoData sql;
@@ -238,7 +239,17 @@ ma_source_read_from(MaSource *source, const char *from, int limit, int *n)
 	appendStringInfo(&sql, " ORDER BY %s LIMIT %d", key, limit);
 
 	ma_become_table_owner(&owner, source->table->relid);
-	found = ma_run_once(sql.data, from ? 1 : 0, &argtype, &value, NULL, MA_RUN_READ_LATEST);
+	PG_TRY();
+	{
+		found = ma_run_once(sql.data, from ? 1 : 0, &argtype, &value, NULL, MA_RUN_READ_LATEST);
+	}
+	PG_CATCH();
+	{
+		if (source->exclude == NULL)
+			PG_RE_THROW();
+		ma_expression_failed(psprintf("exclude of %s", source->name), context);
+	}
+	PG_END_TRY();
 	ma_become_back(&owner);
 
 	*n = found.n;
