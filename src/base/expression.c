@@ -54,7 +54,7 @@ static bool check_function(Oid function, void *context);
 static bool runs_builtin_only(Node *node);
 static bool is_plain_call(const FuncExpr *call);
 static bool makes_user_value(Oid type);
-static bool reaches_outside(const char *name);
+static bool reaches_outside(const char *name, int nargs);
 static List *columns_of(Node *tree, Oid relid, const char *what);
 static void place_callback(void *arg);
 static void refuse(const char *what, const char *detail) pg_attribute_noreturn();
@@ -308,7 +308,8 @@ check_function(Oid function, void *arg)
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	allowed = proc->provolatile == PROVOLATILE_IMMUTABLE ||
 		(proc->provolatile == PROVOLATILE_STABLE &&
-		 !(proc->pronamespace == PG_CATALOG_NAMESPACE && reaches_outside(NameStr(proc->proname))));
+		 !(proc->pronamespace == PG_CATALOG_NAMESPACE &&
+		   reaches_outside(NameStr(proc->proname), proc->pronargs)));
 	if (!allowed)
 		refuse(context->what,
 			   psprintf("Function %s depends on more than its arguments.",
@@ -321,13 +322,13 @@ check_function(Oid function, void *arg)
 
 /* Stable functions of pg_catalog that read the session, the clock or tables. */
 static bool
-reaches_outside(const char *name)
+reaches_outside(const char *name, int nargs)
 {
 	static const char *const prefixes[] = {"pg_", "has_", "current_", "txid_", "inet_client_",
 	"inet_server_", "to_reg", "row_security", "get_current_ts", "col_description", "obj_description",
 	"shobj_description"};
 	static const char *const names[] = {"now", "transaction_timestamp", "statement_timestamp",
-	"version", "session_user", "getdatabaseencoding", "format_type"};
+	"version", "session_user", "getpgusername", "getdatabaseencoding", "format_type", "mxid_age"};
 
 	for (int i = 0; i < lengthof(prefixes); i++)
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
@@ -335,7 +336,8 @@ reaches_outside(const char *name)
 	for (int i = 0; i < lengthof(names); i++)
 		if (strcmp(name, names[i]) == 0)
 			return true;
-	return strstr(name, "_to_xml") != NULL;
+	/* age() of one argument is the time from it to the current date. */
+	return strstr(name, "_to_xml") != NULL || (nargs == 1 && strcmp(name, "age") == 0);
 }
 
 /* Names of the columns the tree reads; whole-row and system columns are refused. */

@@ -77,6 +77,7 @@ SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id',
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => '-- nothing');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'total > 1 and');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'total > 1, true');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'age(created_at) < interval ''1 day''');
 -- one that fails on a row that is there: told as the condition's error
 BEGIN;
 INSERT INTO orders (id, customer_id, created_at, total) VALUES (1, 1, '2020-01-01', 0);
