@@ -118,9 +118,9 @@ typedef struct MaSourceRow
 
 /* ---- key_type.c: types of ids, and their values ---- */
 
-#define MA_KEY_TYPES "Ids are of an ordered base type or an enum, such as bigint, uuid or text, or of a domain over one; not of a composite type, a range or an array."
+#define MA_KEY_TYPES "Ids are of an ordered base type or an enum, such as bigint, uuid or text, or of a domain over one; not of a composite type, a range or an array, nor of timestamptz or money, which print by settings."
 
-/* True for a base type without elements, or an enum. */
+/* True for a base type without elements that prints alike in all sessions, or an enum. */
 extern bool ma_key_type_fits(Oid type);
 
 /* Errors out (MA004) unless the column's type without its domains is one of these. */

@@ -5,7 +5,7 @@
  * Keys are stored as text and cast by the input function of the user's type.
  * That of a composite type, a range or an array runs what it is made of, so the
  * CHECK of a domain, which is code of whoever made the domain.  So ids are of
- * base types and enums only, whose input functions are C functions that a
+ * base types and enums only (of those that print alike in all sessions), whose input functions are C functions that a
  * superuser has made known; of a domain over one we use the base type and never
  * evaluate the domain.  All the same the cast runs as the table's owner,
  * restricted and read-only, as everything does that comes from a user.
@@ -30,6 +30,9 @@ ma_key_type_fits(Oid type)
 {
 	char		kind = OidIsValid(type) ? get_typtype(type) : '\0';
 
+	/* These two print by settings of the session. */
+	if (type == TIMESTAMPTZOID || type == CASHOID)
+		return false;
 	return kind == TYPTYPE_ENUM || (kind == TYPTYPE_BASE && !OidIsValid(get_element_type(type)));
 }
 
