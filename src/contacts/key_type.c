@@ -5,10 +5,11 @@
  * Keys are stored as text and cast by the input function of the user's type.
  * That of a composite type, a range or an array runs what it is made of, so the
  * CHECK of a domain, which is code of whoever made the domain.  So ids are of
- * base types and enums only (of those that print alike in all sessions), whose input functions are C functions that a
- * superuser has made known; of a domain over one we use the base type and never
- * evaluate the domain.  All the same the cast runs as the table's owner,
- * restricted and read-only, as everything does that comes from a user.
+ * base types and enums only, whose input functions are C functions that a
+ * superuser has made known, and of those only such as print alike in all sessions;
+ * of a domain over one we use the base type and never evaluate the domain.  All
+ * the same the cast runs as the table's owner, restricted and read-only, as
+ * everything does that comes from a user.
  */
 #include "base/base.h"
 
