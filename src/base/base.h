@@ -192,9 +192,10 @@ extern MaRows ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *valu
 typedef bool (*MaRowTaker) (TupleTableSlot *slot, void *arg);
 
 /*
- * Runs a kept SELECT, no value null, and hands over each row as it is found, instead
- * of keeping them all: for reads that may be long or that stop early.  The taker runs in the middle of
- * the statement, with the rights under which that runs, and must run none itself.
+ * Runs a kept SELECT, no value null, and hands over each row as it is found instead
+ * of keeping them all: for reads that may be long or that stop early.  The taker runs
+ * in the middle of the statement, with the rights under which that runs, and must run
+ * none itself.
  */
 extern void ma_run_each(MaStatement *statement, Datum *values, MaRun how,
 						MaRowTaker taker, void *arg);

@@ -5,9 +5,10 @@
  *
  * Everything that depends on an event reads the newest rows of a few contacts, so
  * contact (with event_column: contact and name, in either order) and time must
- * lead the index; with the other columns that are read included, the table's own
- * pages, one for each row, are mostly left alone.  We never create an index on a user's table: it is his to pay
- * for, and CREATE INDEX CONCURRENTLY cannot run inside a function.
+ * lead the index.  With the other columns that are read included, the pages of the
+ * table, about one for each row, are mostly left alone.  We never create an index on
+ * a user's table: it is his to pay for, and CREATE INDEX CONCURRENTLY cannot run
+ * inside a function.
  */
 #include "base/base.h"
 
