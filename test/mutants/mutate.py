@@ -13,13 +13,13 @@ MUTANTS = {
     "old_snapshot": (
         "decides by the transaction's snapshot instead of the latest",
         "src/base/spi.c",
-        "RegisterSnapshot(GetLatestSnapshot())",
-        "RegisterSnapshot(GetTransactionSnapshot())",
+        "return GetLatestSnapshot();",
+        "return GetTransactionSnapshot();",
     ),
     "no_increment": (
         "does not see the user's last command",
         "src/base/spi.c",
-        "\t\tCommandCounterIncrement();\n",
+        "\tCommandCounterIncrement();\n",
         "",
     ),
     "no_contact_lock": (
@@ -49,8 +49,8 @@ MUTANTS = {
     "left_deleted": (
         "the drain deletes rows of contacts it had to leave",
         "src/contacts/drain.c",
-        "\t\tif (!mark->mark.done)\n\t\t{\n",
-        "\t\tif (batch == NULL)\n\t\t{\n",
+        "\t\tif (mark->mark.done)\n\t\t{\n",
+        "\t\tif (batch != NULL)\n\t\t{\n",
     ),
     "no_second_look": (
         "keys that became somebody else's before the lock was had are not left",
@@ -85,8 +85,8 @@ MUTANTS = {
     "truncate_unseen": (
         "TRUNCATE leaves nothing to the worker",
         "src/contacts/flush.c",
-        "\tma_spill_tables(changes->tables);\n",
-        "",
+        "\tma_spill_tables(changed_tables(changes));\n",
+        "\t(void) changed_tables(changes);\n",
     ),
 }
 
