@@ -242,6 +242,12 @@ typedef struct MaExpression
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
 
+/*
+ * In PG_CATCH: throws the error on as one of the user's expression, without the
+ * statement of ours that it stands in.
+ */
+extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
+
 /* ---- suggest.c: names that users mistype ---- */
 
 /*
@@ -261,6 +267,11 @@ extern AttrNumber ma_column_required(Oid relid, const char *column, const char *
 
 /* Errors out for a generated column that is not stored: triggers do not see its value. */
 extern void ma_column_require_stored(Oid relid, AttrNumber number);
+
+/* ---- answer.c ---- */
+
+/* A count (not negative) with commas: 52,800. */
+extern char *ma_grouped(int64 n);
 
 /* ---- clock.c ---- */
 

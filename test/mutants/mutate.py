@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""mutate.py list | mutate.py NAME TREE
+"""mutate.py list | mutate.py check TREE | mutate.py NAME TREE
 
 Mutants of the flush at commit: each is one edit that must not go unnoticed by the audit
 (test/lib/MaAudit.pm). An edit is exact: its text must occur as often as it says, else this fails,
-so that a mutant cannot die out unseen when the code around it changes.
+so that a mutant cannot die out unseen when the code around it changes; check, which the lints run,
+says so for all at once.
 """
 import pathlib
 import sys
@@ -91,18 +92,42 @@ MUTANTS = {
 }
 
 
+def mutated(name, tree):
+    """The file's path and its text with the edit; an error if its place is not there once."""
+    _, file, old, new = MUTANTS[name]
+    path = pathlib.Path(tree) / file
+    text = path.read_text()
+    if text.count(old) != 1:
+        raise ValueError(f"mutant {name}: its place occurs {text.count(old)} times in {file}, not once")
+    return path, text.replace(old, new)
+
+
+def check(tree):
+    """What is wrong with the mutants of this tree, as lines."""
+    wrong = []
+    for name in MUTANTS:
+        try:
+            mutated(name, tree)
+        except ValueError as error:
+            wrong.append(str(error))
+    return wrong
+
+
 def main():
     if sys.argv[1:] == ["list"]:
         print("\n".join(MUTANTS))
         return
     name, tree = sys.argv[1:]
-    what, file, old, new = MUTANTS[name]
-    path = pathlib.Path(tree) / file
-    text = path.read_text()
-    if text.count(old) != 1:
-        sys.exit(f"mutant {name}: its place occurs {text.count(old)} times in {file}, not once")
-    path.write_text(text.replace(old, new))
-    print(f"{name}: {what} ({file})")
+    if name == "check":
+        wrong = check(tree)
+        print("\n".join(wrong) if wrong else f"lint mutants: ok ({len(MUTANTS)} mutants)")
+        sys.exit(1 if wrong else 0)
+    try:
+        path, text = mutated(name, tree)
+    except ValueError as error:
+        sys.exit(str(error))
+    path.write_text(text)
+    print(f"{name}: {MUTANTS[name][0]} ({MUTANTS[name][1]})")
 
 
 main()
