@@ -14,8 +14,8 @@ MUTANTS = {
     "old_snapshot": (
         "decides by the transaction's snapshot instead of the latest",
         "src/base/spi.c",
-        "\treturn GetLatestSnapshot();\n",
-        "\treturn GetTransactionSnapshot();\n",
+        "return GetLatestSnapshot();",
+        "return GetTransactionSnapshot();",
     ),
     "no_increment": (
         "does not see the user's last command",
@@ -50,8 +50,8 @@ MUTANTS = {
     "left_deleted": (
         "the drain deletes rows of contacts it had to leave",
         "src/contacts/drain.c",
-        "\t\tif (mark->mark.done)\n\t\t{\n\t\t\tplaces",
-        "\t\tif (batch != NULL)\n\t\t{\n\t\t\tplaces",
+        "\t\tif (mark->mark.done)\n\t\t{\n",
+        "\t\tif (batch != NULL)\n\t\t{\n",
     ),
     "no_second_look": (
         "keys that became somebody else's before the lock was had are not left",
