@@ -183,3 +183,45 @@ BEGIN
 		PERFORM pg_sleep(0.2);
 	END LOOP;
 END $$;
+
+-- The cart's ten seconds, and the 90 days of two people, pass; then the workers are done.
+DO $$
+BEGIN
+	FOR n IN 1 .. 600 LOOP
+		EXIT WHEN (SELECT count(*) FROM marketing.messages WHERE state = 'sent' AND template IN ('miss_you', 'cart_mail', 'cart_sms')) >= 4
+			AND (SELECT count(*) FROM marketing.messages WHERE template = 'thanks' AND state = 'sent') >= 21;
+		PERFORM pg_sleep(0.1);
+		COMMIT;
+	END LOOP;
+END $$;
+
+\echo
+\echo '== 4. What happened'
+\echo
+\echo 'Segments, exact at this instant:'
+SELECT name, marketing.segment_size(name) AS contacts, rule FROM marketing.segments ORDER BY name;
+\echo 'The best leads:'
+SELECT s.contact, c.first_name, round(s.score::numeric, 1) AS score, s.threshold, s.reasons
+	FROM marketing.sales_ready AS s JOIN customers AS c ON c.id = s.contact::bigint ORDER BY s.score DESC LIMIT 5;
+\echo 'Journeys:'
+SELECT * FROM marketing.journeys;
+SELECT * FROM marketing.journey_status('abandoned_cart');
+\echo 'Messages:'
+SELECT template, channel, state, reason, count(*) FROM marketing.messages GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+\echo 'Ayşe (9001): what happened to her,'
+SELECT * FROM marketing.contact_timeline(9001) LIMIT 12;
+\echo 'why she is in the segment lapsed,'
+SELECT * FROM marketing.explain_segment(9001, 'lapsed');
+\echo 'and why she did not get the mail that thanks for an order:'
+SELECT * FROM marketing.why_not_sent(9001, 'thanks');
+\echo 'One of the files of the spool:'
+SELECT detail AS file FROM marketing.messages WHERE template = 'miss_you' AND contact = '9001' LIMIT 1 \gset
+SELECT pg_read_file(:'file') AS "a mail";
+\echo 'From COMMIT of the order to the mail in the spool, in milliseconds:'
+SELECT count(*) AS orders, round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)::numeric, 1) AS median,
+		round(max(ms)::numeric, 1) AS longest
+	FROM (SELECT extract(epoch FROM m.since - p.committed_at) * 1000 AS ms
+		FROM placed AS p JOIN marketing.messages AS m ON m.template = 'thanks' AND m.created_at > p.committed_at - interval '1 second'
+			AND m.created_at <= p.committed_at + interval '150 ms' AND m.state = 'sent') AS t;
+\echo 'Everything in order?'
+SELECT item, state, value, detail FROM marketing.status WHERE state IN ('warning', 'error');

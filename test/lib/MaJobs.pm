@@ -50,7 +50,7 @@ sub mails
 {
 	my ($node, $db) = @_;
 	return $node->safe_psql($db,
-		q{SELECT string_agg(format('%s to %s', template, contact), ', ' ORDER BY settled_at, contact)
+		q{SELECT string_agg(format('%s to %s', template, contact), ', ' ORDER BY since, contact)
 		FROM marketing.messages WHERE state = 'sent'});
 }
 
