@@ -71,12 +71,6 @@ MUTANTS = {
         "\tma_lock_unknown_keys(evaluation);\n",
         "",
     ),
-    "prepare_evaluates": (
-        "a prepared transaction evaluates although others do not see it yet",
-        "src/contacts/flush.c",
-        "\t\t\tflush_at_end(true);\n",
-        "\t\t\tflush_at_end(false);\n",
-    ),
     "truncate_unseen": (
         "TRUNCATE leaves nothing to the worker",
         "src/contacts/flush.c",
