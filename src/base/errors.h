@@ -31,5 +31,11 @@
 #define ERRCODE_MA_STILL_BUILDING MAKE_SQLSTATE('M', 'A', '0', '0', '9')
 /* MA010 state_changed: a guarded write met a state it did not expect. */
 #define ERRCODE_MA_STATE_CHANGED MAKE_SQLSTATE('M', 'A', '0', '1', '0')
+/* MA050 invalid_journey: the definition of a journey has errors, all listed with their places. */
+#define ERRCODE_MA_INVALID_JOURNEY MAKE_SQLSTATE('M', 'A', '0', '5', '0')
+/* MA051 unknown_journey: there is no journey of this name. */
+#define ERRCODE_MA_UNKNOWN_JOURNEY MAKE_SQLSTATE('M', 'A', '0', '5', '1')
+/* MA052 journey_not_active: nobody can enter the journey: it is a draft. */
+#define ERRCODE_MA_JOURNEY_NOT_ACTIVE MAKE_SQLSTATE('M', 'A', '0', '5', '2')
 
 #endif							/* MA_BASE_ERRORS_H */

@@ -205,6 +205,11 @@ extern void ma_contact_lock(int64 contact_id);
  * would wait for each other.
  */
 extern void ma_contact_unlock(int64 contact_id);
+/*
+ * For the batches of workers: locks the contact unless somebody else has it or our
+ * share of the lock table is used up.
+ */
+extern bool ma_contact_lock_if_free(int64 contact_id);
 /* Locks an address (normalised) so that two transactions do not both make its contact. */
 extern void ma_address_lock(const char *address);
 
@@ -312,6 +317,26 @@ extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 /* Keys of the contacts in this source, typed, with whose they are; returns how many. */
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
+
+/* Contacts with their counting keys. */
+extern MaContactChange *ma_contacts_with_keys(const int64 *ids, int n, MaRun how);
+
+/* Errors out unless rows of the event can be told apart, so that they can be followed one by one. */
+extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
+
+/* ---- drain.c: turns of workers that take locks on contacts ---- */
+
+/* Puts a duty's locks and their timeout on for `tick`, and off again. */
+extern bool ma_drain_turn(bool (*turn) (void));
+
+/*
+ * Does `work` in a subtransaction, within `ms` milliseconds; NULL, or the error that
+ * undid it.  Too long is an error like any other; a cancel or shutdown is thrown on.
+ */
+extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg, int ms);
+
+/* How many contacts a batch may lock here. */
+extern int	ma_drain_batch_size(void);
 
 extern void ma_contacts_init(void);
 

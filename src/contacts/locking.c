@@ -26,6 +26,7 @@
 
 static int	reserved = 0;		/* locks this transaction has reserved */
 static int	reserved_links = 0; /* of these, for links: they have a limit of their own */
+static int	reserved_batch = 0; /* besides, for the batch of a worker */
 
 static bool lock_relation(MaEvaluation *evaluation, Oid relid);
 static List *relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids);
@@ -53,8 +54,8 @@ ma_evaluation_late(const MaEvaluation *evaluation)
 void
 ma_locks_forget(void)
 {
-	ma_lock_release(reserved);
-	reserved = reserved_links = 0;
+	ma_lock_release(reserved + reserved_batch);
+	reserved = reserved_links = reserved_batch = 0;
 }
 
 static bool
@@ -74,6 +75,21 @@ reserve_link(MaEvaluation *evaluation)
 	reserved++;
 	reserved_links++;
 	return true;
+}
+
+bool
+ma_contact_lock_if_free(int64 contact_id)
+{
+	MaLockResult result;
+
+	if (ma_lock_reserve(1) == 0)
+		return false;
+	result = ma_contact_try_lock(contact_id);
+	if (result == MA_LOCK_NEW)
+		reserved_batch++;
+	else
+		ma_lock_release(1);
+	return result != MA_LOCK_BUSY;
 }
 
 /*

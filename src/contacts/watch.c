@@ -8,6 +8,7 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "contacts/changes.h"
 #include "contacts/contacts_internal.h"
 #include "utils/builtins.h"
 
@@ -50,4 +51,23 @@ ma_unwatch_events(const char *consumer, const char *object)
 	values[1] = CStringGetTextDatum(object);
 	ma_run(&remove, values, NULL, MA_RUN_WRITE);
 	ma_definitions_changed();
+}
+
+void
+ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event)
+{
+	ListCell   *cell;
+
+	foreach(cell, ma_event_sources(definitions, event))
+	{
+		MaEventSource *source = lfirst(cell);
+
+		if (source != NULL && OidIsValid(source->table->relid) &&
+			ma_row_key_columns(source->table->relid) == NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_MA_NOT_ATTACHABLE),
+					 errmsg("table %s has no unique key", source->table->qualified),
+					 errdetail("Without one its rows can be counted, but not followed one by one."),
+					 errhint("Add a primary key.")));
+	}
 }
