@@ -38,6 +38,7 @@ CREATE TABLE marketing_internal.enrollment (
 	entry jsonb,
 	marks jsonb,
 	entered_at timestamptz NOT NULL,
+	enrolled_as bigint NOT NULL,
 	ended_at timestamptz,
 	reason text,
 	error_state text,

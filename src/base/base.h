@@ -146,7 +146,7 @@ extern void ma_call_end(MaCall *call);
 
 /* ---- spi.c: the only code that calls SPI ---- */
 
-#define MA_MAX_PARAMS 12
+#define MA_MAX_PARAMS 20
 
 /* One SQL statement with a plan that is kept for the life of the backend. */
 typedef struct MaStatement

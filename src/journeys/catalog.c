@@ -187,6 +187,31 @@ ma_version_rule(MaVersion *version, const MaCondition *condition)
 	return compiled->rule;
 }
 
+List *
+ma_version_rule_events(MaVersion *version)
+{
+	static MaStatement read = {
+		"SELECT DISTINCT w.event_id FROM marketing_internal.event_watch AS w "
+		"WHERE w.consumer OPERATOR(pg_catalog.=) 'journeys' AND NOT w.row_grade "
+		"AND pg_catalog.starts_with(w.object, $1)",
+		1, {TEXTOID}
+	};
+	Datum		value;
+	MemoryContext previous;
+	MaRows		rows;
+
+	if (version->events_known)
+		return version->rule_events;
+	value = CStringGetTextDatum(psprintf("%s, version %d, rule ", version->journey, version->version));
+	rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	previous = MemoryContextSwitchTo(GetMemoryChunkContext(version));
+	for (uint64 i = 0; i < rows.n; i++)
+		version->rule_events = lappend_int(version->rule_events, ma_int32(&rows, i, 1));
+	MemoryContextSwitchTo(previous);
+	version->events_known = true;
+	return version->rule_events;
+}
+
 MaRule *
 ma_version_filter(MaVersion *version)
 {

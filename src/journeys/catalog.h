@@ -30,6 +30,8 @@ typedef struct MaVersion
 	MaRule	   *filter;
 	MaRuleSet  *filter_set;
 	bool		has_rules;		/* exits or waits by rule */
+	bool		events_known;
+	List	   *rule_events;	/* ids of events these rules read */
 } MaVersion;
 
 typedef struct MaJourneys
@@ -50,6 +52,9 @@ extern MaVersion *ma_version_current(MaJourneys *journeys, int32 journey_id);
 extern MaRowRule *ma_version_where(MaVersion *version, const MaCondition *condition);
 extern MaRule *ma_version_rule(MaVersion *version, const MaCondition *condition);
 extern MaRule *ma_version_filter(MaVersion *version);
+
+/* Ids of events read by rules that end a run or a wait. */
+extern List *ma_version_rule_events(MaVersion *version);
 
 /* A row of marketing_internal.journey. */
 typedef struct MaJourney

@@ -55,6 +55,11 @@ extern const char *ma_signal_kind_name(MaSignalKind kind);
  */
 extern void ma_signals_insert(const MaSignal *signals, const bool *always, int n);
 
+/* Value of a column of a row (jsonb) as text; NULL if it is null or not there. */
+extern char *ma_row_text(Datum row, const char *column);
+/* True for opens and clicks judged machine-made. */
+extern bool ma_row_is_machine(Datum row);
+
 /* ---- runs ---- */
 
 typedef enum MaRunState
@@ -96,6 +101,7 @@ typedef struct MaJourneyRun
 	bool		changed;
 	bool		marks_changed;
 	bool		check;			/* evaluate its rules */
+	bool		moved;			/* has come to a step since they were evaluated */
 	bool		hint_used;		/* a hint of it was read: write new ones */
 	TimestampTz stored_due;
 	TimestampTz stored_check;
@@ -147,6 +153,7 @@ typedef struct MaTurnBatch
 	int64	   *new_ids;		/* numbers for new enrollments */
 	int			nnew_ids;
 	bool		full;			/* there was more than a batch */
+	const MaCondition *condition;	/* for the work of ma_guarded(): whose rule */
 } MaTurnBatch;
 
 /* ---- batch_read.c, batch_write.c ---- */
@@ -204,12 +211,13 @@ extern void ma_guarded(MaTurnBatch *batch, MaGroupWork work, MaJourneyRun **runs
 
 /* ---- steps.c, rules.c ---- */
 
-extern void ma_steps_do(MaTurnBatch *batch);
+/* What is due, each run one step; false when nothing was. */
+extern bool ma_steps_do(MaTurnBatch *batch);
 /* Exits and waits by rule, of runs that are to be checked. */
 extern void ma_rules_check(MaTurnBatch *batch);
-/* Truth of a condition's rule for the contacts of runs. */
-extern void ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n,
-							const MaCondition *condition, MaTruth *out);
+/* Truth of a condition's rule for the contacts of runs of one version. */
+extern MaTruth *ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n,
+								const MaCondition *condition);
 
 /* ---- effects.c: what a step does in other rooms ---- */
 
