@@ -31,5 +31,11 @@
 #define ERRCODE_MA_STILL_BUILDING MAKE_SQLSTATE('M', 'A', '0', '0', '9')
 /* MA010 state_changed: a guarded write met a state it did not expect. */
 #define ERRCODE_MA_STATE_CHANGED MAKE_SQLSTATE('M', 'A', '0', '1', '0')
+/* MA020 unknown_topic: no topic of this name. */
+#define ERRCODE_MA_UNKNOWN_TOPIC MAKE_SQLSTATE('M', 'A', '0', '2', '0')
+/* MA021 unknown_message: no message under this number, or not in a state for it. */
+#define ERRCODE_MA_UNKNOWN_MESSAGE MAKE_SQLSTATE('M', 'A', '0', '2', '1')
+/* MA022 unknown_sender: no sender of this name. */
+#define ERRCODE_MA_UNKNOWN_SENDER MAKE_SQLSTATE('M', 'A', '0', '2', '2')
 
 #endif							/* MA_BASE_ERRORS_H */

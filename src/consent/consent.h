@@ -9,6 +9,7 @@
 #define MA_CONSENT_H
 
 #include "base/base.h"
+#include "contacts/contacts.h"
 
 /* ---- topic.c: what messages are about ---- */
 
@@ -21,7 +22,7 @@ typedef enum MaConsentKind
 } MaConsentKind;
 
 #define MA_TOPIC_TRANSACTIONAL_NAME "transactional"
-#define MA_TOPIC_TRANSACTIONAL_ID 1
+#define MA_TOPIC_TRANSACTIONAL_ID 0	/* no row: a built-in one would not survive a dump */
 
 typedef struct MaTopic
 {
@@ -89,15 +90,24 @@ typedef struct MaConsentChange
 	MaConsentState state;
 	const char *origin;			/* "subscribe", "column customers.newsletter_ok", ... */
 	Datum		proof;			/* jsonb, or 0 */
+	bool		requested;		/* by subscribe(): subscription_requested besides */
+	bool		quiet;			/* no events: known before, as at a merge or attachment */
+	bool		enroll;			/* its events may start journeys, if raised while evaluating */
 } MaConsentChange;
 
 /*
  * Appends an entry for each change that changes the state, set-based, and raises
  * the events subscription_requested, subscription_confirmed and unsubscribed;
  * returns how many there were.  Inside ma_call_begin(), with the contacts' locks
- * held or the contacts made by this transaction.
+ * held or the contacts made by this transaction; `evaluating`: while contacts are
+ * evaluated, so that events are told at once.
  */
-extern int	ma_consent_append(MaConsentChange *changes, int n);
+extern int	ma_consent_append(MaConsentChange *changes, int n, bool evaluating);
+
+/* ---- subscribe.c ---- */
+
+/* The last part of {{ confirm_url }}: confirms all the contact has pending. */
+extern char *ma_confirm_token(int64 contact_id);
 
 /* ---- gate.c: what delivery asks ---- */
 
