@@ -38,6 +38,7 @@ typedef struct MaSource
 	char	   *phone_column;
 	char	   *time_zone_column;
 	char	   *locale_column;
+	List	   *mapped;			/* MaMappedColumn *, see mapped.c */
 	char	   *match;			/* NULL, "email" or "phone" */
 	char	   *exclude;		/* canonical SQL over alias t, or NULL */
 	List	   *exclude_columns;
@@ -183,8 +184,14 @@ typedef struct MaKey
  */
 extern int64 ma_contact_argument(FunctionCallInfo fcinfo, bool create);
 
+/* Likewise, with the contact's lock. */
+extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
+
 /* The text form of a contact every function takes ("42", "subscribers:7"); NULL: no id left. */
 extern char *ma_contact_text(int64 contact_id);
+
+/* The contact that this one has been merged into, at any remove; else itself. */
+extern int64 ma_contact_now(int64 contact_id);
 
 /* ---- changes.c: marks of the running transaction, used by track() and identify() ---- */
 
@@ -212,6 +219,16 @@ extern void ma_contact_unlock(int64 contact_id);
 extern bool ma_contact_lock_if_free(int64 contact_id);
 /* Locks an address (normalised) so that two transactions do not both make its contact. */
 extern void ma_address_lock(const char *address);
+
+/* ---- waiting.c: who is behind ---- */
+
+/*
+ * Sets waiting[i] where something committed about the contact has not been evaluated
+ * yet, or may not have been: it stands in the dirty log or in the capture log, by
+ * his number or by one of his keys; everybody where it cannot be told whose it is.
+ * Under the latest snapshot; inside ma_call_begin().
+ */
+extern void ma_contacts_waiting(const int64 *contact_ids, int n, bool *waiting);
 
 /* ---- address.c ---- */
 
@@ -246,6 +263,54 @@ extern int64 ma_source_adopt(MaSource *source, const char *external_id);
 
 /* Recomputes address fields from rows and attributes; the caller holds the contacts' locks. */
 extern void ma_contacts_recompute(const int64 *contact_ids, int n);
+
+/* ---- mapped.c: columns of contact tables that mean something to an upper room ---- */
+
+/* From attach_contacts(consent => {"offers/email": "newsletter_ok"}). */
+typedef struct MaMappedColumn
+{
+	char	   *name;			/* "offers/email" */
+	char	   *column;
+} MaMappedColumn;
+
+typedef struct MaMappedChange
+{
+	int64		contact_id;
+	const MaSource *source;
+	const char *name;
+	const char *column;
+	const char *old_value;		/* as text; NULL: null, or not seen before */
+	const char *new_value;		/* times as UTC */
+} MaMappedChange;
+
+typedef struct MaMapping
+{
+	/* Errors out unless a column can be mapped to this name. */
+	void		(*check) (const char *name);
+
+	/*
+	 * Values of rows that are new or have changed since they were last seen, once
+	 * each; the contacts' locks are held, or this transaction made the contacts.
+	 * `evaluating`: contacts are being evaluated, else they are read in bulk.
+	 */
+	void		(*changed) (MaMappedChange *changes, int n, bool evaluating);
+
+	/* What the answer of attach_contacts() ends with ("0 with consent for any topic"). */
+	char	   *(*summary) (const MaSource *source);
+} MaMapping;
+
+extern void ma_register_mapping(const MaMapping *mapping);
+
+/* ---- merge.c: who keeps something under a contact's number ---- */
+
+typedef struct MaContactListener
+{
+	/* Both contacts are locked; keys and events have moved already.  May be NULL. */
+	void		(*merged) (int64 contact_id, int64 merged_id);
+	void		(*split) (int64 contact_id, int64 split_id);
+} MaContactListener;
+
+extern void ma_register_contact_listener(const MaContactListener *listener);
 
 /* ---- consumers: what is told about changes ---- */
 

@@ -106,6 +106,7 @@ typedef struct MaSourceRow
 	bool		invalid_phone;
 	char	   *time_zone;		/* as the server spells it; NULL: none, or not known */
 	char	   *locale;
+	Datum		mapped;			/* jsonb: values of the mapped columns; 0: all null */
 
 	/* ma_keys_look_up(), ma_contacts_match(), ma_contacts_make() */
 	int64		contact_id;		/* 0: none (yet) */
@@ -253,6 +254,23 @@ extern void ma_source_sweep(MaSource *source);
 /* Registers the duty that builds large tables; called by ma_contacts_init(). */
 extern void ma_build_init(void);
 
+/* ---- mapped.c ---- */
+
+/* MaMappedColumn * of what attach_contacts() was given (jsonb, checked by it). */
+extern List *ma_mapped_columns(Datum consent);
+/* SQL over alias t of all mapped columns as one jsonb, null if all are null. */
+extern char *ma_mapped_sql(const MaSource *source);
+/* Has the names checked by who registered; inside ma_call_begin(). */
+extern void ma_mapped_check(Datum consent);
+/*
+ * Compares the values of rows that count and have their contact with those last
+ * seen, remembers them, and tells of those that changed.
+ */
+extern void ma_mapped_follow(const MaSource *source, const MaSourceRow *rows, int n,
+							 bool evaluating);
+/* What is to be said of the source's contacts; NULL: nothing. */
+extern char *ma_mapped_summary(const MaSource *source);
+
 /* ---- contact.c: contacts and keys as people write them ---- */
 
 /* ma_contact_text() in this context; an error if the contact has lost its ids meanwhile. */
@@ -260,9 +278,6 @@ extern char *ma_contact_answer(int64 contact_id, MemoryContext context);
 
 /* As ma_contact_argument(), of a text ("42", "subscribers:42"). */
 extern int64 ma_contact_of_text(const char *text, bool create);
-
-/* As ma_contact_argument(), with the contact's lock. */
-extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
 
 /* Source and external_id that a text or argument 0 names; the key may be unknown. */
 extern MaSource *ma_key_of_text(const char *text, bool create, char **external_id);

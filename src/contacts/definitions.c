@@ -207,7 +207,7 @@ load_sources(MaDefinitions *definitions)
 {
 	static MaStatement all = {
 		"SELECT source_id, name, table_id, key_column, email_column, phone_column, "
-		"time_zone_column, locale_column, match, exclude, exclude_columns, building "
+		"time_zone_column, locale_column, match, exclude, exclude_columns, building, consent "
 		"FROM marketing_internal.contact_source ORDER BY source_id"
 	};
 	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
@@ -215,6 +215,7 @@ load_sources(MaDefinitions *definitions)
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaSource   *source = palloc0_object(MaSource);
+		bool		isnull;
 
 		source->id = ma_int32(&rows, i, 1);
 		source->name = ma_text(&rows, i, 2);
@@ -229,6 +230,7 @@ load_sources(MaDefinitions *definitions)
 		source->exclude = ma_text(&rows, i, 10);
 		source->exclude_columns = text_list(&rows, i, 11);
 		source->building = ma_bool(&rows, i, 12);
+		source->mapped = ma_mapped_columns(ma_value(&rows, i, 13, &isnull));
 		definitions->sources = lappend(definitions->sources, source);
 	}
 }
