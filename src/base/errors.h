@@ -31,5 +31,13 @@
 #define ERRCODE_MA_STILL_BUILDING MAKE_SQLSTATE('M', 'A', '0', '0', '9')
 /* MA010 state_changed: a guarded write met a state it did not expect. */
 #define ERRCODE_MA_STATE_CHANGED MAKE_SQLSTATE('M', 'A', '0', '1', '0')
+/* MA020 invalid_rule: the text is not a rule. */
+#define ERRCODE_MA_INVALID_RULE MAKE_SQLSTATE('M', 'A', '0', '2', '0')
+/* MA021 unknown_segment: no segment, list, topic or stage of this name. */
+#define ERRCODE_MA_UNKNOWN_SEGMENT MAKE_SQLSTATE('M', 'A', '0', '2', '1')
+/* MA022 rule_cycle: segments would depend on each other in a circle. */
+#define ERRCODE_MA_RULE_CYCLE MAKE_SQLSTATE('M', 'A', '0', '2', '2')
+/* MA023 rule_broken: what the rule reads is gone. */
+#define ERRCODE_MA_RULE_BROKEN MAKE_SQLSTATE('M', 'A', '0', '2', '3')
 
 #endif							/* MA_BASE_ERRORS_H */

@@ -32,7 +32,8 @@ typedef struct MaRule MaRule;
 typedef struct MaRuleScope
 {
 	const char *what;			/* names it in errors: "rule of segment \"vip\"" */
-	const char *time_zone;		/* of contacts without one; NULL: the database's */
+	const char *time_zone;		/* of contacts without one; NULL: the session's */
+	const char *search_path;	/* for functions in SQL; NULL: pg_catalog only */
 } MaRuleScope;
 
 /*
