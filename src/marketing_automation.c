@@ -11,6 +11,7 @@
 #include "consent/consent.h"
 #include "contacts/contacts.h"
 #include "miscadmin.h"
+#include "rules/rules.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -24,6 +25,7 @@ _PG_init(void)
 	ma_extension_init();
 	ma_contacts_init();
 	ma_consent_init();
+	ma_rules_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

@@ -248,6 +248,62 @@ extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type
  */
 extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
+/* ---- scoped_expression.c: one SQL expression over several rows, with names of our own ---- */
+
+/* A row the expression may read. */
+typedef struct MaScopeTable
+{
+	const char *alias;
+	Oid			relid;
+} MaScopeTable;
+
+typedef struct MaScope
+{
+	MaScopeTable *tables;
+	int			ntables;
+
+	/*
+	 * What a name (List of char *) stands for, as a raw tree of PostgreSQL's parser over
+	 * the aliases, see ma_scope_column(); it reports unknown names itself.  `location`
+	 * is a byte of the source.
+	 */
+	struct Node *(*resolve) (List *names, int location, void *arg);
+	void	   *arg;
+	const char *search_path;	/* to look up functions and types by; NULL: the pinned one */
+} MaScope;
+
+/* A column that is read. */
+typedef struct MaScopeRead
+{
+	int			table;			/* in the scope */
+	AttrNumber	attnum;
+	char	   *column;
+} MaScopeRead;
+
+typedef struct MaScopedExpression
+{
+	char	   *text;			/* SQL that means the same under the pinned search path */
+	Oid			type;
+	List	   *reads;			/* MaScopeRead */
+	bool		builtin_only;
+	struct Node *tree;			/* to compare two of the same scope with equal() */
+} MaScopedExpression;
+
+/*
+ * As ma_expression_check() with tables and names of the scope.  Places of errors are
+ * within `source`, which may begin with blanks in place of the text before it in
+ * `whole`; they are reported in `whole`.
+ */
+extern MaScopedExpression *ma_scoped_expression_check(const char *source, const char *whole,
+													  const MaScope *scope, Oid type,
+													  const char *what);
+
+/* Raw trees for MaScope.resolve. */
+extern struct Node *ma_scope_column(const char *alias, const char *column);
+extern struct Node *ma_scope_member(const char *alias, const char *column, const char *member,
+									const char *type);
+extern struct Node *ma_scope_null(void);
+
 /* ---- suggest.c: names that users mistype ---- */
 
 /*
@@ -264,6 +320,9 @@ extern int	ma_name_distance(const char *name, const char *other, int limit);
  * where it was named ("contact", "lookup.product.on").
  */
 extern AttrNumber ma_column_required(Oid relid, const char *column, const char *what);
+
+/* Names (char *) of the live columns of a relation, in order. */
+extern List *ma_column_names(Oid relid);
 
 /* Errors out for a generated column that is not stored: triggers do not see its value. */
 extern void ma_column_require_stored(Oid relid, AttrNumber number);

@@ -88,4 +88,12 @@
 #define ma_is_virtual(attgenerated) false
 #endif
 
+/* 16 lets the parser of type names report errors softly. */
+#include "parser/parse_type.h"
+#if PG_VERSION_NUM >= 160000
+#define ma_type_name(name) typeStringToTypeName(name, NULL)
+#else
+#define ma_type_name(name) typeStringToTypeName(name)
+#endif
+
 #endif							/* MA_BASE_COMPAT_H */

@@ -43,5 +43,13 @@
 #define ERRCODE_MA_UNKNOWN_MESSAGE MAKE_SQLSTATE('M', 'A', '0', '2', '1')
 /* MA022 unknown_sender: no sender of this name. */
 #define ERRCODE_MA_UNKNOWN_SENDER MAKE_SQLSTATE('M', 'A', '0', '2', '2')
+/* MA020 invalid_rule: the text is not a rule. */
+#define ERRCODE_MA_INVALID_RULE MAKE_SQLSTATE('M', 'A', '0', '2', '0')
+/* MA021 unknown_segment: no segment, list, topic or stage of this name. */
+#define ERRCODE_MA_UNKNOWN_SEGMENT MAKE_SQLSTATE('M', 'A', '0', '2', '1')
+/* MA022 rule_cycle: segments would depend on each other in a circle. */
+#define ERRCODE_MA_RULE_CYCLE MAKE_SQLSTATE('M', 'A', '0', '2', '2')
+/* MA023 rule_broken: what the rule reads is gone. */
+#define ERRCODE_MA_RULE_BROKEN MAKE_SQLSTATE('M', 'A', '0', '2', '3')
 
 #endif							/* MA_BASE_ERRORS_H */

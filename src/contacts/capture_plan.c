@@ -186,6 +186,7 @@ build_source(CapturePlan *plan, Relation relation, MaSource *source)
 	foreach(cell, source->mapped)
 		columns = lappend(columns, ((MaMappedColumn *) lfirst(cell))->column);
 	columns = list_concat(columns, source->exclude_columns);
+	columns = list_concat(columns, source->watched);
 	set_column(&plan->source_key, relation, source->key_column);
 	plan->source_columns = to_attnums(relation, columns, &plan->nsource_columns);
 	plan->source_id = source->id;

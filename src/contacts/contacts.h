@@ -43,6 +43,7 @@ typedef struct MaSource
 	char	   *exclude;		/* canonical SQL over alias t, or NULL */
 	List	   *exclude_columns;
 	bool		building;
+	List	   *watched;		/* columns (char *) its dependents read */
 	MaStatement read;			/* rows by key, see sources.c */
 } MaSource;
 
@@ -166,6 +167,13 @@ extern void ma_tell_events(const char *name, struct MaRowChange *rows, int n, Ti
 /* Both run inside ma_call_begin(); capture heeds them from the commit on. */
 extern void ma_watch_event(const char *consumer, const char *object, int32 event_id,
 						   bool row_grade, List *columns);
+/*
+ * The object reads these columns (char *) of the source's rows: a change of one marks
+ * the contact as changed himself (MaContactChange.identity).
+ */
+extern void ma_watch_source(const char *consumer, const char *object, int32 source_id,
+							List *columns);
+/* Undoes both. */
 extern void ma_unwatch_events(const char *consumer, const char *object);
 
 /* ---- contact.c: contacts as arguments and as text ---- */
@@ -402,6 +410,54 @@ extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg, int ms);
 
 /* How many contacts a batch may lock here. */
 extern int	ma_drain_batch_size(void);
+
+/* Role that owns the relation; InvalidOid if it is gone. */
+extern Oid	ma_relation_owner(Oid relid);
+
+/* "=" of the type's btree operator class, schema-qualified. */
+extern char *ma_equality_operator(Oid type);
+
+/*
+ * The value of a key's type that the text stands for, as the owner of the table; an
+ * error of the input function if it stands for none.
+ */
+extern Datum ma_key_value(Oid relid, Oid type, int32 typmod, const char *text);
+
+/* ---- reads.c: reads that are exact whatever the workers do ---- */
+
+/* Contacts whose stored state may be behind their rows. */
+typedef struct MaStale
+{
+	bool		any;			/* it may be anybody */
+	int			n;
+	int			nsorted;		/* the first so many are sorted and unique */
+	int			space;
+	int64	   *ids;
+} MaStale;
+
+/* From the dirty log and this transaction's own marks, under the active snapshot. */
+extern MaStale *ma_stale_contacts(void);
+extern void ma_stale_add(MaStale *stale, int64 contact_id);
+extern bool ma_stale_has(const MaStale *stale, int64 contact_id);
+extern void ma_stale_sort(MaStale *stale);
+
+/* Contacts with their counting keys, under the active snapshot. */
+extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
+
+/* ---- what is left to the worker, and what falls due ---- */
+
+/* Leaves contacts to the worker (dirty log: the contact itself). */
+extern void ma_contacts_leave(const int64 *contact_ids, int n);
+
+/* Leaves everybody: each contact is evaluated anew by the worker. */
+extern void ma_contacts_leave_all(void);
+
+/*
+ * The turn of a duty for contacts whose state changes by time alone: `due` gives up to
+ * `limit` of them, who are locked and told to all consumers without any change; who
+ * cannot be evaluated is left to the dirty log.  True when there is more to do at once.
+ */
+extern bool ma_contacts_due_turn(int (*due) (int64 *contact_ids, int limit, TimestampTz now));
 
 extern void ma_contacts_init(void);
 

@@ -15,13 +15,6 @@ extern Oid	ma_capture_trigger(Oid relid, int32 table_id);
 /* Table of the trigger if it is an own (not cloned) capture trigger with this number. */
 extern Oid	ma_trigger_table(Oid trigger, int32 table_id);
 
-extern Oid	ma_relation_owner(Oid relid);
-
-/* ---- event_rows.c ---- */
-
-/* "=" of the type's btree operator class, schema-qualified. */
-extern char *ma_equality_operator(Oid type);
-
 /* ---- heal.c ---- */
 
 /* Stores the names tables and their owners have now; inside ma_call_begin(). */
@@ -127,11 +120,7 @@ extern bool ma_key_type_fits(Oid type);
 /* Errors out (MA004) unless the column's type without its domains is one of these. */
 extern void ma_key_column_check(Oid relid, const char *column);
 
-/*
- * The value that the text stands for, as the owner of the table; an error of the
- * input function if it stands for none.  Back again: as the type prints it.
- */
-extern Datum ma_key_value(Oid relid, Oid type, int32 typmod, const char *text);
+/* ma_key_value() of contacts.h back again: as the type prints it. */
 extern char *ma_key_value_text(Oid relid, Oid type, Datum value);
 
 /*
@@ -237,10 +226,7 @@ extern void ma_contacts_lock_rows(const int64 *contact_ids, int n);
 /* Runs a statement whose arrays have n elements: many are planned for anew. */
 extern MaRows ma_run_sized(MaStatement *statement, int n, Datum *values, MaRun how);
 
-/* Leaves contacts to the worker (dirty log: the contact itself). */
-extern void ma_contacts_leave(const int64 *contact_ids, int n);
-
-/* Likewise the keys of these rows: row, key and contact are looked at again. */
+/* As ma_contacts_leave(), the keys of these rows: row, key and contact are looked at again. */
 extern void ma_keys_leave(int32 source_id, const MaSourceRow *rows, int n);
 
 /* ---- sources.c: builds; ma_source_build() and ma_source_adopt() are in contacts.h ---- */

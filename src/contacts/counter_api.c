@@ -8,7 +8,6 @@
 #include "catalog/pg_type.h"
 #include "contacts/counter.h"
 #include "contacts/drain.h"
-#include "contacts/reads.h"
 #include "funcapi.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -63,10 +62,6 @@ ma_define_counter(PG_FUNCTION_ARGS)
 		"INSERT INTO marketing_internal.counter (name, event_id, within) VALUES ($1, $2, $3)",
 		3, {TEXTOID, INT4OID, INTERVALOID}
 	};
-	static MaStatement leave = {
-		"INSERT INTO marketing_internal.dirty (xid, table_id) "
-		"VALUES (pg_catalog.pg_current_xact_id(), 0)"
-	};
 	MemoryContext context = CurrentMemoryContext;
 	char	   *name;
 	MaEvent    *event;
@@ -91,8 +86,7 @@ ma_define_counter(PG_FUNCTION_ARGS)
 	nulls[2] = PG_ARGISNULL(2) ? 'n' : ' ';
 	ma_run(&add, values, nulls, MA_RUN_WRITE);
 	ma_watch_event(CONSUMER, name, event->id, false, NIL);
-	ma_run(&leave, NULL, NULL, MA_RUN_WRITE);
-	ma_worker_wake_at_commit();
+	ma_contacts_leave_all();
 	MemoryContextSwitchTo(context);
 	answer = psprintf("%s: created", name);
 	ma_call_end(&call);

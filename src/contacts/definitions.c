@@ -301,6 +301,9 @@ load_watches(MaDefinitions *definitions)
 	static MaStatement all = {
 		"SELECT event_id, row_grade, columns FROM marketing_internal.event_watch"
 	};
+	static MaStatement sources = {
+		"SELECT source_id, columns FROM marketing_internal.source_watch"
+	};
 	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
 
 	for (uint64 i = 0; i < rows.n; i++)
@@ -314,6 +317,14 @@ load_watches(MaDefinitions *definitions)
 		else
 			event->set_grade = true;
 		event->columns = list_concat(event->columns, text_list(&rows, i, 3));
+	}
+	rows = ma_run(&sources, NULL, NULL, MA_RUN_READ_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaSource   *source = ma_source_by_id(definitions, ma_int32(&rows, i, 1));
+
+		if (source != NULL)
+			source->watched = list_concat(source->watched, text_list(&rows, i, 2));
 	}
 }
 

@@ -1,6 +1,6 @@
 /*
  * watch.c
- *		What depends on an event.
+ *		What depends on an event, or on columns of a contact's row.
  *
  * Capture marks nothing for an event that no consumer depends on: that is what
  * makes an attached table cost next to nothing until a rule reads it.
@@ -38,10 +38,39 @@ ma_watch_event(const char *consumer, const char *object, int32 event_id,
 }
 
 void
+ma_watch_source(const char *consumer, const char *object, int32 source_id, List *columns)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.source_watch AS w (consumer, object, source_id, columns) "
+		"VALUES ($1, $2, $3, $4) ON CONFLICT (consumer, object, source_id) DO UPDATE "
+		"SET columns = w.columns OPERATOR(pg_catalog.||) EXCLUDED.columns",
+		4, {TEXTOID, TEXTOID, INT4OID, TEXTARRAYOID}
+	};
+	char	  **names = palloc_array(char *, Max(list_length(columns), 1));
+	Datum		values[4];
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, columns)
+		names[n++] = lfirst(cell);
+	values[0] = CStringGetTextDatum(consumer);
+	values[1] = CStringGetTextDatum(object);
+	values[2] = Int32GetDatum(source_id);
+	values[3] = ma_text_array(names, n);
+	ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_definitions_changed();
+}
+
+void
 ma_unwatch_events(const char *consumer, const char *object)
 {
 	static MaStatement remove = {
 		"DELETE FROM marketing_internal.event_watch "
+		"WHERE consumer OPERATOR(pg_catalog.=) $1 AND object OPERATOR(pg_catalog.=) $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	static MaStatement remove_sources = {
+		"DELETE FROM marketing_internal.source_watch "
 		"WHERE consumer OPERATOR(pg_catalog.=) $1 AND object OPERATOR(pg_catalog.=) $2",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -50,6 +79,7 @@ ma_unwatch_events(const char *consumer, const char *object)
 	values[0] = CStringGetTextDatum(consumer);
 	values[1] = CStringGetTextDatum(object);
 	ma_run(&remove, values, NULL, MA_RUN_WRITE);
+	ma_run(&remove_sources, values, NULL, MA_RUN_WRITE);
 	ma_definitions_changed();
 }
 
