@@ -9,6 +9,7 @@
 #include "base/base.h"
 
 #include "contacts/contacts.h"
+#include "content/content.h"
 #include "miscadmin.h"
 #include "worker/worker.h"
 
@@ -22,6 +23,7 @@ _PG_init(void)
 	ma_guc_init();
 	ma_extension_init();
 	ma_contacts_init();
+	ma_content_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
