@@ -10,6 +10,8 @@
 
 #include "consent/consent.h"
 #include "contacts/contacts.h"
+#include "journeys/journeys.h"
+#include "content/content.h"
 #include "miscadmin.h"
 #include "rules/rules.h"
 #include "worker/worker.h"
@@ -26,6 +28,8 @@ _PG_init(void)
 	ma_contacts_init();
 	ma_consent_init();
 	ma_rules_init();
+	ma_content_init();
+	ma_journeys_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
