@@ -123,7 +123,7 @@ filter_or_each(Filter *filter)
 void
 ma_admit(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
 {
-	MaVersion  *version = ma_version_current(batch->journeys, signal->journey_id);
+	MaVersion  *version = ma_journey_current(batch->journeys, signal->journey_id);
 	MaJourneyRun *same;
 	const char *reason;
 

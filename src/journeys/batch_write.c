@@ -12,6 +12,7 @@
 #include "delivery/delivery.h"
 #include "journeys/engine.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 
 #define RUN_COLUMNS 18

@@ -117,7 +117,7 @@ load_version(const MaRows *rows, uint64 row)
 }
 
 MaVersion *
-ma_version_find(MaJourneys *journeys, int32 journey_id, int32 version)
+ma_journey_version(MaJourneys *journeys, int32 journey_id, int32 version)
 {
 	ListCell   *cell;
 
@@ -132,7 +132,7 @@ ma_version_find(MaJourneys *journeys, int32 journey_id, int32 version)
 }
 
 MaVersion *
-ma_version_current(MaJourneys *journeys, int32 journey_id)
+ma_journey_current(MaJourneys *journeys, int32 journey_id)
 {
 	ListCell   *cell;
 

@@ -44,9 +44,9 @@ typedef struct MaJourneys
  * the transaction.  Inside ma_call_begin() or an evaluation.
  */
 extern MaJourneys *ma_journeys(void);
-extern MaVersion *ma_version_find(MaJourneys *journeys, int32 journey_id, int32 version);
+extern MaVersion *ma_journey_version(MaJourneys *journeys, int32 journey_id, int32 version);
 /* The one that takes entries, or NULL. */
-extern MaVersion *ma_version_current(MaJourneys *journeys, int32 journey_id);
+extern MaVersion *ma_journey_current(MaJourneys *journeys, int32 journey_id);
 
 /* Compile what is given; errors are those of the rule or condition. */
 extern MaRowRule *ma_version_where(MaVersion *version, const MaCondition *condition);

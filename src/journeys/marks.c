@@ -10,6 +10,7 @@
 
 #include "journeys/engine.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 
 typedef struct MaRunMark
