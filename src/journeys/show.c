@@ -1,6 +1,6 @@
 /*
  * show.c
- *		journey_status(), explain_enrollment() and contact_timeline(): where everybody
+ *			journey_status() and explain_enrollment(): where everybody
  *		is, and what has happened to one contact.
  */
 #include "base/base.h"
@@ -17,7 +17,7 @@ static char *text_or_null(FunctionCallInfo fcinfo, int argument);
 
 MA_FUNCTION(ma_journey_status);
 MA_FUNCTION(ma_explain_enrollment);
-MA_FUNCTION(ma_contact_timeline);
+
 
 /* All rows as they are; the types are those of the function's columns. */
 static void

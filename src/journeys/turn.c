@@ -23,7 +23,6 @@ void
 ma_journeys_init(void)
 {
 	ma_listen_init();
-	ma_engine_init();
 	ma_journey_gate_init();
 	ma_worker_register_duty(&duty);
 }
