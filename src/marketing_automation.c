@@ -10,6 +10,7 @@
 
 #include "consent/consent.h"
 #include "contacts/contacts.h"
+#include "content/content.h"
 #include "delivery/delivery.h"
 #include "miscadmin.h"
 #include "worker/worker.h"
@@ -25,6 +26,7 @@ _PG_init(void)
 	ma_extension_init();
 	ma_contacts_init();
 	ma_consent_init();
+	ma_content_init();
 	ma_delivery_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */

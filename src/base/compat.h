@@ -88,4 +88,13 @@
 #define ma_is_virtual(attgenerated) false
 #endif
 
+/* 16 gave DecodeDateTime() a place for details of its errors. */
+#if PG_VERSION_NUM >= 160000
+#define ma_decode_datetime(fields, types, n, type, tm, fsec, zone) \
+	DecodeDateTime(fields, types, n, type, tm, fsec, zone, &(DateTimeErrorExtra) {0})
+#else
+#define ma_decode_datetime(fields, types, n, type, tm, fsec, zone) \
+	DecodeDateTime(fields, types, n, type, tm, fsec, zone)
+#endif
+
 #endif							/* MA_BASE_COMPAT_H */

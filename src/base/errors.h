@@ -37,5 +37,11 @@
 #define ERRCODE_MA_UNKNOWN_MESSAGE MAKE_SQLSTATE('M', 'A', '0', '2', '1')
 /* MA022 unknown_sender: no sender of this name. */
 #define ERRCODE_MA_UNKNOWN_SENDER MAKE_SQLSTATE('M', 'A', '0', '2', '2')
+/* MA030 invalid_template: a template's text is wrong. */
+#define ERRCODE_MA_INVALID_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '0')
+/* MA031 render_failed: a template could not be rendered with these data. */
+#define ERRCODE_MA_RENDER_FAILED MAKE_SQLSTATE('M', 'A', '0', '3', '1')
+/* MA032 unknown_template: no template, layout or snippet of this name. */
+#define ERRCODE_MA_UNKNOWN_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '2')
 
 #endif							/* MA_BASE_ERRORS_H */
