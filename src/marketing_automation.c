@@ -10,8 +10,9 @@
 
 #include "consent/consent.h"
 #include "contacts/contacts.h"
-#include "journeys/journeys.h"
 #include "content/content.h"
+#include "delivery/delivery.h"
+#include "journeys/journeys.h"
 #include "miscadmin.h"
 #include "rules/rules.h"
 #include "worker/worker.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 	ma_consent_init();
 	ma_rules_init();
 	ma_content_init();
+	ma_delivery_init();
 	ma_journeys_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */

@@ -114,6 +114,12 @@ CREATE FUNCTION marketing.confirm(token text) RETURNS int
 COMMENT ON FUNCTION marketing.confirm(text) IS
 	'Confirms all that the contact of the token (the last part of a confirm_url) has pending; returns how many consents that were. Errors: 22023 for a token that is not ours.';
 
+CREATE FUNCTION marketing.unsubscribe_by_token(token text) RETURNS int
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_unsubscribe_by_token';
+COMMENT ON FUNCTION marketing.unsubscribe_by_token(text) IS
+	'What the link in a message does: withdraws the contact''s consent for its topic and channel. token: the last part of an unsubscribe_url. Returns how many consents changed. Errors: 22023 for a token that is not ours.';
+
 CREATE FUNCTION marketing.suppress(address text, channel text DEFAULT 'email', reason text DEFAULT NULL) RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_suppress';

@@ -38,6 +38,7 @@ extern int	ma_guc_sync_max_contacts;	/* contact locks per transaction */
 extern int	ma_guc_sync_max_rows;	/* row-grade images kept per transaction */
 extern int	ma_guc_sync_max_rate;	/* evaluations of one contact a minute and session */
 extern bool ma_guc_sync_serializable;	/* evaluate in SERIALIZABLE commits */
+extern char *ma_guc_spool_directory; /* where the spool writes messages */
 extern bool ma_guc_strict;		/* let evaluation errors fail the commit */
 extern int	ma_guc_build_in_call_rows;	/* larger tables are built by the worker */
 extern char *ma_guc_worker_role;	/* role the workers connect as */
@@ -303,6 +304,20 @@ extern struct Node *ma_scope_column(const char *alias, const char *column);
 extern struct Node *ma_scope_member(const char *alias, const char *column, const char *member,
 									const char *type);
 extern struct Node *ma_scope_null(void);
+
+/* ---- partitions.c: monthly partitions of our logs ---- */
+
+typedef struct MaPartitioned
+{
+	const char *name;			/* table of marketing_internal, partitioned by range */
+	const char *column;			/* of type timestamptz */
+	const char *key;			/* primary key of each partition */
+} MaPartitioned;
+
+/* Makes the first partitions if there are none; inside ma_call_begin(). */
+extern void ma_partitions_ensure(const MaPartitioned *table);
+/* The worker's turn: makes those of the months to come, once there are any. */
+extern void ma_partitions_extend(const MaPartitioned *table);
 
 /* ---- suggest.c: names that users mistype ---- */
 

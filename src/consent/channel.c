@@ -24,7 +24,7 @@ static const struct
 {
 	const char *name;
 	const char *field;			/* of contact; NULL: no address of the contact's */
-}			channels[] = {
+}			channels[] = {			/* tokens hold places: append only */
 	{"email", "email"}, {"sms", "phone"}, {"push", "push_token"}, {"webhook", NULL}
 };
 
@@ -58,6 +58,18 @@ ma_channel_check(const char *channel)
 			 errmsg("there is no channel \"%s\"", channel),
 			 nearest ? errhint("Did you mean %s?", nearest) :
 			 errhint("Channels are email, sms, push and webhook.")));
+}
+
+int
+ma_channel_number(const char *channel)
+{
+	return find_channel(channel) + 1;
+}
+
+const char *
+ma_channel_by_number(int number)
+{
+	return number < 1 || number > (int) lengthof(channels) ? NULL : channels[number - 1].name;
 }
 
 const char *
@@ -154,7 +166,7 @@ Datum
 ma_address_hash(const char *channel, const char *address)
 {
 	const char *field = ma_channel_field(channel);
-	char	   *text = psprintf("%s:%s", field ? field : channel, address);
+	char	   *text = psprintf("address:%s:%s", field ? field : channel, address);
 
 	return ma_shop_hmac(text, strlen(text));
 }

@@ -60,6 +60,9 @@ extern char *ma_channel_normalise(const char *channel, const char *address);
  */
 extern Datum ma_address_hash(const char *channel, const char *address);
 
+/* HMAC-SHA-256 (bytea) under the same key; `data` begins with what it is for. */
+extern Datum ma_shop_hmac(const void *data, Size length);
+
 /*
  * The lock of a recipient, by the hash of his address; held to the end of the
  * transaction.  The gate takes those of a batch in ascending order and passes over
@@ -104,10 +107,12 @@ typedef struct MaConsentChange
  */
 extern int	ma_consent_append(MaConsentChange *changes, int n, bool evaluating);
 
-/* ---- subscribe.c ---- */
+/* ---- token.c ---- */
 
 /* The last part of {{ confirm_url }}: confirms all the contact has pending. */
 extern char *ma_confirm_token(int64 contact_id);
+/* ... of {{ unsubscribe_url }}: for this topic and channel. */
+extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
 
 /* ---- gate.c: what delivery asks ---- */
 

@@ -20,14 +20,31 @@ extern List *ma_topics(void);
 
 /* ---- channel.c ---- */
 
-/* HMAC-SHA-256 (bytea) under the shop's key. */
-extern Datum ma_shop_hmac(const void *data, Size length);
+/* Place of a channel among all, from 1 and for ever the same; NULL and 0: none. */
+extern int	ma_channel_number(const char *channel);
+extern const char *ma_channel_by_number(int number);
 
 /*
  * Locks the contact's addresses of these channels (char *), in the order of the gate.
  * Without `wait` busy ones are passed over.
  */
 extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
+
+/* ---- token.c ---- */
+
+#define MA_TOKEN_CONFIRM 'c'
+#define MA_TOKEN_UNSUBSCRIBE 'u'
+
+typedef struct MaToken
+{
+	int64		contact_id;
+	int32		topic_id;
+	int			channel;
+} MaToken;
+
+extern char *ma_token_make(char kind, const MaToken *token);
+/* Errors out for what is not a token of this kind that this shop has made. */
+extern void ma_token_read(const char *text, char kind, MaToken *token);
 
 /* ---- columns.c, ledger.c: registration ---- */
 

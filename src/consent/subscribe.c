@@ -9,15 +9,10 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
-#include "common/base64.h"
 #include "consent/consent_internal.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-
-#define MAC_BYTES 16
-#define TOKEN_BYTES (1 + sizeof(int64) + MAC_BYTES)
-#define TOKEN_KIND_CONFIRM 'c'
 
 static MaConfirmationSender confirmation_sender = NULL;
 
@@ -25,12 +20,11 @@ static List *channels_of(const MaTopic *topic, const char *channel, const char *
 						 bool all);
 static MaConsentState state_after(int64 contact_id, const MaTopic *topic, const char *channel);
 static char *describe(const MaTopic *topic, const char *channel, MaConsentState state, bool changed);
-static void token_bytes(char kind, int64 contact_id, uint8 *bytes);
-static int64 read_token(char kind, const char *token);
 
 MA_FUNCTION(ma_subscribe);
 MA_FUNCTION(ma_unsubscribe);
 MA_FUNCTION(ma_confirm);
+MA_FUNCTION(ma_unsubscribe_by_token);
 
 void
 ma_consent_set_confirmation_sender(MaConfirmationSender sender)
@@ -183,70 +177,6 @@ ma_unsubscribe(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(n);
 }
 
-/* ---- tokens ---- */
-
-/* Kind, contact and the first bytes of an HMAC over both. */
-static void
-token_bytes(char kind, int64 contact_id, uint8 *bytes)
-{
-	Datum		mac;
-
-	bytes[0] = kind;
-	for (int i = 0; i < (int) sizeof(int64); i++)
-		bytes[1 + i] = (uint8) (contact_id >> (8 * (sizeof(int64) - 1 - i)));
-	mac = ma_shop_hmac(psprintf("token:%c:" INT64_FORMAT, kind, contact_id),
-					   strlen(psprintf("token:%c:" INT64_FORMAT, kind, contact_id)));
-	memcpy(bytes + 1 + sizeof(int64), VARDATA_ANY(DatumGetByteaPP(mac)), MAC_BYTES);
-}
-
-char *
-ma_confirm_token(int64 contact_id)
-{
-	uint8		bytes[TOKEN_BYTES];
-	int			size = pg_b64_enc_len(TOKEN_BYTES);
-	char	   *token = palloc0(size + 1);
-	int			length;
-
-	token_bytes(TOKEN_KIND_CONFIRM, contact_id, bytes);
-	length = pg_b64_encode((const char *) bytes, TOKEN_BYTES, token, size);
-	/* As in URLs, without padding. */
-	for (int i = 0; i < length; i++)
-		token[i] = token[i] == '+' ? '-' : token[i] == '/' ? '_' : token[i];
-	while (length > 0 && token[length - 1] == '=')
-		token[--length] = '\0';
-	return token;
-}
-
-/* The contact of a token; 0 if it is not one of ours.  Compared in constant time. */
-static int64
-read_token(char kind, const char *token)
-{
-	int			length = strlen(token);
-	char	   *text = palloc0(length + 4);
-	int			space;
-	uint8		expected[TOKEN_BYTES];
-	uint8	   *given;
-	int64		contact_id = 0;
-	uint8		differs = 0;
-
-	if (length > 100)
-		return 0;
-	for (int i = 0; i < length; i++)
-		text[i] = token[i] == '-' ? '+' : token[i] == '_' ? '/' : token[i];
-	while (length % 4 != 0 && length < 100)
-		text[length++] = '=';
-	space = pg_b64_dec_len(length);
-	given = palloc0(space + 1);
-	if (pg_b64_decode(text, length, (char *) given, space) != (int) TOKEN_BYTES || given[0] != kind)
-		return 0;
-	for (int i = 0; i < (int) sizeof(int64); i++)
-		contact_id = (contact_id << 8) | given[1 + i];
-	token_bytes(kind, contact_id, expected);
-	for (int i = 0; i < (int) TOKEN_BYTES; i++)
-		differs |= given[i] ^ expected[i];
-	return differs == 0 ? contact_id : 0;
-}
-
 /* marketing.confirm(token): all the contact has pending. */
 Datum
 ma_confirm(PG_FUNCTION_ARGS)
@@ -258,6 +188,7 @@ ma_confirm(PG_FUNCTION_ARGS)
 		1, {INT8OID}
 	};
 	char	   *token = ma_consent_required(fcinfo, 0, "token");
+	MaToken		read;
 	MaConsentChange *changes;
 	MaCall		call;
 	int64		contact_id;
@@ -268,13 +199,8 @@ ma_confirm(PG_FUNCTION_ARGS)
 
 	(void) ma_extension_required();
 	ma_call_begin(&call);
-	contact_id = read_token(TOKEN_KIND_CONFIRM, token);
-	if (contact_id == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("this is not a valid token"),
-				 errhint("A token is the last part of a confirm_url.")));
-	contact_id = ma_contact_now(contact_id);
+	ma_token_read(token, MA_TOKEN_CONFIRM, &read);
+	contact_id = ma_contact_now(read.contact_id);
 	ma_contact_lock(contact_id);
 	value = Int64GetDatum(contact_id);
 	rows = ma_run(&pending, &value, NULL, MA_RUN_READ_LATEST);
@@ -291,6 +217,39 @@ ma_confirm(PG_FUNCTION_ARGS)
 	n = rows.n;
 	ma_recipients_lock(&contact_id, 1, channels, true);
 	n = ma_consent_append(changes, n, false);
+	ma_call_end(&call);
+	PG_RETURN_INT32(n);
+}
+
+/*
+ * marketing.unsubscribe_by_token(token): what the link in a mail does.  A topic that
+ * was dropped since cannot be written about any more.
+ */
+Datum
+ma_unsubscribe_by_token(PG_FUNCTION_ARGS)
+{
+	char	   *token = ma_consent_required(fcinfo, 0, "token");
+	MaConsentChange change = {0};
+	MaToken		read;
+	MaCall		call;
+	int			n = 0;
+
+	(void) ma_extension_required();
+	ma_call_begin(&call);
+	ma_token_read(token, MA_TOKEN_UNSUBSCRIBE, &read);
+	change.contact_id = ma_contact_now(read.contact_id);
+	change.topic_id = read.topic_id;
+	change.channel = ma_channel_by_number(read.channel);
+	change.state = MA_CONSENT_OPTED_OUT;
+	change.origin = "link";
+	if (change.channel != NULL && change.topic_id != MA_TOPIC_TRANSACTIONAL_ID &&
+		ma_topic_by_id(change.topic_id) != NULL)
+	{
+		ma_contact_lock(change.contact_id);
+		ma_recipients_lock(&change.contact_id, 1, list_make1(unconstify(char *, change.channel)),
+						   true);
+		n = ma_consent_append(&change, 1, false);
+	}
 	ma_call_end(&call);
 	PG_RETURN_INT32(n);
 }

@@ -195,6 +195,11 @@ extern int64 ma_contact_argument(FunctionCallInfo fcinfo, bool create);
 /* Likewise, with the contact's lock. */
 extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
 
+/* The contact that argument 0 names, or 0: changes nothing, as ma_contact_argument() may. */
+extern int64 ma_contact_look_up(FunctionCallInfo fcinfo);
+/* Argument 0 as text. */
+extern char *ma_contact_argument_text(FunctionCallInfo fcinfo);
+
 /* The text form of a contact every function takes ("42", "subscribers:7"); NULL: no id left. */
 extern char *ma_contact_text(int64 contact_id);
 

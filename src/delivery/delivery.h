@@ -51,13 +51,15 @@ typedef enum MaGateAction
 {
 	MA_GATE_SKIP,				/* it never goes: settled as skipped with the reason */
 	MA_GATE_LEAVE,				/* not now: it stays as it is and is asked for again */
-	MA_GATE_DEFER				/* not now: shown as deferred with the reason */
+	MA_GATE_DEFER,				/* not now: shown as deferred with the reason */
+	MA_GATE_EXPIRE				/* never: settled as expired */
 } MaGateAction;
 
 /*
  * One condition of the gate, in the order of registration.  `reason` is SQL of
  * type text: null when the message may go, else why not.  Aliases: m, the message
- * (marketing_internal.message); r, its recipient (address, address_hash); $1, now.
+ * (marketing_internal.message); r, its recipient (address, address_hash, server, waiting);
+ * $1, now.  It must not name state or next_at: the second look asks claimed ones.
  * It is part of the claim statement and of the check before the network, both under
  * a new snapshot, so it must be cheap for one message: lookups by key, guarded
  * (e.g. CASE WHEN m.enrollment_id IS NOT NULL THEN ... END).

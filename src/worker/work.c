@@ -44,6 +44,7 @@ ma_work(PG_FUNCTION_ARGS)
 						(int) slot->process[MA_PROCESS_SCHEDULER].pid)));
 	ma_spi_begin_nonatomic();
 	ma_worker_set_active(true);
+	ma_duty_choose(true, true);
 	PG_TRY();
 	{
 		run(run_for);
@@ -51,6 +52,7 @@ ma_work(PG_FUNCTION_ARGS)
 	PG_FINALLY();
 	{
 		ma_worker_set_active(false);
+		ma_duty_end();
 	}
 	PG_END_TRY();
 	ma_spi_end();
