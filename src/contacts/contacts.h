@@ -55,6 +55,7 @@ typedef struct MaEvent
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
+	List	   *read_with;		/* events (int) whose rows one dependent reads with it */
 	struct MaEventSource *source;	/* its own; NULL: see ma_event_sources() */
 } MaEvent;
 
@@ -166,6 +167,14 @@ extern void ma_tell_events(const char *name, struct MaRowChange *rows, int n, Ti
 extern void ma_watch_event(const char *consumer, const char *object, int32 event_id,
 						   bool row_grade, List *columns);
 extern void ma_unwatch_events(const char *consumer, const char *object);
+
+/*
+ * Keeps writers of the events' rows (ids as int) out until the commit: none of them
+ * may have begun without knowing that something depends on the event now, or write
+ * the state of what is being dropped.  The strongest locks of a call, so taken last;
+ * waits for lock_timeout, else 2 s.
+ */
+extern void ma_events_lock_writers(List *event_ids);
 
 /* ---- contact.c: contacts as arguments and as text ---- */
 
@@ -312,6 +321,51 @@ extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 /* Keys of the contacts in this source, typed, with whose they are; returns how many. */
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
+
+/* Column names of the table's primary key, else of a unique index that can serve as one. */
+extern List *ma_row_key_columns(Oid relid);
+
+/* ---- reads.c: reads that are exact whatever the workers do ---- */
+
+/* Contacts whose stored state may be behind their rows. */
+typedef struct MaStale
+{
+	bool		any;			/* it may be anybody */
+	int			n;
+	int			nsorted;		/* the first so many are sorted and unique */
+	int			space;
+	int64	   *ids;
+} MaStale;
+
+/* From the dirty log and this transaction's own marks, under the active snapshot. */
+extern MaStale *ma_stale_contacts(void);
+extern void ma_stale_add(MaStale *stale, int64 contact_id);
+extern bool ma_stale_has(const MaStale *stale, int64 contact_id);
+extern void ma_stale_sort(MaStale *stale);
+
+/* Contacts with their counting keys, under the active snapshot. */
+extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
+
+/* ---- wake.c: contacts evaluated again by a duty ---- */
+
+/* How many contacts a duty should take at once, at most. */
+extern int	ma_wake_batch_size(void);
+
+/* Puts a duty's locks and their timeout on for one turn, inside ma_call_begin(). */
+extern bool ma_wake_turn(bool (*turn) (void));
+
+/*
+ * Evaluates the contacts as if rows of these events had changed, under their locks.
+ * Who is busy stays as he is (with leave_busy: goes to the dirty log); who fails goes
+ * to the dirty log, which knows how to rest.  True if any was done.
+ */
+extern bool ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n,
+							 bool leave_busy);
+
+/* Joins whether the contact of s waits in the dirty log by himself: w.waits, else null. */
+#define MA_JOIN_DIRTY \
+	"LEFT JOIN LATERAL (SELECT true AS waits FROM marketing_internal.dirty AS d " \
+	"WHERE d.table_id IS NULL AND d.contact_id OPERATOR(pg_catalog.=) s.contact_id LIMIT 1) AS w ON true "
 
 extern void ma_contacts_init(void);
 

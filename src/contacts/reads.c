@@ -10,7 +10,6 @@
 
 #include "catalog/pg_type.h"
 #include "contacts/changes.h"
-#include "contacts/reads.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
 #include "utils/builtins.h"
