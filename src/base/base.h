@@ -243,12 +243,6 @@ typedef struct MaExpression
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
 
-/*
- * In PG_CATCH: throws the error on as one of the user's expression, without the
- * statement of ours that it stands in.
- */
-extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
-
 /* ---- scoped_expression.c: one SQL expression over several rows, with names of our own ---- */
 
 /* A row the expression may read. */
@@ -318,6 +312,12 @@ typedef struct MaPartitioned
 extern void ma_partitions_ensure(const MaPartitioned *table);
 /* The worker's turn: makes those of the months to come, once there are any. */
 extern void ma_partitions_extend(const MaPartitioned *table);
+
+/*
+ * In PG_CATCH: throws the error on as one of the user's expression, without the
+ * statement of ours that it stands in.
+ */
+extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
 /* ---- suggest.c: names that users mistype ---- */
 

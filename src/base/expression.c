@@ -118,18 +118,6 @@ ma_expression_check(const char *source, Oid relid, Oid type, const char *what)
 	return result;
 }
 
-void
-ma_expression_failed(const char *what, MemoryContext context)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	error->context = psprintf("%s, of a row that is there", what);
-	ReThrowError(error);
-}
-
 bool
 ma_expression_check_tree(Node *tree, const char *what, const char *source)
 {
@@ -151,6 +139,18 @@ refuse_node(const CheckContext *context, const char *detail)
 			 errdetail_internal("%s", detail),
 			 errhint("Use columns of the table, constants, operators and functions that depend on their arguments only."),
 			 errposition(pg_mbstrlen_with_len(context->source, context->location) + 1)));
+}
+
+void
+ma_expression_failed(const char *what, MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	error->context = psprintf("%s, of a row that is there", what);
+	ReThrowError(error);
 }
 
 /* The raw tree of `source`, which must be one expression and nothing more. */

@@ -57,6 +57,7 @@ typedef struct MaEvent
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
+	List	   *read_with;		/* events (int) whose rows one dependent reads with it */
 	struct MaEventSource *source;	/* its own; NULL: see ma_event_sources() */
 } MaEvent;
 
@@ -175,6 +176,14 @@ extern void ma_watch_source(const char *consumer, const char *object, int32 sour
 							List *columns);
 /* Undoes both. */
 extern void ma_unwatch_events(const char *consumer, const char *object);
+
+/*
+ * Keeps writers of the events' rows (ids as int) out until the commit: none of them
+ * may have begun without knowing that something depends on the event now, or write
+ * the state of what is being dropped.  The strongest locks of a call, so taken last;
+ * waits for lock_timeout, else 2 s.
+ */
+extern void ma_events_lock_writers(List *event_ids);
 
 /* ---- contact.c: contacts as arguments and as text ---- */
 
@@ -428,6 +437,9 @@ extern char *ma_equality_operator(Oid type);
  */
 extern Datum ma_key_value(Oid relid, Oid type, int32 typmod, const char *text);
 
+/* Column names of the table's primary key, else of a unique index that can serve as one. */
+extern List *ma_row_key_columns(Oid relid);
+
 /* ---- reads.c: reads that are exact whatever the workers do ---- */
 
 /* Contacts whose stored state may be behind their rows. */
@@ -457,12 +469,27 @@ extern void ma_contacts_leave(const int64 *contact_ids, int n);
 /* Leaves everybody: each contact is evaluated anew by the worker. */
 extern void ma_contacts_leave_all(void);
 
+/* ---- wake.c: contacts evaluated again by a duty ---- */
+
+/* How many contacts a duty should take at once, at most. */
+extern int	ma_wake_batch_size(void);
+
+/* Puts a duty's locks and their timeout on for one turn, inside ma_call_begin(). */
+extern bool ma_wake_turn(bool (*turn) (void));
+
 /*
- * The turn of a duty for contacts whose state changes by time alone: `due` gives up to
- * `limit` of them, who are locked and told to all consumers without any change; who
- * cannot be evaluated is left to the dirty log.  True when there is more to do at once.
+ * Evaluates the contacts as if rows of these events had changed (NULL: without any
+ * change, for what changes by time alone), under their locks.
+ * Who is busy stays as he is (with leave_busy: goes to the dirty log); who fails goes
+ * to the dirty log, which knows how to rest.  True if any was done.
  */
-extern bool ma_contacts_due_turn(int (*due) (int64 *contact_ids, int limit, TimestampTz now));
+extern bool ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n,
+							 bool leave_busy);
+
+/* Joins whether the contact of s waits in the dirty log by himself: w.waits, else null. */
+#define MA_JOIN_DIRTY \
+	"LEFT JOIN LATERAL (SELECT true AS waits FROM marketing_internal.dirty AS d " \
+	"WHERE d.table_id IS NULL AND d.contact_id OPERATOR(pg_catalog.=) s.contact_id LIMIT 1) AS w ON true "
 
 extern void ma_contacts_init(void);
 

@@ -57,6 +57,12 @@ extern void ma_table_check_attachable(Oid relid);
 extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen);
 
 /*
+ * Locks table and partitions against writers to the end of the transaction; waits for
+ * lock_timeout, else two seconds.
+ */
+extern void ma_table_lock_writers(Oid relid);
+
+/*
  * True if all triggers of the table (already locked) are there and fire, so that
  * an unchanged definition needs no ma_table_attach() and so no strong lock.
  */

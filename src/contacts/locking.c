@@ -29,6 +29,7 @@ static int	reserved_links = 0; /* of these, for links: they have a limit of thei
 static int	reserved_batch = 0; /* besides, for the batch of a worker */
 
 static bool lock_relation(MaEvaluation *evaluation, Oid relid);
+static List *relations_of_events(MaEvaluation *evaluation, int32 event_id, List *relids);
 static List *relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids);
 static List *relations_of_identity(MaEvaluation *evaluation, List *relids);
 static List *add_table(List *relids, const MaTable *table);
@@ -109,7 +110,7 @@ ma_lock_relations(MaEvaluation *evaluation)
 		if (mark->identity)
 			relids = relations_of_identity(evaluation, relids);
 		for (int j = 0; j < mark->nevents; j++)
-			relids = relations_of_event(evaluation, mark->events[j].event_id, relids);
+			relids = relations_of_events(evaluation, mark->events[j].event_id, relids);
 	}
 	list_sort(relids, list_oid_cmp);
 	foreach(cell, relids)
@@ -137,6 +138,20 @@ lock_relation(MaEvaluation *evaluation, Oid relid)
 		ma_worker_pause(PAUSE_MS);
 	}
 	return true;
+}
+
+/* Of the event, and of those that are read when it changes. */
+static List *
+relations_of_events(MaEvaluation *evaluation, int32 event_id, List *relids)
+{
+	MaEvent    *event = ma_event_by_id(evaluation->definitions, event_id);
+	ListCell   *cell;
+
+	relids = relations_of_event(evaluation, event_id, relids);
+	if (event != NULL)
+		foreach(cell, event->read_with)
+			relids = relations_of_event(evaluation, lfirst_int(cell), relids);
+	return relids;
 }
 
 static List *

@@ -11,6 +11,9 @@
 #include "contacts/changes.h"
 #include "contacts/contacts_internal.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+static List *add_relations(List *relids, const MaEventSource *source);
 
 void
 ma_watch_event(const char *consumer, const char *object, int32 event_id,
@@ -100,4 +103,38 @@ ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event)
 					 errdetail("Without one its rows can be counted, but not followed one by one."),
 					 errhint("Add a primary key.")));
 	}
+}
+
+void
+ma_events_lock_writers(List *event_ids)
+{
+	MaDefinitions *definitions = ma_definitions();
+	List	   *relids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, event_ids)
+	{
+		MaEvent    *event = ma_event_by_id(definitions, lfirst_int(cell));
+		ListCell   *inner;
+
+		foreach(inner, ma_event_sources(definitions, event))
+			relids = add_relations(relids, lfirst(inner));
+	}
+	list_sort(relids, list_oid_cmp);
+	foreach(cell, relids)
+		ma_table_lock_writers(lfirst_oid(cell));
+}
+
+/* Adds the tables that rows of the source stand in; NULL: that of tracked events. */
+static List *
+add_relations(List *relids, const MaEventSource *source)
+{
+	if (source == NULL)
+		return list_append_unique_oid(relids, get_relname_relid("event",
+																ma_extension_required()->internal_schema));
+	if (OidIsValid(source->table->relid))
+		relids = list_append_unique_oid(relids, source->table->relid);
+	if (source->via_table != NULL && OidIsValid(source->via_table->relid))
+		relids = list_append_unique_oid(relids, source->via_table->relid);
+	return relids;
 }

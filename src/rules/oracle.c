@@ -416,10 +416,10 @@ overdue_sql(Oracle *oracle, const MaNode *node)
 												rows_sql(oracle, node->stream), oracle->now), NULL);
 
 	return psprintf("coalesce(CASE WHEN a%d.n OPERATOR(pg_catalog.>=) 3 AND pg_catalog.isfinite(a%d.first) "
-					"THEN pg_catalog.extract('epoch', %s OPERATOR(pg_catalog.-) a%d.last) "
-					"OPERATOR(pg_catalog.*) (a%d.n OPERATOR(pg_catalog.-) 1)::pg_catalog.numeric "
-					"OPERATOR(pg_catalog.>) %s::pg_catalog.numeric OPERATOR(pg_catalog.*) "
-					"pg_catalog.extract('epoch', a%d.last OPERATOR(pg_catalog.-) a%d.first) END, false)",
+					"THEN (pg_catalog.extract('epoch', %s OPERATOR(pg_catalog.-) a%d.last) "
+					"OPERATOR(pg_catalog.*) (a%d.n OPERATOR(pg_catalog.-) 1)::pg_catalog.numeric) "
+					"OPERATOR(pg_catalog.>) (%s::pg_catalog.numeric OPERATOR(pg_catalog.*) "
+					"pg_catalog.extract('epoch', a%d.last OPERATOR(pg_catalog.-) a%d.first)) END, false)",
 					n, n, oracle->now, n, n, node->left->text, n, n);
 }
 
