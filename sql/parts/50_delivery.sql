@@ -56,8 +56,7 @@ COMMENT ON TABLE marketing_internal.message_key IS
 CREATE TABLE marketing_internal.message_log (
 	contact_id bigint NOT NULL,
 	message_id bigint NOT NULL,
-	state text NOT NULL
-		CHECK (state OPERATOR(pg_catalog.=) ANY ('{sent,failed,skipped,expired}')),
+	state text NOT NULL,
 	reason text,
 	detail text,
 	settled_at timestamptz NOT NULL,
@@ -74,7 +73,7 @@ CREATE TABLE marketing_internal.message_log (
 	created_at timestamptz NOT NULL
 ) PARTITION BY RANGE (settled_at);
 COMMENT ON TABLE marketing_internal.message_log IS
-	'Messages that have come to their end, monthly partitions made at run time, each with its own primary key (contact_id, message_id, settled_at). detail: the file of the spool, or the server''s answer.';
+	'Messages that have come to their end (sent, failed, skipped, expired), monthly partitions made at run time, each with its own primary key (contact_id, message_id, settled_at). detail: the file of the spool, or the server''s answer.';
 
 CREATE TABLE marketing_internal.message_decision (
 	contact_id bigint NOT NULL,

@@ -19,7 +19,6 @@
 
 static char *public_url(void);
 static MaRenderVariable *variables(const MaMessage *message, const char *url);
-static char *message_key(const MaMessage *message);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
@@ -47,6 +46,7 @@ ma_compose(MaMessage *messages, int n)
 
 		message->version = rendered[i].version;
 		message->outgoing.message_id = message->message_id;
+		message->outgoing.key = ma_message_key(message->message_id);
 		message->outgoing.channel = message->channel;
 		message->outgoing.server = message->sender->server;
 		message->outgoing.from_address = message->sender->from_address;
@@ -102,10 +102,10 @@ variables(const MaMessage *message, const char *url)
 }
 
 /* The same for each sending of the message, and for nobody to guess. */
-static char *
-message_key(const MaMessage *message)
+char *
+ma_message_key(int64 message_id)
 {
-	char	   *text = psprintf("message:" INT64_FORMAT, message->message_id);
+	char	   *text = psprintf("message:" INT64_FORMAT, message_id);
 	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
 	char	   *key = palloc(KEY_BYTES * 2 + 1);
 
@@ -124,7 +124,7 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	char	   *content;
 
 	headers[0].name = "X-MA-Key";
-	headers[0].value = message_key(message);
+	headers[0].value = message->outgoing.key;
 	mail.from_address = sender->from_address;
 	mail.from_name = sender->from_name;
 	mail.reply_to = sender->reply_to;
@@ -153,7 +153,7 @@ build_json(MaMessage *message, const MaRendered *rendered)
 		const char *name;
 		const char *value;
 	}			members[] = {
-		{"channel", message->channel}, {"key", message_key(message)},
+		{"channel", message->channel}, {"key", message->outgoing.key},
 		{"from", message->sender->name ? message->sender->from_address : NULL},
 		{"to", message->address}, {"subject", rendered->subject}, {"text", rendered->text},
 		{"html", rendered->html}, {"template", message->template_name}

@@ -98,6 +98,9 @@ extern const char *ma_gate_sql(const char *name);
 
 /* ---- compose.c: what a message says, as bytes ---- */
 
+/* What tells a message from all others anywhere: hexadecimal, the same each time. */
+extern char *ma_message_key(int64 message_id);
+
 /* Renders and builds claimed messages; what cannot be gets becomes and reason. */
 extern void ma_compose(MaMessage *messages, int n);
 
@@ -131,8 +134,8 @@ extern void ma_transport_add(const MaTransport *transport);
 
 extern const MaTransport ma_spool;
 
-/* The file that a message has or would have; `exists`: it is there. */
-extern char *ma_spool_path(int64 message_id, const char *channel, bool *exists);
+/* True if the message's file is there; *path in the current context. */
+extern bool ma_spool_has(int64 message_id, const char *key, const char *channel, char **path);
 
 /* ---- what delivery/ registers ---- */
 

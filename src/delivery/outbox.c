@@ -11,6 +11,7 @@
 #include "content/content.h"
 #include "delivery/delivery_internal.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "worker/worker.h"
 

@@ -312,16 +312,14 @@ static MaMessage *
 abandoned(const MaRows *rows, uint64 row)
 {
 	MaMessage  *message = palloc0_object(MaMessage);
-	bool		written;
-
 	message->contact_id = ma_int64(rows, row, 1);
 	message->message_id = ma_int64(rows, row, 2);
 	message->topic_id = ma_int32(rows, row, 3);
 	message->channel = ma_text(rows, row, 4);
 	message->attempts = ma_int32(rows, row, 5);
 	message->gate = "crash";
-	message->detail = ma_spool_path(message->message_id, message->channel, &written);
-	if (written)
+	if (ma_spool_has(message->message_id, ma_message_key(message->message_id), message->channel,
+					 &message->detail))
 	{
 		message->becomes = MA_MESSAGE_SENT;
 		return message;

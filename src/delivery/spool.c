@@ -3,9 +3,11 @@
  *		The built-in transport: each message becomes a file.
  *
  * One directory a database, for its owner only: <spool_directory>/<OID of the
- * database>/<number of the message>.eml, .json for other channels.  A file is written
- * under a hidden name, flushed, and renamed, so who picks files up never sees half of
- * one, and a message written a second time takes the place of the first.
+ * database>/<number and key of the message>.eml, .json for other channels.  A file is
+ * written under a hidden name, flushed, and renamed, so who picks files up never sees
+ * half of one, and a message written a second time takes the place of the first.  The
+ * key, which depends on this shop's own, keeps messages of an extension that was
+ * dropped and made again apart.
  */
 #include "base/base.h"
 
@@ -21,7 +23,7 @@
 #define DEFAULT_DIRECTORY "marketing_automation_spool"
 
 static char *directory(void);
-static char *path_in(const char *folder, const char *before, int64 message_id,
+static char *path_in(const char *folder, const char *before, int64 message_id, const char *key,
 					 const char *channel);
 static bool make_directory(const char *path, char **error);
 static bool prepare(char **error);
@@ -43,21 +45,20 @@ directory(void)
 }
 
 static char *
-path_in(const char *folder, const char *before, int64 message_id, const char *channel)
+path_in(const char *folder, const char *before, int64 message_id, const char *key,
+		const char *channel)
 {
-	return psprintf("%s/%s" INT64_FORMAT ".%s", folder, before, message_id,
+	return psprintf("%s/%s" INT64_FORMAT "-%.8s.%s", folder, before, message_id, key,
 					strcmp(channel, "email") == 0 ? "eml" : "json");
 }
 
-char *
-ma_spool_path(int64 message_id, const char *channel, bool *exists)
+bool
+ma_spool_has(int64 message_id, const char *key, const char *channel, char **path)
 {
-	char	   *path = path_in(directory(), "", message_id, channel);
 	struct stat status;
 
-	if (exists != NULL)
-		*exists = lstat(path, &status) == 0 && S_ISREG(status.st_mode);
-	return path;
+	*path = path_in(directory(), "", message_id, key, channel);
+	return lstat(*path, &status) == 0 && S_ISREG(status.st_mode);
 }
 
 static bool
@@ -128,8 +129,10 @@ send_all(MaOutgoing **messages, int n)
 	for (int i = 0; i < n && !ma_worker_is_ending(); i++)
 	{
 		MaOutgoing *message = messages[i];
-		char	   *hidden = path_in(folder, ".", message->message_id, message->channel);
-		char	   *path = path_in(folder, "", message->message_id, message->channel);
+		char	   *hidden = path_in(folder, ".", message->message_id, message->key,
+								  message->channel);
+		char	   *path = path_in(folder, "", message->message_id, message->key,
+								  message->channel);
 
 		message->outcome = MA_OUTCOME_RETRY;
 		message->answer = error;

@@ -26,6 +26,7 @@ typedef enum MaOutcome
 typedef struct MaOutgoing
 {
 	int64		message_id;
+	const char *key;			/* the same for each sending of it, of no other message */
 	const char *channel;
 	const char *server;			/* NULL: the spool */
 	const char *from_address;
