@@ -229,5 +229,6 @@ extern int64 *ma_segment_members_now(const char *segment, int *n);
 extern void ma_engine_lock(void);
 extern void ma_listen_init(void);
 extern void ma_journey_gate_init(void);
+extern void ma_journey_why_init(void);
 
 #endif							/* MA_JOURNEYS_ENGINE_H */

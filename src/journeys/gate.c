@@ -29,7 +29,7 @@ static const MaGateCheck exited = {
 };
 
 static const MaGateCheck signalled = {
-	"journey signal", MA_GATE_LEAVE,
+	"journey", MA_GATE_LEAVE,
 	"CASE WHEN m.enrollment_id IS NOT NULL AND EXISTS ("
 	"SELECT FROM marketing_internal.enrollment_signal AS s "
 	"WHERE s.contact_id OPERATOR(pg_catalog.=) m.contact_id "

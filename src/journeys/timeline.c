@@ -49,6 +49,17 @@ ma_contact_timeline(PG_FUNCTION_ARGS)
 		"ORDER BY l.log_id DESC LIMIT " LIMIT,
 		2, {INT8OID, TEXTOID}
 	};
+	static MaStatement messages = {
+		"SELECT m.at, 'message', m.channel OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) m.state, "
+		"m.template OPERATOR(pg_catalog.||) ' #' OPERATOR(pg_catalog.||) m.message_id::pg_catalog.text "
+		"OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) m.reason, '') FROM ("
+		"SELECT m.since AS at, m.channel, m.state, m.template, m.message_id, m.reason "
+		"FROM marketing_internal.message AS m WHERE m.contact_id OPERATOR(pg_catalog.=) $1 UNION ALL "
+		"SELECT l.settled_at, l.channel, l.state, l.template, l.message_id, l.reason "
+		"FROM marketing_internal.message_log AS l WHERE l.contact_id OPERATOR(pg_catalog.=) $1) AS m "
+		"WHERE $2 IS NULL OR m.channel OPERATOR(pg_catalog.=) $2 ORDER BY m.message_id DESC LIMIT " LIMIT,
+		2, {INT8OID, TEXTOID}
+	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	List	   *lines = NIL;
 	MaCall		call;
@@ -65,6 +76,7 @@ ma_contact_timeline(PG_FUNCTION_ARGS)
 	nulls[1] = PG_ARGISNULL(1) ? 'n' : ' ';
 	if (PG_ARGISNULL(1))
 		lines = add_events(lines, ma_contacts_with_keys(&contact_id, 1, MA_RUN_READ));
+	lines = add_rows(lines, &messages, values, nulls);
 	lines = add_rows(lines, &journeys, values, nulls);
 	list_sort(lines, newest_first);
 	foreach(cell, lines)

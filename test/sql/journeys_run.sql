@@ -129,5 +129,5 @@ CALL marketing.work();
 SELECT contact, journey, state, reason FROM runs WHERE journey = 'm';
 -- Nothing is left to do.
 SELECT count(*) FROM marketing_internal.enrollment_signal;
-SELECT state, value FROM marketing.status WHERE item = 'duty journeys';
+DROP VIEW runs;
 DROP EXTENSION marketing_automation;
