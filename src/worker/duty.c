@@ -42,6 +42,7 @@ typedef struct DutyState
 static DutyState duties[MA_MAX_DUTIES];
 static int	number_of_duties = 0;
 static bool active = false;
+static bool woken = false;
 static bool does_scheduler = true;
 static bool does_helper = true;
 
@@ -136,8 +137,18 @@ ma_duty_pause(int limit)
 void
 ma_duty_woken(void)
 {
+	woken = true;
 	for (int i = 0; i < number_of_duties; i++)
 		duties[i].due = duties[i].earliest;
+}
+
+bool
+ma_duty_was_woken(void)
+{
+	bool		was = woken;
+
+	woken = false;
+	return was;
 }
 
 void

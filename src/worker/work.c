@@ -126,6 +126,7 @@ turn(void)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext previous = MemoryContextSwitchTo(context);
 
+	(void) ma_duty_was_woken();
 	for (int i = 0; i < ma_duty_count(); i++)
 	{
 		if (!ma_duty_is_due(i))
@@ -139,7 +140,8 @@ turn(void)
 	}
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);
-	return more;
+	/* One may have left work to another that had its turn before. */
+	return ma_duty_was_woken() || more;
 }
 
 /* Locks the extension for this transaction. */

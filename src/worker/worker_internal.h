@@ -193,6 +193,8 @@ extern bool ma_duty_is_due(int duty);
 extern int	ma_duty_pause(int limit);
 /* There may be work: duties are due as soon as their interval allows. */
 extern void ma_duty_woken(void);
+/* True if that has happened since the last call. */
+extern bool ma_duty_was_woken(void);
 /* All duties fall due and forget their failures. */
 extern void ma_duty_restart(void);
 /* Runs one tick; true when there is more to do at once. */
