@@ -11,6 +11,7 @@
 #include "contacts/contacts.h"
 #include "miscadmin.h"
 #include "rules/rules.h"
+#include "segments/segments.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -24,6 +25,7 @@ _PG_init(void)
 	ma_extension_init();
 	ma_contacts_init();
 	ma_rules_init();
+	ma_segments_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

@@ -183,6 +183,8 @@ extern void ma_unwatch_events(const char *consumer, const char *object);
  * waits for lock_timeout, else 2 s.
  */
 extern void ma_events_lock_writers(List *event_ids);
+/* The same for relations (Oid), attached ones and our own. */
+extern void ma_relations_lock_writers(List *relids);
 
 /* ---- contact.c: contacts as arguments and as text ---- */
 
@@ -365,6 +367,8 @@ extern void ma_stale_sort(MaStale *stale);
 
 /* Contacts with their counting keys, under the active snapshot. */
 extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
+/* The same under the snapshot that `how` says. */
+extern MaContactChange *ma_read_contacts_as(const int64 *ids, int n, MaRun how);
 
 /* ---- what is left to the worker, and what falls due ---- */
 
