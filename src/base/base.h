@@ -342,6 +342,21 @@ extern List *ma_column_names(Oid relid);
 /* Errors out for a generated column that is not stored: triggers do not see its value. */
 extern void ma_column_require_stored(Oid relid, AttrNumber number);
 
+/* ---- months.c: monthly partitions of a log, made at run time ---- */
+
+typedef struct MaMonths
+{
+	const char *name;			/* of the partitioned table in marketing_internal */
+	const char *column;			/* by which it is partitioned */
+	const char *primary_key;	/* of each partition */
+} MaMonths;
+
+extern bool ma_months_exist(const MaMonths *table);
+/* Makes the default partition and those of this month and the next, if there is none yet. */
+extern void ma_months_ensure(const MaMonths *table);
+/* Makes this month's partition and the next one, where they are missing and can be made. */
+extern void ma_months_extend(const MaMonths *table);
+
 /* ---- answer.c ---- */
 
 /* A count (not negative) with commas: 52,800. */
@@ -354,6 +369,8 @@ extern TimestampTz ma_now(void);
 /* As ma_now(), but of this instant instead of the statement's start. */
 extern TimestampTz ma_clock(void);
 extern bool ma_clock_is_set(void);
+/* Calls `back` when the clock is set to an earlier time: what was kept is of the future. */
+extern void ma_register_clock_back(void (*back) (void));
 
 /* ---- authority.c: may this database send to real servers ---- */
 

@@ -186,6 +186,8 @@ extern void ma_unwatch_events(const char *consumer, const char *object);
  * waits for lock_timeout, else 2 s.
  */
 extern void ma_events_lock_writers(List *event_ids);
+/* The same for relations (Oid), attached ones and our own. */
+extern void ma_relations_lock_writers(List *relids);
 
 /* ---- contact.c: contacts as arguments and as text ---- */
 
@@ -418,9 +420,6 @@ extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
 
-/* Contacts with their counting keys. */
-extern MaContactChange *ma_contacts_with_keys(const int64 *ids, int n, MaRun how);
-
 /* Errors out unless rows of the event can be told apart, so that they can be followed one by one. */
 extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
 
@@ -473,6 +472,8 @@ extern void ma_stale_sort(MaStale *stale);
 
 /* Contacts with their counting keys, under the active snapshot. */
 extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
+/* The same under the snapshot that `how` says. */
+extern MaContactChange *ma_read_contacts_as(const int64 *ids, int n, MaRun how);
 
 /* ---- what is left to the worker, and what falls due ---- */
 

@@ -125,11 +125,11 @@ add_own(MaStale *stale)
 MaContactChange *
 ma_read_contacts(const int64 *ids, int n)
 {
-	return ma_contacts_with_keys(ids, n, MA_RUN_READ);
+	return ma_read_contacts_as(ids, n, MA_RUN_READ);
 }
 
 MaContactChange *
-ma_contacts_with_keys(const int64 *ids, int n, MaRun how)
+ma_read_contacts_as(const int64 *ids, int n, MaRun how)
 {
 	static MaStatement read = {
 		"SELECT u.n::pg_catalog.int4, k.source_id, k.external_id "

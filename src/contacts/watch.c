@@ -120,6 +120,14 @@ ma_events_lock_writers(List *event_ids)
 		foreach(inner, ma_event_sources(definitions, event))
 			relids = add_relations(relids, lfirst(inner));
 	}
+	ma_relations_lock_writers(relids);
+}
+
+void
+ma_relations_lock_writers(List *relids)
+{
+	ListCell   *cell;
+
 	list_sort(relids, list_oid_cmp);
 	foreach(cell, relids)
 		ma_table_lock_writers(lfirst_oid(cell));

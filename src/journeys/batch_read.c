@@ -261,7 +261,7 @@ read_contacts(MaTurnBatch *batch)
 	};
 	int			n;
 	int64	   *ids = locked_ids(batch, &n);
-	MaContactChange *contacts = ma_contacts_with_keys(ids, n, MA_RUN_READ_LATEST);
+	MaContactChange *contacts = ma_read_contacts_as(ids, n, MA_RUN_READ_LATEST);
 	Datum		value = ma_int8_array(ids, n);
 	MaRows		rows;
 

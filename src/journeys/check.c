@@ -11,6 +11,7 @@
 #include "content/content.h"
 #include "journeys/catalog.h"
 #include "journeys/program.h"
+#include "segments/segments.h"
 #include "utils/builtins.h"
 
 #define CHECK_MS 15000
@@ -135,15 +136,15 @@ check_template(void *arg)
 	(void) ma_template_required(((Check *) arg)->text);
 }
 
-/* The rule language knows which lists and segments there are. */
 static void
 check_member(void *arg)
 {
 	Check	   *check = arg;
-	MaRuleScope scope = {"name", NULL};
 
-	(void) ma_rule_parse(psprintf("in %s %s", check->word, quote_identifier(check->text)),
-						 &scope, InvalidOid);
+	if (strcmp(check->word, "list") == 0)
+		ma_list_required(check->text);
+	else
+		ma_segment_required(check->text);
 }
 
 /* A journey may enroll into itself, which is not there when it is defined first. */

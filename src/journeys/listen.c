@@ -200,7 +200,7 @@ enters(MaVersion *version, MaRowChange *row)
 	if (entry->where == NULL)
 		return true;
 	where = ma_version_where(version, entry);
-	contact = ma_contacts_with_keys(&row->contact_id, 1, MA_RUN_READ_LATEST);
+	contact = ma_read_contacts_as(&row->contact_id, 1, MA_RUN_READ_LATEST);
 	ma_row_rule_test(where, &row->properties, NULL, contact, 1, MA_RUN_READ_LATEST, &fits);
 	return fits;
 }

@@ -75,7 +75,7 @@ ma_contact_timeline(PG_FUNCTION_ARGS)
 	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
 	nulls[1] = PG_ARGISNULL(1) ? 'n' : ' ';
 	if (PG_ARGISNULL(1))
-		lines = add_events(lines, ma_contacts_with_keys(&contact_id, 1, MA_RUN_READ));
+		lines = add_events(lines, ma_read_contacts_as(&contact_id, 1, MA_RUN_READ));
 	lines = add_rows(lines, &messages, values, nulls);
 	lines = add_rows(lines, &journeys, values, nulls);
 	list_sort(lines, newest_first);

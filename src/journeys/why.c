@@ -167,7 +167,7 @@ read_newest_row(const MaWhyQuestion *question, Story *story)
 {
 	MaCondition *entry = story->version->program->entry;
 	MaEvent    *event = ma_event_by_name(ma_definitions(), entry->event);
-	MaContactChange *contact = ma_contacts_with_keys(&question->contact_id, 1, MA_RUN_READ_LATEST);
+	MaContactChange *contact = ma_read_contacts_as(&question->contact_id, 1, MA_RUN_READ_LATEST);
 	ListCell   *cell;
 
 	foreach(cell, event ? ma_event_sources(ma_definitions(), event) : NIL)
@@ -308,7 +308,7 @@ entry_where(const MaWhyQuestion *question, MaWhyAnswer *answer)
 		return;
 	if (entry->where != NULL)
 	{
-		MaContactChange *contact = ma_contacts_with_keys(&question->contact_id, 1, MA_RUN_READ_LATEST);
+		MaContactChange *contact = ma_read_contacts_as(&question->contact_id, 1, MA_RUN_READ_LATEST);
 
 		ma_row_rule_test(ma_version_where(story.version, entry), &story.row_image, NULL, contact, 1,
 						 MA_RUN_READ_LATEST, &fits);

@@ -75,6 +75,18 @@ evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out)
 											   &pending[i * nrules + j]);
 }
 
+void
+ma_batch_read(Batch *batch)
+{
+	bool	   *needed = palloc_array(bool, Max(batch->n, 1));
+
+	memset(needed, true, batch->n);
+	ma_fetch_prepare(batch->set);
+	ma_fetch_contacts(batch);
+	ma_fetch_rows(batch, needed);
+	batch->have_rows = true;
+}
+
 /* A contact without keys that count fits no rule. */
 static MaTruth
 one_rule(Batch *batch, int contact, const MaRule *rule, bool *pending)

@@ -139,6 +139,9 @@ extern bool ma_number_at(Moment *moment, const MaNumber *number, TimestampTz t, 
 
 /* ---- evaluate.c ---- */
 
+/* Reads all that the set needs of the contacts, rows included. */
+extern void ma_batch_read(Batch *batch);
+
 extern MaTruth ma_node_truth(Moment *moment, const MaNode *node);
 
 #endif							/* MA_RULES_EVALUATOR_H */

@@ -102,6 +102,12 @@ extern void ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int 
 								 const TimestampTz *as_of, MaRun how,
 								 const bool *wanted, MaTruth *out);
 
+/*
+ * True if a contact who never had any of its events may fit the rule because of that
+ * ("no order_placed in 30 days" holds for yesterday's sign-up).
+ */
+extern bool ma_rule_true_without_events(const MaRule *rule);
+
 /* One rule for contacts, all as of one instant. */
 extern void ma_rule_evaluate(MaRule *rule, MaContactChange *contacts, int n,
 							 TimestampTz as_of, MaRun how, MaTruth *out);
@@ -115,11 +121,23 @@ typedef struct MaRuleLine
 	char	   *needs;			/* ">= 5"; may be NULL */
 	MaTruth		truth;
 	bool		unknown;		/* counts as false */
+	bool		is_number;		/* a value within arithmetic: no truth of its own */
 	char	   *because;
 } MaRuleLine;
 
 extern List *ma_rule_explain(MaRule *rule, MaContactChange *contact, TimestampTz as_of,
 							 MaRun how);
+
+/* A condition over columns, and for how many of the contacts it is unknown. */
+typedef struct MaRuleUnknown
+{
+	char	   *text;
+	int64		n;
+} MaRuleUnknown;
+
+/* Adds what is unknown of these contacts to the list (NIL at first) of MaRuleUnknown. */
+extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of,
+							  MaRun how, List *unknowns);
 
 /* ---- Rule views: PostgreSQL's own dependencies (schema marketing_rule) ---- */
 
