@@ -269,7 +269,7 @@ enter(MaTurnBatch *batch, MaPerson *person, MaVersion *version, MaSignal *signal
 	MaEvent    *event = signal->event_id ? ma_event_by_id(ma_definitions(), signal->event_id) : NULL;
 	const char *by = event ? event->name : "by hand";
 
-	run->enrollment_id = ma_batch_new_id(batch);
+	run->enrollment_id = ma_turn_new_id(batch);
 	run->version = version;
 	run->person = person;
 	run->key = signal->key;

@@ -42,7 +42,7 @@ static TimestampTz time_or(const MaRows *rows, uint64 row, int column, Timestamp
 static Datum copy_jsonb(const MaRows *rows, uint64 row, int column);
 
 bool
-ma_batch_read(MaTurnBatch *batch)
+ma_turn_read(MaTurnBatch *batch)
 {
 	int			limit = Min(BATCH, ma_drain_batch_size());
 	List	   *hints;

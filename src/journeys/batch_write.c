@@ -43,7 +43,7 @@ static void raise_events(MaTurnBatch *batch);
 
 /* Numbers for new enrollments, drawn for all entries of the batch at once. */
 int64
-ma_batch_new_id(MaTurnBatch *batch)
+ma_turn_new_id(MaTurnBatch *batch)
 {
 	static MaStatement draw = {
 		"SELECT pg_catalog.nextval('marketing_internal.enrollment_enrollment_id_seq'::pg_catalog.regclass) "
@@ -70,7 +70,7 @@ ma_batch_new_id(MaTurnBatch *batch)
 }
 
 void
-ma_batch_write(MaTurnBatch *batch)
+ma_turn_write(MaTurnBatch *batch)
 {
 	static MaStatement signals = {
 		"DELETE FROM marketing_internal.enrollment_signal WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",

@@ -159,9 +159,9 @@ typedef struct MaTurnBatch
 /* ---- batch_read.c, batch_write.c ---- */
 
 /* False when there is nothing to do. */
-extern bool ma_batch_read(MaTurnBatch *batch);
-extern void ma_batch_write(MaTurnBatch *batch);
-extern int64 ma_batch_new_id(MaTurnBatch *batch);
+extern bool ma_turn_read(MaTurnBatch *batch);
+extern void ma_turn_write(MaTurnBatch *batch);
+extern int64 ma_turn_new_id(MaTurnBatch *batch);
 /* The earliest hint; DT_NOEND when there is none. */
 extern TimestampTz ma_next_due(void);
 

@@ -44,7 +44,7 @@ turn(void)
 	batch.now = ma_now();
 	batch.journeys = ma_journeys();
 	ma_run(&lock, NULL, NULL, MA_RUN_WRITE);
-	if (!ma_batch_read(&batch))
+	if (!ma_turn_read(&batch))
 	{
 		ma_scan_end();
 		return false;
@@ -53,7 +53,7 @@ turn(void)
 	do
 		ma_rules_check(&batch);
 	while (ma_steps_do(&batch));
-	ma_batch_write(&batch);
+	ma_turn_write(&batch);
 	ma_scan_end();
 	return batch.full;
 }
