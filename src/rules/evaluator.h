@@ -34,8 +34,11 @@ typedef struct EventFetch
 
 struct MaRuleSet
 {
+	uint64		id;
 	MaRule	  **rules;
 	int			nrules;
+	List	   *attributes;		/* MaAttribute, one for each place */
+	List	   *streams;		/* MaStream, likewise */
 	int			nattributes;
 	int			nstreams;
 	int			nfacts;
@@ -106,6 +109,11 @@ typedef struct Spans
 	const MaWindow *window;
 	pg_tz	   *zone;
 } Spans;
+
+/* ---- set.c ---- */
+
+/* Sets the places in its rules' trees, where another set has set others. */
+extern void ma_rule_set_place(MaRuleSet *set);
 
 /* ---- fetch.c ---- */
 

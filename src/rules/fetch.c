@@ -43,6 +43,7 @@ ma_fetch_prepare(MaRuleSet *set)
 	MemoryContext previous = MemoryContextSwitchTo(GetMemoryChunkContext(set));
 	ListCell   *cell;
 
+	ma_rule_set_place(set);
 	foreach(cell, set->contact_fetches)
 		if (((ContactFetch *) lfirst(cell))->statement.sql == NULL)
 			prepare_contacts(set, lfirst(cell));

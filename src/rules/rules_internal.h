@@ -224,6 +224,7 @@ struct MaRule
 	List	   *facts;			/* MaNode */
 	List	   *segments;		/* MaNode */
 	bool		sync;
+	uint64		placed_by;		/* id of the set whose places stand in the tree */
 };
 
 /* ---- parse.c and parse_atoms.c ---- */

@@ -12,16 +12,11 @@
 #include "rules/evaluator.h"
 #include "utils/memutils.h"
 
-typedef struct Places
-{
-	MaRuleSet  *set;
-	List	   *attributes;		/* MaAttribute, unique */
-	List	   *streams;		/* MaStream, unique */
-} Places;
+static uint64 last_id = 0;
 
-static void add_rule(Places *places, MaRule *rule);
-static void add_attribute(Places *places, MaAttribute *attribute);
-static void add_stream(Places *places, MaStream *stream);
+static void add_rule(MaRuleSet *set, MaRule *rule);
+static void add_attribute(MaRuleSet *set, MaAttribute *attribute);
+static void add_stream(MaRuleSet *set, MaStream *stream);
 static void add_fact(MaRuleSet *set, MaNode *fact);
 static void add_contact_fetch(MaRuleSet *set, MaAttribute *attribute);
 static void add_event_fetches(MaRuleSet *set, MaStream *stream);
@@ -35,22 +30,22 @@ MaRuleSet *
 ma_rule_set_make(MaRule **rules, int nrules)
 {
 	MaRuleSet  *set = palloc0_object(MaRuleSet);
-	Places		places = {set, NIL, NIL};
 	MemoryContextCallback *callback = palloc0_object(MemoryContextCallback);
 	ListCell   *cell;
 
+	set->id = ++last_id;
 	set->rules = palloc_array(MaRule *, Max(nrules, 1));
 	set->nrules = nrules;
 	for (int i = 0; i < nrules; i++)
 	{
 		set->rules[i] = rules[i];
-		add_rule(&places, rules[i]);
+		add_rule(set, rules[i]);
 	}
-	set->nattributes = list_length(places.attributes);
-	set->nstreams = list_length(places.streams);
-	foreach(cell, places.attributes)
+	set->nattributes = list_length(set->attributes);
+	set->nstreams = list_length(set->streams);
+	foreach(cell, set->attributes)
 		add_contact_fetch(set, lfirst(cell));
-	foreach(cell, places.streams)
+	foreach(cell, set->streams)
 		add_event_fetches(set, lfirst(cell));
 	for (int i = 0; i < nrules; i++)
 		widen_node(set, rules[i]->top);
@@ -58,6 +53,18 @@ ma_rule_set_make(MaRule **rules, int nrules)
 	callback->arg = set;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	return set;
+}
+
+/* A rule may have been placed in another set since. */
+void
+ma_rule_set_place(MaRuleSet *set)
+{
+	bool		placed = true;
+
+	for (int i = 0; i < set->nrules; i++)
+		placed &= set->rules[i]->placed_by == set->id;
+	for (int i = 0; i < set->nrules && !placed; i++)
+		add_rule(set, set->rules[i]);
 }
 
 /* Plans outlive the memory of what holds them. */
@@ -74,58 +81,59 @@ same_text(const char *a, const char *b)
 }
 
 static void
-add_rule(Places *places, MaRule *rule)
+add_rule(MaRuleSet *set, MaRule *rule)
 {
 	ListCell   *cell;
 
+	rule->placed_by = set->id;
 	foreach(cell, rule->attributes)
-		add_attribute(places, lfirst(cell));
+		add_attribute(set, lfirst(cell));
 	foreach(cell, rule->streams)
-		add_stream(places, lfirst(cell));
+		add_stream(set, lfirst(cell));
 	foreach(cell, rule->facts)
-		add_fact(places->set, lfirst(cell));
+		add_fact(set, lfirst(cell));
 	foreach(cell, rule->segments)
-		add_rule(places, ((MaNode *) lfirst(cell))->rule);
+		add_rule(set, ((MaNode *) lfirst(cell))->rule);
 }
 
 static void
-add_attribute(Places *places, MaAttribute *attribute)
+add_attribute(MaRuleSet *set, MaAttribute *attribute)
 {
 	ListCell   *cell;
 
-	foreach(cell, places->attributes)
+	foreach(cell, set->attributes)
 	{
 		MaAttribute *other = lfirst(cell);
 
 		if (other->source == attribute->source && other->type == attribute->type &&
 			strcmp(other->sql, attribute->sql) == 0)
 		{
-			attribute->place = other->place;
+			attribute->place = foreach_current_index(cell);
 			return;
 		}
 	}
-	attribute->place = list_length(places->attributes);
-	places->attributes = lappend(places->attributes, attribute);
+	attribute->place = list_length(set->attributes);
+	set->attributes = lappend(set->attributes, attribute);
 }
 
 static void
-add_stream(Places *places, MaStream *stream)
+add_stream(MaRuleSet *set, MaStream *stream)
 {
 	ListCell   *cell;
 
-	foreach(cell, places->streams)
+	foreach(cell, set->streams)
 	{
 		MaStream   *other = lfirst(cell);
 
 		if (other->event->id == stream->event->id && other->type == stream->type &&
 			same_text(other->where, stream->where) && same_text(other->measure, stream->measure))
 		{
-			stream->place = other->place;
+			stream->place = foreach_current_index(cell);
 			return;
 		}
 	}
-	stream->place = list_length(places->streams);
-	places->streams = lappend(places->streams, stream);
+	stream->place = list_length(set->streams);
+	set->streams = lappend(set->streams, stream);
 }
 
 static void
@@ -140,7 +148,7 @@ add_fact(MaRuleSet *set, MaNode *fact)
 		if (other->fact == fact->fact && strcmp(other->name, fact->name) == 0 &&
 			same_text(other->by, fact->by))
 		{
-			fact->place = other->place;
+			fact->place = foreach_current_index(cell);
 			return;
 		}
 	}

@@ -47,6 +47,7 @@ static void store(const MaSegment *before, const Wanted *wanted, bool building, 
 static List *dependents(const MaSegments *all, const char *name);
 static void rewatch(List *names);
 static int64 count_contacts(void);
+static int64 count_members(const char *name);
 static void tell_without_events(const Wanted *wanted);
 
 MA_FUNCTION(ma_define_segment);
@@ -142,7 +143,7 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	return psprintf("%s: %s, %s", wanted->name,
 					before ? psprintf("replaced (%s)", changed) : "created",
 					building ? "being built" :
-					psprintf("%s contacts", ma_grouped(ma_segment_stored_size(wanted->name))));
+					psprintf("%s contacts", ma_grouped(count_members(wanted->name))));
 }
 
 static bool
@@ -308,6 +309,21 @@ count_contacts(void)
 		1, {INT4OID}
 	};
 	Datum		value = Int32GetDatum(ma_guc_build_in_call_rows + 1);
+	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ_LATEST);
+
+	return ma_int64(&rows, 0, 1);
+}
+
+static int64
+count_members(const char *name)
+{
+	static MaStatement count = {
+		"SELECT pg_catalog.count(*) FROM marketing_internal.segment_member AS m "
+		"JOIN marketing_internal.segment AS s ON s.segment_id OPERATOR(pg_catalog.=) m.segment_id "
+		"WHERE s.name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(name);
 	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ_LATEST);
 
 	return ma_int64(&rows, 0, 1);
