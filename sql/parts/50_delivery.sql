@@ -163,7 +163,7 @@ CREATE FUNCTION marketing.settle_message(message bigint, outcome text, detail te
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_settle_message';
 COMMENT ON FUNCTION marketing.settle_message(bigint, text, text) IS
-	'Says what became of a message of state suspect, of which nobody knows whether it was sent: sent, failed, or resend to send it (again). Errors: MA021 for a message that is not a suspect, 22023 for another outcome.';
+	'Says what became of a message of state suspect, of which nobody knows whether it was sent: sent, failed, or resend to send it (again). Errors: MA041 for a message that is not a suspect, 22023 for another outcome.';
 
 CREATE VIEW marketing.messages AS
 	SELECT m.message_id AS message, marketing_internal.contact_text(m.contact_id) AS contact, m.state,

@@ -37,12 +37,12 @@
 #define ERRCODE_MA_UNKNOWN_JOURNEY MAKE_SQLSTATE('M', 'A', '0', '5', '1')
 /* MA052 journey_not_active: nobody can enter the journey: it is a draft. */
 #define ERRCODE_MA_JOURNEY_NOT_ACTIVE MAKE_SQLSTATE('M', 'A', '0', '5', '2')
-/* MA020 unknown_topic: no topic of this name. */
-#define ERRCODE_MA_UNKNOWN_TOPIC MAKE_SQLSTATE('M', 'A', '0', '2', '0')
-/* MA021 unknown_message: no message under this number, or not in a state for it. */
-#define ERRCODE_MA_UNKNOWN_MESSAGE MAKE_SQLSTATE('M', 'A', '0', '2', '1')
-/* MA022 unknown_sender: no sender of this name. */
-#define ERRCODE_MA_UNKNOWN_SENDER MAKE_SQLSTATE('M', 'A', '0', '2', '2')
+/* MA040 unknown_topic: no topic of this name. */
+#define ERRCODE_MA_UNKNOWN_TOPIC MAKE_SQLSTATE('M', 'A', '0', '4', '0')
+/* MA041 unknown_message: no message under this number, or not in a state for it. */
+#define ERRCODE_MA_UNKNOWN_MESSAGE MAKE_SQLSTATE('M', 'A', '0', '4', '1')
+/* MA042 unknown_sender: no sender of this name. */
+#define ERRCODE_MA_UNKNOWN_SENDER MAKE_SQLSTATE('M', 'A', '0', '4', '2')
 /* MA020 invalid_rule: the text is not a rule. */
 #define ERRCODE_MA_INVALID_RULE MAKE_SQLSTATE('M', 'A', '0', '2', '0')
 /* MA021 unknown_segment: no segment, list, topic or stage of this name. */
