@@ -71,3 +71,92 @@ CREATE FUNCTION marketing.render_liquid(source text, data jsonb DEFAULT '{}', es
 COMMENT ON FUNCTION marketing.render_liquid(text, jsonb, text) IS
 	'Renders a Liquid text with the members of data as variables. escape => none shows values as they are, html escapes them by their place in the HTML. Dates are in the session''s time zone. Wrong texts are errors MA030, faults of the data MA031, both with line and column; after {% abort %} the answer is null, with the reason as a notice.';
 
+CREATE FUNCTION marketing.define_template(
+	name text,
+	topic text,
+	channel text DEFAULT 'email',
+	subject text DEFAULT NULL,
+	html text DEFAULT NULL,
+	text text DEFAULT NULL,
+	preheader text DEFAULT NULL,
+	layout text DEFAULT NULL,
+	sender text DEFAULT NULL,
+	locale text DEFAULT NULL) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_define_template';
+COMMENT ON FUNCTION marketing.define_template(text, text, text, text, text, text, text, text, text, text) IS
+	'Defines a message in Liquid. channel email needs a subject and html or text (text is derived from html where it lacks), other channels need text. layout is the name of a layout around html and text, sender that of a sender, locale makes it a variant for contacts of that locale (de, de-CH). A changed definition is a new version; messages record the one they were made of.';
+
+CREATE FUNCTION marketing.drop_template(name text, locale text DEFAULT NULL) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_template';
+COMMENT ON FUNCTION marketing.drop_template(text, text) IS
+	'Removes a template, or with locale only the variant for that locale. Its versions stay, since messages name them.';
+
+CREATE FUNCTION marketing.define_layout(name text, html text DEFAULT NULL, text text DEFAULT NULL) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_define_layout';
+COMMENT ON FUNCTION marketing.define_layout(text, text, text) IS
+	'Defines what stands around the html and the text of templates; {{ content }} in it is the part of the template.';
+
+CREATE FUNCTION marketing.drop_layout(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_layout';
+COMMENT ON FUNCTION marketing.drop_layout(text) IS 'Removes a layout that no template uses.';
+
+CREATE FUNCTION marketing.define_snippet(name text, source text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_define_snippet';
+COMMENT ON FUNCTION marketing.define_snippet(text, text) IS
+	'Defines a piece of Liquid that templates show by {% render ''name'', argument: value %}.';
+
+CREATE FUNCTION marketing.drop_snippet(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_snippet';
+COMMENT ON FUNCTION marketing.drop_snippet(text) IS
+	'Removes a snippet; a template that shows it fails then.';
+
+CREATE FUNCTION marketing.define_query(name text, sql text, params text[] DEFAULT '{}') RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_define_query';
+COMMENT ON FUNCTION marketing.define_query(text, text, text[]) IS
+	'Defines an array of rows for templates, under its name. sql is one SELECT, whose $1, $2 ... are the params, paths as entry.id, contact.id or data.code; it runs for a whole batch of messages at once, only if a template uses it, as the role that defined it, read-only.';
+
+CREATE FUNCTION marketing.drop_query(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_query';
+COMMENT ON FUNCTION marketing.drop_query(text) IS
+	'Removes a query; in templates its name is nil then.';
+
+CREATE FUNCTION marketing.preview_message(contact text, template text, data jsonb DEFAULT '{}',
+		OUT subject text, OUT html text, OUT text text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_preview_message';
+COMMENT ON FUNCTION marketing.preview_message(text, text, jsonb) IS
+	'Subject, html and text of a template as the contact would get it now. data are the members of data, and data.entry, if there is one, those of entry. Nothing is sent or recorded.';
+
+CREATE FUNCTION marketing.preview_message(contact bigint, template text, data jsonb DEFAULT '{}',
+		OUT subject text, OUT html text, OUT text text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_preview_message';
+COMMENT ON FUNCTION marketing.preview_message(bigint, text, jsonb) IS
+	'Subject, html and text of a template as the contact would get it now. data are the members of data, and data.entry, if there is one, those of entry. Nothing is sent or recorded.';
+
+CREATE FUNCTION marketing.preview_message(contact uuid, template text, data jsonb DEFAULT '{}',
+		OUT subject text, OUT html text, OUT text text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_preview_message';
+COMMENT ON FUNCTION marketing.preview_message(uuid, text, jsonb) IS
+	'Subject, html and text of a template as the contact would get it now. data are the members of data, and data.entry, if there is one, those of entry. Nothing is sent or recorded.';
+
+CREATE FUNCTION marketing_internal.mime(message jsonb) RETURNS text
+	LANGUAGE c STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_mime_sql';
+COMMENT ON FUNCTION marketing_internal.mime(jsonb) IS
+	'The bytes of a mail with these parts (from_address, from_name, to_address, to_name, reply_to, subject, text, html, preheader, message_id, date, unsubscribe_url, unsubscribe_mailto, headers), as the delivery worker makes them.';
+
+CREATE FUNCTION marketing_internal.html_to_text(html text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'ma_html_to_text_sql';
+COMMENT ON FUNCTION marketing_internal.html_to_text(text) IS
+	'The text part that a mail gets when its template has only html.';

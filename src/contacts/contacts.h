@@ -11,6 +11,7 @@
 #define MA_CONTACTS_H
 
 #include "base/base.h"
+#include "utils/jsonb.h"
 
 /* ---- definitions.c: attached tables, sources and events, compiled and cached ---- */
 
@@ -44,6 +45,7 @@ typedef struct MaSource
 	List	   *exclude_columns;
 	bool		building;
 	MaStatement read;			/* rows by key, see sources.c */
+	MaStatement images;			/* whole rows by key, see source_images.c */
 } MaSource;
 
 /* An event name. */
@@ -260,6 +262,17 @@ extern char *ma_source_build(MaSource *source, const char *from, int limit, bool
 
 /* Makes the contact of one row that is there but not known yet; 0 if there is no such row. */
 extern int64 ma_source_adopt(MaSource *source, const char *external_id);
+
+/* ---- source_images.c ---- */
+
+/*
+ * Whole rows of an attached table as jsonb objects, by key, read as the table's owner:
+ * images[i] is that of external_ids[i], NULL if there is none.
+ */
+extern void ma_source_images(MaSource *source, char **external_ids, Jsonb **images, int n);
+
+/* A jsonb object with the columns of the table, all null; NULL if it is not there. */
+extern Jsonb *ma_source_no_row(const MaSource *source);
 
 /* Recomputes address fields from rows and attributes; the caller holds the contacts' locks. */
 extern void ma_contacts_recompute(const int64 *contact_ids, int n);

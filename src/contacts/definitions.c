@@ -138,7 +138,10 @@ free_plans(void *arg)
 	ListCell   *cell;
 
 	foreach(cell, definitions->sources)
+	{
 		ma_statement_forget(&((MaSource *) lfirst(cell))->read);
+		ma_statement_forget(&((MaSource *) lfirst(cell))->images);
+	}
 	foreach(cell, definitions->event_sources)
 	{
 		ma_statement_forget(&((MaEventSource *) lfirst(cell))->images);

@@ -59,6 +59,8 @@ extern MaTemplate *ma_template_by_id(int32 template_id);
 
 /* Topics belong to consent/: it registers the check that raises an error if there is none. */
 extern void ma_register_topic_check(void (*check) (const char *topic));
+/* Likewise senders, for who has defined them; sender is not NULL. */
+extern void ma_register_sender_check(void (*check) (const char *sender, const char *channel));
 
 /* ---- message.c: messages of a batch ---- */
 

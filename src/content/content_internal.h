@@ -39,8 +39,18 @@ extern char *ma_locale_key(const char *locale);
 
 /* ---- definitions of content: names, answers ---- */
 
-/* Errors out unless the name of `what` has 1 to 63 octets without control characters. */
-extern void ma_content_name_check(const char *what, const char *name);
+/* Text of an argument, NULL for null. */
+extern char *ma_content_argument(FunctionCallInfo fcinfo, int number);
+
+/* The name of `what` that is argument `number`: 1 to 63 octets without control characters. */
+extern char *ma_content_name(FunctionCallInfo fcinfo, int number, const char *what);
+
+/* Error MA032 for a template, layout, snippet or query that is not there; with the nearest. */
+extern void ma_content_unknown(const char *what, const char *table, const char *name)
+	pg_attribute_noreturn();
+
+/* True for the same text, or null both times. */
+extern bool ma_content_same(const char *left, const char *right);
 
 /* ---- contact_view.c: {{ contact }} ---- */
 
