@@ -77,7 +77,8 @@ ma_sender_check(const char *name, const char *channel)
 			return;
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("sender \"%s\" is for channel %s, not %s", name, ma_text(&rows, i, 2), channel)));
+				 errmsg("sender \"%s\" is for channel %s, not %s", name,
+						ma_text(&rows, i, 2), channel)));
 	}
 	nearest = ma_nearest(name, names);
 	ereport(ERROR,
