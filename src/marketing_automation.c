@@ -10,6 +10,7 @@
 
 #include "contacts/contacts.h"
 #include "miscadmin.h"
+#include "scoring/scoring.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -22,6 +23,7 @@ _PG_init(void)
 	ma_guc_init();
 	ma_extension_init();
 	ma_contacts_init();
+	ma_scoring_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

@@ -31,5 +31,7 @@
 #define ERRCODE_MA_STILL_BUILDING MAKE_SQLSTATE('M', 'A', '0', '0', '9')
 /* MA010 state_changed: a guarded write met a state it did not expect. */
 #define ERRCODE_MA_STATE_CHANGED MAKE_SQLSTATE('M', 'A', '0', '1', '0')
+/* MA045 unknown_score: no score model or rule of this name. */
+#define ERRCODE_MA_UNKNOWN_SCORE MAKE_SQLSTATE('M', 'A', '0', '4', '5')
 
 #endif							/* MA_BASE_ERRORS_H */

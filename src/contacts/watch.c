@@ -69,6 +69,9 @@ ma_events_lock_writers(List *event_ids)
 
 		foreach(inner, ma_event_sources(definitions, event))
 			relids = add_relations(relids, lfirst(inner));
+		/* Somebody may be tracking it for the first time. */
+		if (event->source == NULL && !event->builtin)
+			relids = add_relations(relids, NULL);
 	}
 	list_sort(relids, list_oid_cmp);
 	foreach(cell, relids)
