@@ -9,12 +9,14 @@
  */
 #include "base/base.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "scoring/define.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "worker/worker.h"
 
 /* Arguments of define_score_rule() by position. */
@@ -52,6 +54,8 @@ static void set_text(RuleOptions *options, int field, const char *text);
 static void read_limits(RuleOptions *options, FunctionCallInfo fcinfo);
 static void read_points(RuleOptions *options, FunctionCallInfo fcinfo, bool expression);
 static char *check_expression(RuleOptions *options, const char *source, Oid type, const char *what);
+static MaExpression *try_on(Oid relid, const char *source, Oid type, const char *what,
+							ErrorData **missing);
 static List *relations_of_event(const char *event);
 static MaExpression *check_on(Oid relid, const char *source, Oid type, const char *what);
 static void check_rights(Oid relid, List *columns);
@@ -188,17 +192,23 @@ read_points(RuleOptions *options, FunctionCallInfo fcinfo, bool expression)
 	}
 }
 
-/* Checks SQL over the row on all tables of the event; returns its canonical text. */
+/*
+ * Checks SQL over the row on all tables of the event; returns its canonical text.  A
+ * table that lacks a column has no row that fits, as long as another one has it.
+ */
 static char *
 check_expression(RuleOptions *options, const char *source, Oid type, const char *what)
 {
 	char	   *text = NULL;
+	ErrorData  *missing = NULL;
 	ListCell   *cell;
 
 	foreach(cell, relations_of_event(options->event))
 	{
-		MaExpression *checked = check_on(lfirst_oid(cell), source, type, what);
+		MaExpression *checked = try_on(lfirst_oid(cell), source, type, what, &missing);
 
+		if (checked == NULL)
+			continue;
 		if (text != NULL && strcmp(text, checked->text) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -210,12 +220,48 @@ check_expression(RuleOptions *options, const char *source, Oid type, const char 
 		text = checked->text;
 		add_columns(options, checked->columns);
 	}
+	if (text == NULL)
+		ReThrowError(missing);
 	return text;
 }
 
+/* As check_on(); NULL where a column is missing, with the first such error in *missing. */
+static MaExpression *
+try_on(Oid relid, const char *source, Oid type, const char *what, ErrorData **missing)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	MaExpression *volatile checked = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		checked = check_on(relid, source, type, what);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_UNDEFINED_COLUMN)
+			ReThrowError(error);
+		if (*missing == NULL)
+			*missing = error;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return checked;
+}
+
 /*
- * The tables (Oid) whose columns an expression over rows of the event may read: those
- * it is attached to, else the one of tracked events.
+ * The tables (Oid) in which rows of the event may stand: the one attached under its
+ * name, else all whose rows name their event, and that of tracked events.
  */
 static List *
 relations_of_event(const char *event_name)
@@ -246,9 +292,9 @@ relations_of_event(const char *event_name)
 			if (source != NULL && OidIsValid(source->table->relid))
 				relids = list_append_unique_oid(relids, source->table->relid);
 		}
-	if (relids == NIL)
-		relids = list_make1_oid(get_relname_relid("event",
-												  ma_extension_required()->internal_schema));
+	if (event == NULL || event->source == NULL)
+		relids = lappend_oid(relids, get_relname_relid("event",
+													   ma_extension_required()->internal_schema));
 	return relids;
 }
 

@@ -216,9 +216,11 @@ rule_column(const MaScoreRule *rule)
 {
 	if (rule->is_constant)
 		return psprintf("(%s)", rule->condition);
+	/* The printed expression does not show an implicit cast. */
 	if (rule->condition == NULL)
-		return psprintf("(%s)", rule->points);
-	return psprintf("CASE WHEN (%s) THEN (%s) END", rule->condition, rule->points);
+		return psprintf("(%s)::pg_catalog.float8", rule->points);
+	return psprintf("CASE WHEN (%s) THEN (%s)::pg_catalog.float8 END", rule->condition,
+					rule->points);
 }
 
 void
