@@ -10,7 +10,8 @@ CREATE TABLE customers (id bigint PRIMARY KEY, email text);
 INSERT INTO customers SELECT g, 'c' || g || '@example.com' FROM generate_series(1, 5000) AS g;
 CREATE TABLE plain (id bigserial PRIMARY KEY, customer_id bigint, created_at timestamptz,
 	status text, total numeric);
-CREATE INDEX ON plain (customer_id, created_at);
+-- The index attach_events() asks for, on all tables alike.
+CREATE INDEX ON plain (customer_id, created_at) INCLUDE (status);
 INSERT INTO plain (customer_id, created_at, status, total)
 	SELECT g % 5000 + 1, now() - g * interval '30 seconds', 'new', 5 FROM generate_series(1, 400000) AS g;
 CREATE TABLE idle (LIKE plain INCLUDING ALL);
