@@ -60,6 +60,15 @@ typedef struct Work
 	MaRun		how;
 } Work;
 
+/* Where the rows of a fetch go; a row tells its contact by the place of its key. */
+typedef struct Reading
+{
+	Work	   *work;
+	const Fetch *fetch;
+	const int64 *ids;			/* contact of each key */
+	int			place;			/* of the last row's contact */
+} Reading;
+
 static void prepare(MaScoreModels *models);
 static List *fetches_of_event(MaScoreModels *models, const MaEvent *event);
 static Fetch *make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source);
@@ -68,10 +77,10 @@ static char *rule_column(const MaScoreRule *rule);
 static void begin(Work *work, MaScorePair *pairs, int npairs);
 static bool is_wanted(const Work *work, const Fetch *fetch, int contact);
 static void read_source(Work *work, Fetch *fetch);
-static int	place_of(const Work *work, int64 contact_id, int guess);
-static void take_row(Work *work, const Fetch *fetch, int contact, const MaRows *rows, uint64 row);
-static bool rule_points(const Fetch *fetch, int number, const MaRows *rows, uint64 row,
-						float8 *points);
+static int	contact_of_row(Reading *reading, TupleTableSlot *slot);
+static bool take_row(TupleTableSlot *slot, void *arg);
+static void add_sum(MaScorePair *pair, float8 points, TimestampTz at);
+static bool rule_points(const Fetch *fetch, int number, TupleTableSlot *slot, float8 *points);
 static void add_points(Work *work, MaScorePair *pair, const MaScoreRule *rule, TimestampTz at,
 					   float8 points);
 static void add_candidate(Candidates *candidates, TimestampTz at, float8 points);
@@ -285,10 +294,9 @@ read_source(Work *work, Fetch *fetch)
 	Datum	   *keys;
 	int			nkeys;
 	Datum		argument;
+	Reading		reading = {work, fetch};
 	MaIdentity	caller;
-	MaRows		rows;
 	int			zone = -1;
-	int			place = 0;
 
 	for (int i = 0; i < work->n; i++)
 		if (is_wanted(work, fetch, i))
@@ -296,58 +304,62 @@ read_source(Work *work, Fetch *fetch)
 	nkeys = ma_event_keys(fetch->source, wanted, nwanted, &ids, &keys);
 	if (nkeys == 0)
 		return;
+	reading.ids = ids;
 	argument = nkeys == 1 ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
 	if (fetch->source != NULL)
 	{
 		zone = ma_pin_time_zone(fetch->source->time_zone);
 		ma_become_table_owner(&caller, fetch->source->table->relid);
 	}
-	rows = ma_run(nkeys == 1 ? &fetch->one : &fetch->many, &argument, NULL, work->how);
+	ma_run_each(nkeys == 1 ? &fetch->one : &fetch->many, &argument, work->how, take_row, &reading);
 	if (fetch->source != NULL)
 	{
 		ma_become_back(&caller);
 		ma_unpin_settings(zone);
 	}
-	for (uint64 i = 0; i < rows.n; i++)
-	{
-		place = place_of(work, ids[ma_int64(&rows, i, 1) - 1], place);
-		take_row(work, fetch, place, &rows, i);
-	}
 }
 
-/* Rows of one contact are neighbours, and contacts mostly in order: look there first. */
+/* Place of the row's contact; rows of one are neighbours, and contacts mostly in order. */
 static int
-place_of(const Work *work, int64 contact_id, int guess)
+contact_of_row(Reading *reading, TupleTableSlot *slot)
 {
+	bool		isnull;
+	int64		contact_id = reading->ids[DatumGetInt64(slot_getattr(slot, 1, &isnull)) - 1];
+	const Work *work = reading->work;
+
 	for (int i = 0; i < work->n; i++)
 	{
-		int			place = (guess + i) % work->n;
-
-		if (work->contacts[place].contact_id == contact_id)
-			return place;
+		if (work->contacts[reading->place].contact_id == contact_id)
+			return reading->place;
+		reading->place = (reading->place + 1) % work->n;
 	}
 	elog(ERROR, "unexpected: a row of contact " INT64_FORMAT ", who was not asked for", contact_id);
 }
 
 /* Points of one row under all rules of its event. */
-static void
-take_row(Work *work, const Fetch *fetch, int contact, const MaRows *rows, uint64 row)
+static bool
+take_row(TupleTableSlot *slot, void *arg)
 {
-	TimestampTz at = ma_int64(rows, row, 2);
+	Reading    *reading = arg;
+	Work	   *work = reading->work;
+	const Fetch *fetch = reading->fetch;
+	int			contact = contact_of_row(reading, slot);
+	bool		isnull;
+	TimestampTz at = DatumGetTimestampTz(slot_getattr(slot, 2, &isnull));
 	MaScorePair **pairs = &work->pairs[contact * work->models->nmodels];
 	MaScorePair *summed = NULL;	/* of the model whose plain rules are added up together */
 	float8		sum = 0;
 
 	/* Before or after all time there are no days and no age. */
 	if (TIMESTAMP_NOT_FINITE(at))
-		return;
+		return true;
 	for (int i = 0; i < fetch->nrules; i++)
 	{
 		const MaScoreRule *rule = fetch->rules[i];
 		MaScorePair *pair = pairs[rule->model->place];
 		float8		points;
 
-		if (pair == NULL || !rule_points(fetch, i, rows, row, &points))
+		if (pair == NULL || !rule_points(fetch, i, slot, &points))
 			continue;
 		if (rule->at_most > 0)
 			add_candidate(&work->candidates[contact * work->models->nrules + rule->place],
@@ -357,22 +369,27 @@ take_row(Work *work, const Fetch *fetch, int contact, const MaRows *rows, uint64
 		else
 		{
 			/* Fading costs more than adding: once per row and model. */
-			if (pair != summed && summed != NULL)
-			{
-				summed->score.raw += sum * ma_score_left(summed->model, summed->as_of - at);
-				sum = 0;
-			}
+			if (pair != summed)
+				add_sum(summed, sum, at);
+			sum = pair != summed ? points : sum + points;
 			summed = pair;
-			sum += points;
 		}
 	}
-	if (summed != NULL)
-		summed->score.raw += sum * ma_score_left(summed->model, summed->as_of - at);
+	add_sum(summed, sum, at);
+	return true;
+}
+
+/* Adds points of one instant to a score, if there is one. */
+static void
+add_sum(MaScorePair *pair, float8 points, TimestampTz at)
+{
+	if (pair != NULL)
+		pair->score.raw += points * ma_score_left(pair->model, pair->as_of - at);
 }
 
 /* False if the row gives nothing under the rule. */
 static bool
-rule_points(const Fetch *fetch, int number, const MaRows *rows, uint64 row, float8 *points)
+rule_points(const Fetch *fetch, int number, TupleTableSlot *slot, float8 *points)
 {
 	bool		isnull;
 	Datum		value;
@@ -380,7 +397,7 @@ rule_points(const Fetch *fetch, int number, const MaRows *rows, uint64 row, floa
 	*points = fetch->rules[number]->constant;
 	if (fetch->columns[number] == 0)
 		return true;
-	value = ma_value(rows, row, fetch->columns[number], &isnull);
+	value = slot_getattr(slot, fetch->columns[number], &isnull);
 	if (isnull)
 		return false;
 	if (fetch->rules[number]->is_constant)

@@ -24,7 +24,7 @@ SELECT marketing.define_score_rule('lead', 'page', event => 'page_viewed', point
 SELECT marketing.define_score_rule('lead', 'click', event => 'mail_clicked', points => 5, condition => 'NOT machine');
 SELECT marketing.define_score_rule('lead', 'fair', event => 'store_visited', points => 20);
 SELECT marketing_internal.record_event('score_threshold_reached'), marketing_internal.record_event('score_threshold_lost');
-CREATE VIEW told AS SELECT t.name, marketing_internal.contact_text(o.contact_id) AS contact, o.properties, o.occurred_at, o.enroll
+CREATE VIEW told AS SELECT t.name, marketing_internal.contact_text(o.contact_id) AS contact, o.properties, date_trunc('second', o.occurred_at) AS at, o.enroll
 	FROM marketing_internal.occurrence AS o JOIN marketing_internal.event_type AS t USING (event_id) ORDER BY o.occurrence_id;
 CALL marketing.work();
 INSERT INTO site_events SELECT g, 'page_viewed', 1, '2026-03-01 12:00+00', '/' FROM generate_series(1, 14) AS g;
@@ -39,10 +39,10 @@ SELECT rule, event, count(*), sum(points), sum(points_now), state FROM marketing
 SELECT * FROM told;
 
 -- By time alone: lost at the microsecond it falls below, told at that instant also when nobody looked.
-SELECT contact_id, wake FROM marketing_internal.score;
-SELECT marketing.set_clock(wake - interval '1 us') FROM marketing_internal.score;
+SELECT contact_id, date_trunc('second', wake) AS wake FROM marketing_internal.score;
+SELECT marketing.set_clock(wake - interval '1 us') IS NOT NULL AS before FROM marketing_internal.score;
 SELECT marketing.score(1, 'lead'), threshold, since FROM marketing.sales_ready;
-SELECT marketing.set_clock(wake) FROM marketing_internal.score;
+SELECT marketing.set_clock(wake) IS NOT NULL AS then FROM marketing_internal.score;
 SELECT marketing.score(1, 'lead'), threshold, since FROM marketing.sales_ready;
 SELECT marketing.set_clock('2026-05-01 12:00+00');
 SELECT marketing.score(1, 'lead'), (SELECT count(*) FROM marketing.sales_ready);
