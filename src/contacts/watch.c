@@ -82,9 +82,10 @@ ma_events_lock_writers(List *event_ids)
 static List *
 add_relations(List *relids, const MaEventSource *source)
 {
+	Oid			schema = ma_extension_required()->internal_schema;
+
 	if (source == NULL)
-		return list_append_unique_oid(relids, get_relname_relid("event",
-																ma_extension_required()->internal_schema));
+		return list_append_unique_oid(relids, get_relname_relid("event", schema));
 	if (OidIsValid(source->table->relid))
 		relids = list_append_unique_oid(relids, source->table->relid);
 	if (source->via_table != NULL && OidIsValid(source->via_table->relid))

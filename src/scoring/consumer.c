@@ -99,6 +99,7 @@ row_of_flip(const MaScoreState *state, const MaScoreFlip *flip)
 	MaScoreModel *model = state->pair.model;
 	int64		contact_id = state->now.score.contact_id;
 	JsonbParseState *parse = NULL;
+	JsonbValue *object;
 	MaRowChange row = {0};
 
 	pushJsonbValue(&parse, WJB_BEGIN_OBJECT, NULL);
@@ -108,7 +109,8 @@ row_of_flip(const MaScoreState *state, const MaScoreFlip *flip)
 	row.row_key = psprintf(INT64_FORMAT "/%s/%s/" INT64_FORMAT, contact_id, model->name,
 						   flip->threshold, flip->at);
 	row.occurred_at = flip->at;
-	row.properties = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&parse, WJB_END_OBJECT, NULL)));
+	object = pushJsonbValue(&parse, WJB_END_OBJECT, NULL);
+	row.properties = JsonbPGetDatum(JsonbValueToJsonb(object));
 	row.enroll = ma_guc_enroll && is_told(model, state);
 	return row;
 }

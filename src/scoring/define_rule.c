@@ -274,7 +274,8 @@ relations_of_event(const char *event_name)
 	if (ma_builtin_columns(event_name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("SQL over the rows of built-in event \"%s\" is not supported yet", event_name),
+				 errmsg("SQL over the rows of built-in event \"%s\" is not supported yet",
+						event_name),
 				 errhint("Leave condition out, and give points as a number.")));
 	if (event == NULL)
 	{

@@ -237,8 +237,10 @@ judge(Lines *lines, int first)
 		const MaScoreRule *rule = line->rule;
 		pg_tz	   *zone = ma_score_zone(rule->model, lines->zone);
 		int64		its = ma_score_period(rule->per, line->at, zone);
-		TimestampTz expiry = rule->expires ? ma_score_expiry(rule->expires, line->at, zone) : DT_NOEND;
+		TimestampTz expiry = DT_NOEND;
 
+		if (rule->expires != NULL)
+			expiry = ma_score_expiry(rule->expires, line->at, zone);
 		count = i > first && its == period ? count + 1 : 1;
 		period = its;
 		line->fades_at = DT_NOEND;

@@ -141,7 +141,7 @@ built_upto(const MaScoreModel *model)
 	return ma_bool(&rows, 0, 1) ? PG_INT64_MAX : ma_int64(&rows, 0, 2);
 }
 
-/* Stored scores that hold now; overdue ones and those of another version join the stale contacts. */
+/* Stored scores that hold now; overdue and outdated ones join the stale contacts. */
 static void
 emit_stored(Reading *reading, int64 upto, MaStale *stale)
 {
