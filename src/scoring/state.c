@@ -34,6 +34,8 @@ static void add_flip(MaScoreState *state, char *threshold, bool reached, Timesta
 static bool is_nothing(const MaScoreRow *row);
 static bool is_same(const MaScoreState *state);
 static void write_states(MaStatement *statement, MaScoreState **states, int n);
+static void check_met(uint64 met, int n);
+static void update_one(const MaScoreState *state);
 static void reached_texts(const MaScoreRow *row, char **names, char **times);
 
 MaScoreState *
@@ -118,12 +120,11 @@ depends(const MaScoreModel *model, const MaContactChange *contact)
 static void
 read_stored(MaScoreState *states, int n, MaRun how)
 {
-	static MaStatement read = {
-		"SELECT s.contact_id, s.model_id, s.value, s.instant, s.wake, s.version, "
-		"s.reached, s.reached_at FROM marketing_internal.score AS s "
-		"WHERE s.contact_id OPERATOR(pg_catalog.=) ANY ($1)",
-		1, {INT8ARRAYOID}
-	};
+#define READ_SQL "SELECT s.contact_id, s.model_id, s.value, s.instant, s.wake, s.version, " \
+		"s.reached, s.reached_at FROM marketing_internal.score AS s " \
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) "
+	static MaStatement read = {READ_SQL "ANY ($1)", 1, {INT8ARRAYOID}};
+	static MaStatement read_one = {READ_SQL "$1", 1, {INT8OID}};
 	int64	   *ids = palloc_array(int64, n);
 	int			nids = 0;
 	Datum		argument;
@@ -133,8 +134,8 @@ read_stored(MaScoreState *states, int n, MaRun how)
 	for (int i = 0; i < n; i++)
 		if (nids == 0 || ids[nids - 1] != states[i].pair.score.contact_id)
 			ids[nids++] = states[i].pair.score.contact_id;
-	argument = ma_int8_array(ids, nids);
-	rows = ma_run(&read, &argument, NULL, how);
+	argument = nids == 1 ? Int64GetDatum(ids[0]) : ma_int8_array(ids, nids);
+	rows = ma_run(nids == 1 ? &read_one : &read, &argument, NULL, how);
 	for (uint64 i = 0; i < rows.n; i++)
 		for (int j = 0; j < n; j++, place = (place + 1) % n)
 		{
@@ -310,7 +311,10 @@ ma_score_states_store(MaScoreState *states, int n)
 		lists[list][counts[list]++] = &states[i];
 	}
 	write_states(&insert, lists[0], counts[0]);
-	write_states(&update, lists[1], counts[1]);
+	if (counts[1] == 1)
+		update_one(lists[1][0]);
+	else
+		write_states(&update, lists[1], counts[1]);
 	write_states(&remove, lists[2], counts[2]);
 }
 
@@ -355,11 +359,50 @@ write_states(MaStatement *statement, MaScoreState **states, int n)
 	arguments[6] = ma_text_array(names, n);
 	arguments[7] = ma_text_array(times, n);
 	rows = ma_run(statement, arguments, NULL, MA_RUN_WRITE_LATEST);
-	if (rows.n != (uint64) n)
+	check_met(rows.n, n);
+}
+
+static void
+check_met(uint64 met, int n)
+{
+	if (met != (uint64) n)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_STATE_CHANGED),
 				 errmsg("state of scores was changed by somebody else"),
-				 errdetail("The write met %d rows instead of %d.", (int) rows.n, n)));
+				 errdetail("The write met %d rows instead of %d.", (int) met, n)));
+}
+
+/* At commit it is mostly one, and arrays cost more than the row. */
+static void
+update_one(const MaScoreState *state)
+{
+	static MaStatement update = {
+		"UPDATE marketing_internal.score AS s SET value = $3, instant = $4, wake = $5, "
+		"version = $6, reached = $7, reached_at = $8 "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND s.model_id OPERATOR(pg_catalog.=) $2 "
+		"AND s.version OPERATOR(pg_catalog.<=) $6",
+		8, {INT8OID, INT4OID, FLOAT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTARRAYOID,
+		TIMESTAMPTZARRAYOID}
+	};
+	const MaScoreRow *row = &state->now;
+	char	  **names = palloc_array(char *, Max(row->nreached, 1));
+	Datum	   *since = palloc_array(Datum, Max(row->nreached, 1));
+	Datum		arguments[8];
+
+	for (int i = 0; i < row->nreached; i++)
+	{
+		names[i] = row->reached[i].name;
+		since[i] = TimestampTzGetDatum(row->reached[i].since);
+	}
+	arguments[0] = Int64GetDatum(row->score.contact_id);
+	arguments[1] = Int32GetDatum(state->pair.model->id);
+	arguments[2] = Float8GetDatum(row->score.raw);
+	arguments[3] = TimestampTzGetDatum(row->score.instant);
+	arguments[4] = TimestampTzGetDatum(row->wake);
+	arguments[5] = Int32GetDatum(row->version);
+	arguments[6] = ma_text_array(names, row->nreached);
+	arguments[7] = ma_datum_array(since, row->nreached, TIMESTAMPTZOID);
+	check_met(ma_run(&update, arguments, NULL, MA_RUN_WRITE_LATEST).n, 1);
 }
 
 /* The reached thresholds as two array literals. */
