@@ -57,6 +57,11 @@ CREATE VIEW proof.event AS
 	FROM marketing_internal.event AS e JOIN marketing_internal.event_type AS t USING (event_id)
 	JOIN marketing_internal.contact AS c USING (contact_id);
 
+-- What is left of a point; SQL's power() cannot tell next to nothing from nothing.
+CREATE FUNCTION proof.fade(age interval, half_life interval) RETURNS float8 IMMUTABLE STRICT LANGUAGE sql AS $$
+	SELECT power(2, -least(extract(epoch FROM $1) / extract(epoch FROM $2), 1000)::float8)
+$$;
+
 -- contact_id, model, raw: what the rows give at the instant.
 CREATE FUNCTION proof.raw(now timestamptz) RETURNS TABLE (contact_id bigint, model text, raw float8) LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -64,7 +69,7 @@ DECLARE
 BEGIN
 	FOR r IN SELECT * FROM proof.rule LOOP
 		RETURN QUERY EXECUTE format($f$
-			SELECT q.contact_id, %1$L::text, sum(q.points * coalesce(power(2, -(extract(epoch FROM $1 - q.at) / extract(epoch FROM h.half_life))::float8), 1))
+			SELECT q.contact_id, %1$L::text, sum(q.points * coalesce(proof.fade($1 - q.at, h.half_life), 1))
 			FROM (
 				SELECT e.contact_id, e.at, (%2$s)::float8 AS points, e.zone,
 					row_number() OVER (PARTITION BY e.contact_id, CASE WHEN %3$L IS NOT NULL THEN date_trunc(%3$L, e.at AT TIME ZONE e.zone) END
@@ -120,7 +125,7 @@ BEGIN
 		RETURN QUERY SELECT format('stored: %s of %s is %s, right is %s', e.model, e.contact_id, s, e)
 			FROM expected AS e FULL JOIN (
 				SELECT s.*, m.name AS model, m.version AS wanted, round(least(greatest(s.value *
-					coalesce(power(2, -(extract(epoch FROM now - s.instant) / extract(epoch FROM m.half_life))::float8), 1), m.floor), m.ceiling)::numeric, 4)::float8 AS score
+					coalesce(proof.fade(now - s.instant, m.half_life), 1), m.floor), m.ceiling)::numeric, 4)::float8 AS score
 				FROM marketing_internal.score AS s JOIN marketing_internal.score_model AS m USING (model_id)) AS s USING (contact_id, model)
 			JOIN marketing_internal.score_model AS m ON m.name = e.model
 			WHERE NOT coalesce(abs(coalesce(s.score, greatest(0, m.floor)) - e.score) <= 0.00011, false)

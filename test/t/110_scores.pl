@@ -94,7 +94,7 @@ foreach my $seed (@seeds)
 	}
 	ok($wrong eq '', "history $seed: $steps steps") or diag(join("\n", @history) . "\n$wrong");
 	my $told = $node->safe_psql($db, 'SELECT count(*) FROM marketing_internal.occurrence');
-	cmp_ok($told, '>', 5, "history $seed told $told crossings") unless $wrong;
+	cmp_ok($told, '>', 0, "history $seed told $told crossings") unless $wrong;
 }
 
 no_crash($node);
