@@ -15,6 +15,7 @@
 #include "journeys/journeys.h"
 #include "miscadmin.h"
 #include "rules/rules.h"
+#include "scoring/scoring.h"
 #include "segments/segments.h"
 #include "worker/worker.h"
 
@@ -32,6 +33,7 @@ _PG_init(void)
 	ma_rules_init();
 	ma_content_init();
 	ma_segments_init();
+	ma_scoring_init();
 	ma_delivery_init();
 	ma_journeys_init();
 

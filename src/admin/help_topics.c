@@ -41,6 +41,15 @@ static const MaHelpTopic topics[] = {
 			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")
 	},
 	{
+		"scores", "points by what people do, fading with time, and who is ready for sales",
+		LINES("define_score_model", "define_score_rule", "score", "explain_score", "sales_ready",
+			  "drop_score_rule", "drop_score_model"),
+		LINES("SELECT marketing.define_score_model('lead', half_life => '30 days', thresholds => '{\"hot\": 50}');",
+			  "SELECT marketing.define_score_rule('lead', 'order', event => 'order_placed', points => 'total / 10');",
+			  "SELECT marketing.score(42, 'lead');",
+			  "SELECT * FROM marketing.sales_ready WHERE model = 'lead';")
+	},
+	{
 		"work", "the workers, the clock, and the same by hand",
 		LINES("work", "flush", "now", "set_clock", "arm", "disarm", "capture"),
 		LINES("CALL marketing.work();",

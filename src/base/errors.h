@@ -57,5 +57,7 @@
 #define ERRCODE_MA_RENDER_FAILED MAKE_SQLSTATE('M', 'A', '0', '3', '1')
 /* MA032 unknown_template: no template, layout or snippet of this name. */
 #define ERRCODE_MA_UNKNOWN_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '2')
+/* MA045 unknown_score: no score model or rule of this name. */
+#define ERRCODE_MA_UNKNOWN_SCORE MAKE_SQLSTATE('M', 'A', '0', '4', '5')
 
 #endif							/* MA_BASE_ERRORS_H */

@@ -119,6 +119,9 @@ ma_events_lock_writers(List *event_ids)
 
 		foreach(inner, ma_event_sources(definitions, event))
 			relids = add_relations(relids, lfirst(inner));
+		/* Somebody may be tracking it for the first time. */
+		if (event->source == NULL && !event->builtin)
+			relids = add_relations(relids, NULL);
 	}
 	ma_relations_lock_writers(relids);
 }
@@ -137,9 +140,10 @@ ma_relations_lock_writers(List *relids)
 static List *
 add_relations(List *relids, const MaEventSource *source)
 {
+	Oid			schema = ma_extension_required()->internal_schema;
+
 	if (source == NULL)
-		return list_append_unique_oid(relids, get_relname_relid("event",
-																ma_extension_required()->internal_schema));
+		return list_append_unique_oid(relids, get_relname_relid("event", schema));
 	if (OidIsValid(source->table->relid))
 		relids = list_append_unique_oid(relids, source->table->relid);
 	if (source->via_table != NULL && OidIsValid(source->via_table->relid))
