@@ -17,7 +17,7 @@ CREATE FUNCTION marketing.attach_contacts(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_attach_contacts';
 COMMENT ON FUNCTION marketing.attach_contacts(regclass, text, text, text, text, text, jsonb, text, text, text) IS
-	'Makes each row of a table a contact. id, email, phone, time_zone and locale are names of its columns, id a unique one of an ordered base type or an enum; consent is {"topic/channel": "column"}; match => email or phone links a row to the contact with the same address instead of making another; rows for which exclude, SQL over the row, is true do not count; source is the name of the contacts'' prefix (default: the name of the table). A row whose id changes stays the same contact, unless the change moves it to another partition, which is a deleted and a new row. Run again it answers unchanged, or replaces the definition and says what changed.';
+	'Makes each row of a table a contact. id, email, phone, time_zone and locale are names of its columns, id a unique one of an ordered base type or an enum; consent is {"topic/channel": "column"}; match => email or phone links a row to the contact with the same address instead of making another; rows for which exclude, SQL over the row (dates in UTC), is true do not count; source is the name of the contacts'' prefix (default: the name of the table). A row whose id changes stays the same contact, unless the change moves it to another partition, which is a deleted and a new row. Run again it answers unchanged, or replaces the definition and says what changed.';
 
 CREATE FUNCTION marketing.identify(contact text, attributes jsonb DEFAULT '{}') RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

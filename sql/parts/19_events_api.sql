@@ -37,7 +37,7 @@ CREATE FUNCTION marketing.declare_event(name text, properties jsonb DEFAULT '{}'
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_declare_event';
 COMMENT ON FUNCTION marketing.declare_event(text, jsonb) IS
-	'Names a tracked event before the first one is tracked, so that rules can use it. properties: their types, {"plan": "text", "seats": "integer"}; track() refuses values that are not of them.';
+	'Names a tracked event before the first one is tracked, so that rules can use it. properties: their types, {"plan": "text", "seats": "integer"}; track() refuses values that are not of them; events tracked before are not looked at.';
 
 CREATE FUNCTION marketing.track(
 	contact text,
@@ -80,6 +80,12 @@ CREATE FUNCTION marketing.detach(relation regclass, event text DEFAULT NULL) RET
 	AS 'MODULE_PATHNAME', 'ma_detach';
 COMMENT ON FUNCTION marketing.detach(regclass, text) IS
 	'Takes one event (its name, or the event_column) off a table; without event all events of the table and its contacts. Refused while something depends on them. The triggers go with the last definition that needs them.';
+
+CREATE FUNCTION marketing.detach(relation text, event text DEFAULT NULL) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_detach_by_name';
+COMMENT ON FUNCTION marketing.detach(text, text) IS
+	'As detach(regclass, text), for a table by its name: also for one that was dropped, whose definitions its former owner or the owner of the extension may take off.';
 
 CREATE FUNCTION marketing.detach_all() RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -15,6 +15,7 @@
 #include "base/errors.h"
 
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "utils/timestamp.h"
@@ -183,6 +184,22 @@ extern MaRows ma_run(MaStatement *statement, Datum *values, const char *nulls, M
 extern MaRows ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *values,
 						  const char *nulls, MaRun how);
 
+/*
+ * Takes one row of a result.  `slot` is valid for the call only, and so is what its
+ * columns point to; what is allocated in it is the caller's of ma_run_each(), for each
+ * row.  False: no more rows are wanted, and none is read.
+ */
+typedef bool (*MaRowTaker) (TupleTableSlot *slot, void *arg);
+
+/*
+ * Runs a kept SELECT, no value null, and hands over each row as it is found instead
+ * of keeping them all: for reads that may be long or that stop early.  The taker runs
+ * in the middle of the statement, with the rights under which that runs, and must run
+ * none itself.
+ */
+extern void ma_run_each(MaStatement *statement, Datum *values, MaRun how,
+						MaRowTaker taker, void *arg);
+
 /* Frees a kept plan; the statement prepares itself again when next run. */
 extern void ma_statement_forget(MaStatement *statement);
 
@@ -225,6 +242,12 @@ typedef struct MaExpression
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
 
+/*
+ * In PG_CATCH: throws the error on as one of the user's expression, without the
+ * statement of ours that it stands in.
+ */
+extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
+
 /* ---- suggest.c: names that users mistype ---- */
 
 /*
@@ -244,6 +267,11 @@ extern AttrNumber ma_column_required(Oid relid, const char *column, const char *
 
 /* Errors out for a generated column that is not stored: triggers do not see its value. */
 extern void ma_column_require_stored(Oid relid, AttrNumber number);
+
+/* ---- answer.c ---- */
+
+/* A count (not negative) with commas: 52,800. */
+extern char *ma_grouped(int64 n);
 
 /* ---- clock.c ---- */
 

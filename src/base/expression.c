@@ -54,7 +54,7 @@ static bool check_function(Oid function, void *context);
 static bool runs_builtin_only(Node *node);
 static bool is_plain_call(const FuncExpr *call);
 static bool makes_user_value(Oid type);
-static bool reaches_outside(const char *name);
+static bool reaches_outside(const char *name, int nargs);
 static List *columns_of(Node *tree, Oid relid, const char *what);
 static void place_callback(void *arg);
 static void refuse(const char *what, const char *detail) pg_attribute_noreturn();
@@ -116,15 +116,31 @@ ma_expression_check(const char *source, Oid relid, Oid type, const char *what)
 	return result;
 }
 
+void
+ma_expression_failed(const char *what, MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	error->context = psprintf("%s, of a row that is there", what);
+	ReThrowError(error);
+}
+
 /* The raw tree of `source`, which must be one expression and nothing more. */
 static Node *
 parse_alone(const char *source, const char *what)
 {
 	List	   *statements = raw_parser(source, RAW_PARSE_PLPGSQL_EXPR);
-	SelectStmt *select;
+	SelectStmt *select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
 	ResTarget  *target;
 
-	select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
+	if (select->targetList == NIL && select->valuesLists == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_INVALID_EXPRESSION),
+				 errmsg("%s is empty", what),
+				 errhint("Give an SQL expression over the columns of the table, or leave it out.")));
 	if (list_length(statements) != 1 || list_length(select->targetList) != 1 ||
 		select->distinctClause || select->intoClause || select->fromClause ||
 		select->whereClause || select->groupClause || select->havingClause ||
@@ -133,8 +149,13 @@ parse_alone(const char *source, const char *what)
 		select->withClause || select->op != SETOP_NONE)
 		refuse(what, "It holds more than one expression.");
 	target = linitial_node(ResTarget, select->targetList);
-	if (target->name != NULL || target->indirection != NIL)
-		refuse(what, "It must not have an alias.");
+	/* "status like" and "total paid" read as an expression and its alias. */
+	if (target->name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("%s is incomplete: the word \"%s\" at its end belongs to nothing",
+						what, target->name),
+				 errhint("Something is missing before or after it.")));
 	return target->val;
 }
 
@@ -152,9 +173,7 @@ analyse(const char *source, Node *raw, Relation relation, Oid type, const char *
 	tree = transformExpr(pstate, raw, EXPR_KIND_WHERE);
 	if (exprType(tree) == UNKNOWNOID && type == InvalidOid)
 		type = TEXTOID;
-	if (type == BOOLOID)
-		tree = coerce_to_boolean(pstate, tree, "WHERE");
-	else if (OidIsValid(type))
+	if (OidIsValid(type))
 	{
 		Node	   *coerced = coerce_to_target_type(pstate, tree, exprType(tree), type, -1,
 													COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
@@ -163,7 +182,8 @@ analyse(const char *source, Node *raw, Relation relation, Oid type, const char *
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("%s must be of type %s, not %s", what,
-							format_type_be(type), format_type_be(exprType(tree)))));
+							format_type_be(type), format_type_be(exprType(tree))),
+					 parser_errposition(pstate, exprLocation(tree))));
 		tree = coerced;
 	}
 	assign_expr_collations(pstate, tree);
@@ -284,11 +304,12 @@ check_function(Oid function, void *arg)
 	bool		allowed;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "unexpected: no function with OID %u", function);
+		elog(ERROR, "cannot happen: no function with OID %u", function);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	allowed = proc->provolatile == PROVOLATILE_IMMUTABLE ||
 		(proc->provolatile == PROVOLATILE_STABLE &&
-		 !(proc->pronamespace == PG_CATALOG_NAMESPACE && reaches_outside(NameStr(proc->proname))));
+		 !(proc->pronamespace == PG_CATALOG_NAMESPACE &&
+		   reaches_outside(NameStr(proc->proname), proc->pronargs)));
 	if (!allowed)
 		refuse(context->what,
 			   psprintf("Function %s depends on more than its arguments.",
@@ -301,13 +322,13 @@ check_function(Oid function, void *arg)
 
 /* Stable functions of pg_catalog that read the session, the clock or tables. */
 static bool
-reaches_outside(const char *name)
+reaches_outside(const char *name, int nargs)
 {
 	static const char *const prefixes[] = {"pg_", "has_", "current_", "txid_", "inet_client_",
 	"inet_server_", "to_reg", "row_security", "get_current_ts", "col_description", "obj_description",
 	"shobj_description"};
 	static const char *const names[] = {"now", "transaction_timestamp", "statement_timestamp",
-	"version", "session_user", "getdatabaseencoding", "format_type"};
+	"version", "session_user", "getpgusername", "getdatabaseencoding", "format_type", "mxid_age"};
 
 	for (int i = 0; i < lengthof(prefixes); i++)
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
@@ -315,7 +336,8 @@ reaches_outside(const char *name)
 	for (int i = 0; i < lengthof(names); i++)
 		if (strcmp(name, names[i]) == 0)
 			return true;
-	return strstr(name, "_to_xml") != NULL;
+	/* age() of one argument is the time from it to the current date. */
+	return strstr(name, "_to_xml") != NULL || (nargs == 1 && strcmp(name, "age") == 0);
 }
 
 /* Names of the columns the tree reads; whole-row and system columns are refused. */

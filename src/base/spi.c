@@ -22,12 +22,28 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+/* Hands over rows to a taker; see ma_run_each(). */
+typedef struct Handing
+{
+	DestReceiver receiver;		/* must be first */
+	MemoryContext context;		/* of who takes them */
+	MaRowTaker	taker;
+	void	   *arg;
+} Handing;
+
 static SPIPlanPtr prepare(const char *sql, int nargs, Oid *argtypes);
+static SPIPlanPtr kept_plan(MaStatement *statement);
+static ParamListInfo make_params(const MaStatement *statement, Datum *values);
+static bool hand_over(TupleTableSlot *slot, DestReceiver *receiver);
+static void start_handing(DestReceiver *receiver, int operation, TupleDesc desc);
+static void end_handing(DestReceiver *receiver);
 static Snapshot latest_snapshot(void);
 static MaRows execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how);
 static Datum make_array(Datum *datums, bool *nulls, int n, Oid type);
@@ -72,12 +88,10 @@ prepare(const char *sql, int nargs, Oid *argtypes)
 	return plan;
 }
 
-MaRows
-ma_run(MaStatement *statement, Datum *values, const char *nulls, MaRun how)
+/* The statement's plan, prepared at first use. */
+static SPIPlanPtr
+kept_plan(MaStatement *statement)
 {
-	MemoryContext context = CurrentMemoryContext;
-	MaRows		rows;
-
 	if (statement->plan == NULL)
 	{
 		SPIPlanPtr	plan = prepare(statement->sql, statement->nargs, statement->argtypes);
@@ -86,9 +100,75 @@ ma_run(MaStatement *statement, Datum *values, const char *nulls, MaRun how)
 			elog(ERROR, "cannot happen: SPI_keepplan failed");
 		statement->plan = plan;
 	}
-	rows = execute(statement->plan, values, nulls, how);
+	return statement->plan;
+}
+
+MaRows
+ma_run(MaStatement *statement, Datum *values, const char *nulls, MaRun how)
+{
+	return execute(kept_plan(statement), values, nulls, how);
+}
+
+/* A read-only statement of SPI runs under the active snapshot: the latest is made that. */
+void
+ma_run_each(MaStatement *statement, Datum *values, MaRun how, MaRowTaker taker, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	SPIExecuteOptions options = {0};
+	Handing		handing = {{hand_over, start_handing, end_handing, end_handing, DestNone},
+	context, taker, arg};
+	SPIPlanPtr	plan = kept_plan(statement);
+	int			result;
+
+	Assert(how == MA_RUN_READ || how == MA_RUN_READ_LATEST);
+	options.params = make_params(statement, values);
+	options.read_only = true;
+	options.dest = &handing.receiver;
+	if (how == MA_RUN_READ_LATEST)
+		PushActiveSnapshot(latest_snapshot());
+	result = SPI_execute_plan_extended(plan, &options);
+	if (how == MA_RUN_READ_LATEST)
+		PopActiveSnapshot();
 	MemoryContextSwitchTo(context);
-	return rows;
+	if (result < 0)
+		elog(ERROR, "unexpected SPI result %s", SPI_result_code_string(result));
+}
+
+/* Values as the executor wants them; none is null. */
+static ParamListInfo
+make_params(const MaStatement *statement, Datum *values)
+{
+	ParamListInfo params = makeParamList(statement->nargs);
+
+	for (int i = 0; i < statement->nargs; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = statement->argtypes[i];
+	}
+	return params;
+}
+
+static bool
+hand_over(TupleTableSlot *slot, DestReceiver *receiver)
+{
+	Handing    *handing = (Handing *) receiver;
+	MemoryContext previous = MemoryContextSwitchTo(handing->context);
+	bool		more = handing->taker(slot, handing->arg);
+
+	MemoryContextSwitchTo(previous);
+	return more;
+}
+
+static void
+start_handing(DestReceiver *receiver, int operation, TupleDesc desc)
+{
+}
+
+static void
+end_handing(DestReceiver *receiver)
+{
 }
 
 MaRows

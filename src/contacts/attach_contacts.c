@@ -56,7 +56,6 @@ static void check(Attachment *attachment);
 static void check_source_name(const char *name);
 static void check_id(Attachment *attachment);
 static char *name_in_sql(Relation relation);
-static bool has_unique_index(Relation relation, AttrNumber column);
 static void check_text_column(Attachment *attachment, Property property);
 static void check_consent(Attachment *attachment);
 static void check_consent_entry(Attachment *attachment, const char *name, JsonbValue *value);
@@ -70,10 +69,10 @@ static void check_name_free(const Attachment *attachment, int32 source_id);
 static char *changes(const Attachment *attachment, int32 source_id, char **stored, bool *reread);
 static int32 store(const Attachment *attachment, int32 source_id, int32 table_id);
 static char *attach(MaCall *call, Attachment *attachment);
-static char *read_rows(int32 source_id, bool known);
+static void sweep(MaSource *source);
+static char *read_rows(int32 source_id, bool unseen);
 static char *summary(const MaSource *source, const MaBuildCounts *counts);
 static void append_addresses(StringInfo text, const char *what, int64 valid, int64 invalid);
-static char *with_commas(int64 n);
 
 MA_FUNCTION(ma_attach_contacts);
 
@@ -177,7 +176,7 @@ check_id(Attachment *attachment)
 	if (!attribute->attnotnull)
 		refuse(attachment, psprintf("Column \"%s\" may be null.", column),
 			   "Make it the primary key, or set it NOT NULL.");
-	if (!has_unique_index(relation, number))
+	if (!ma_column_is_unique(attachment->relid, number, true))
 		refuse(attachment,
 			   psprintf("Column \"%s\" alone is not unique: it has no primary key or unique index "
 						"that is immediate, without condition and without further columns.",
@@ -192,30 +191,6 @@ name_in_sql(Relation relation)
 {
 	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
 									  RelationGetRelationName(relation));
-}
-
-static bool
-has_unique_index(Relation relation, AttrNumber column)
-{
-	List	   *indexes = RelationGetIndexList(relation);
-	ListCell   *cell;
-	bool		found = false;
-
-	foreach(cell, indexes)
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
-		Form_pg_index index;
-
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		index = (Form_pg_index) GETSTRUCT(tuple);
-		found |= index->indisunique && index->indimmediate && index->indisvalid &&
-			index->indnkeyatts == 1 && index->indkey.values[0] == column &&
-			heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
-		ReleaseSysCache(tuple);
-	}
-	list_free(indexes);
-	return found;
 }
 
 static void
@@ -495,6 +470,35 @@ store(const Attachment *attachment, int32 source_id, int32 table_id)
 	return ma_int32(&rows, 0, 1);
 }
 
+/* Forgets keys without rows; a table made anew with ids of another type holds none of them. */
+static void
+sweep(MaSource *source)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ma_source_sweep(source);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_NOT_ATTACHABLE),
+				 errmsg("table \"%s\" cannot be attached again", source->table->name),
+				 errdetail("Its ids were of another type before: %s.", error->message),
+				 errhint("Take off what is left of the earlier table first, with marketing.detach('%s').",
+						 source->table->name)));
+	}
+	PG_END_TRY();
+}
+
 /* Reads the table's rows, here or by the worker; `unseen`: keys may be out of date. */
 static char *
 read_rows(int32 source_id, bool unseen)
@@ -511,7 +515,7 @@ read_rows(int32 source_id, bool unseen)
 	Datum		values[2];
 
 	if (unseen)
-		ma_source_sweep(source);
+		sweep(source);
 	if (!large)
 		ma_source_build_all(source, &counts);
 	if (large || source->building)
@@ -525,7 +529,7 @@ read_rows(int32 source_id, bool unseen)
 	}
 	if (large)
 		return psprintf("%s: building; its rows are more than %s and are read by the worker",
-						source->name, with_commas(ma_guc_build_in_call_rows));
+						source->name, ma_grouped(ma_guc_build_in_call_rows));
 	return summary(source, &counts);
 }
 
@@ -536,39 +540,21 @@ summary(const MaSource *source, const MaBuildCounts *counts)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s: %s contact%s", source->name, with_commas(counts->rows),
+	appendStringInfo(&text, "%s: %s contact%s", source->name, ma_grouped(counts->rows),
 					 counts->rows == 1 ? "" : "s");
 	if (source->email_column != NULL)
 		append_addresses(&text, "e-mail", counts->with_email, counts->invalid_email);
 	if (source->phone_column != NULL)
 		append_addresses(&text, "phone", counts->with_phone, counts->invalid_phone);
 	if (source->match != NULL)
-		appendStringInfo(&text, "; %s linked by %s", with_commas(counts->linked), source->match);
+		appendStringInfo(&text, "; %s linked by %s", ma_grouped(counts->linked), source->match);
 	return text.data;
 }
 
 static void
 append_addresses(StringInfo text, const char *what, int64 valid, int64 invalid)
 {
-	appendStringInfo(text, "; %s with %s", with_commas(valid), what);
+	appendStringInfo(text, "; %s with %s", ma_grouped(valid), what);
 	if (invalid > 0)
-		appendStringInfo(text, ", %s invalid", with_commas(invalid));
-}
-
-/* 52800 as 52,800 */
-static char *
-with_commas(int64 n)
-{
-	char	   *digits = psprintf(INT64_FORMAT, n);
-	int			length = strlen(digits);
-	StringInfoData text;
-
-	initStringInfo(&text);
-	for (int i = 0; i < length; i++)
-	{
-		if (i > 0 && (length - i) % 3 == 0)
-			appendStringInfoChar(&text, ',');
-		appendStringInfoChar(&text, digits[i]);
-	}
-	return text.data;
+		appendStringInfo(text, ", %s invalid", ma_grouped(invalid));
 }

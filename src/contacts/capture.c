@@ -153,9 +153,9 @@ mark_source(const RowChange *row)
 		old_key = column_text(row, row->old, &plan->source_key);
 	if (row->new != NULL)
 		new_key = column_text(row, row->new, &plan->source_key);
+	/* Not the raw field: that is another once a trigger of the user's has updated the row again. */
 	if (old_key != NULL && new_key != NULL && strcmp(old_key, new_key) != 0)
-		ma_mark_rekey(plan->source_id, old_key, new_key,
-					  HeapTupleHeaderGetRawCommandId(row->new->t_data));
+		ma_mark_rekey(plan->source_id, old_key, new_key, HeapTupleHeaderGetCmin(row->new->t_data));
 	if (old_key != NULL)
 		ma_mark(MA_MARK_KEY, plan->source_id, old_key, true, 0, 0);
 	if (new_key != NULL && (old_key == NULL || strcmp(old_key, new_key) != 0))

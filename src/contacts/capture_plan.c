@@ -407,6 +407,8 @@ ma_capture_text(const CaptureColumn *column, Datum value)
 	if (!column->pinned)
 		return OutputFunctionCall(unconstify(FmgrInfo *, &column->output), value);
 	nest_level = ma_pin_settings();
+	/* A row's key must read the same in sessions of all zones. */
+	(void) ma_pin_time_zone("UTC");
 	text = OutputFunctionCall(unconstify(FmgrInfo *, &column->output), value);
 	ma_unpin_settings(nest_level);
 	return text;

@@ -81,7 +81,7 @@ typedef struct CapturePlan
 /* The plan of this relation under this trigger; NULL when it is not attached. */
 extern CapturePlan *ma_capture_plan(Relation relation, Trigger *trigger);
 
-/* A value as its type prints it under pinned settings, in the current context. */
+/* A value as its type prints it under pinned settings, in UTC, in the current context. */
 extern char *ma_capture_text(const CaptureColumn *column, Datum value);
 
 extern void ma_capture_plan_init(void);

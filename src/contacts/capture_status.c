@@ -82,7 +82,7 @@ table_rows(ReturnSetInfo *result, MaDefinitions *definitions)
 		if (!OidIsValid(table->relid))
 		{
 			put(result, item, "error", "not found",
-				"The table or its trigger is gone. Attach it again, or marketing.detach_all() what is left of it.");
+				"The table or its trigger is gone. Attach it again, or take off what is left of it with marketing.detach().");
 			continue;
 		}
 		if (!can_look(table))

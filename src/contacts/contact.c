@@ -187,7 +187,7 @@ ma_contact_of_text(const char *text, bool create)
 {
 	char	   *id;
 	MaSource   *source = ma_key_of_text(text, create, &id);
-	int64		contact_id = ma_contact_by_key(source->id, id);
+	int64		contact_id = ma_contact_of_key(source->id, id);
 
 	return contact_id != 0 ? contact_id : make_contact(source, id, create);
 }
@@ -227,7 +227,7 @@ make_contact(MaSource *source, const char *id, bool create)
 	if (source->table == NULL && !create)
 		unknown_contact(source, id);
 	ma_address_lock(psprintf("key %d %s", source->id, id));
-	contact_id = ma_contact_by_key(source->id, id);
+	contact_id = ma_contact_of_key(source->id, id);
 	if (contact_id != 0)
 		return contact_id;
 	if (source->table != NULL)

@@ -53,6 +53,7 @@ typedef struct MaEvent
 	int32		id;
 	char	   *name;
 	bool		tracked;		/* its rows are those of track() */
+	bool		builtin;		/* one of our own, see builtin.c */
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
@@ -110,15 +111,56 @@ extern MaEventSource *ma_event_source_by_id(MaDefinitions *definitions, int32 id
 /*
  * Where rows of this event stand (MaEventSource *, NULL for the tracked events):
  * the table attached under its name, else every table whose event_column gives
- * names, and the tracked events once it has been tracked.
+ * names, and the tracked events once it has been tracked.  NIL for a built-in one.
  */
 extern List *ma_event_sources(MaDefinitions *definitions, const MaEvent *event);
 
-/* Event of this name, or an error MA003 with the nearest names. */
+/*
+ * Event of this name, or an error MA003 with the nearest names.  A built-in event
+ * gets its number here, so this runs inside ma_call_begin() and may write.
+ */
 extern MaEvent *ma_event_required(MaDefinitions *definitions, const char *name);
 
 /* Finds or makes the event name; runs as our owner inside ma_call_begin(). */
 extern int32 ma_event_ensure(const char *name);
+
+/* ---- builtin.c: events of our own (names: DESIGN, "Built-in events") ---- */
+
+typedef struct MaBuiltinColumn
+{
+	const char *name;
+	Oid			type;
+} MaBuiltinColumn;
+
+typedef struct MaBuiltinEvent
+{
+	const char *name;
+	const MaBuiltinColumn *columns; /* up to one without a name */
+} MaBuiltinEvent;
+
+/* Columns of the built-in event of this name; NULL if it is none. */
+extern const MaBuiltinColumn *ma_builtin_columns(const char *name);
+
+/* All names (char *). */
+extern List *ma_builtin_names(void);
+
+/*
+ * Raises a built-in event in a call or a worker's transaction (not while contacts
+ * are being evaluated): told at the commit, like any event of a user, under the
+ * contact's lock.  `row_id` tells its rows apart; `properties` is a jsonb object of
+ * the event's columns.  Nothing happens where no journey watches it.
+ */
+extern void ma_raise_event(const char *name, int64 contact_id, int64 row_id,
+						   TimestampTz occurred_at, Datum properties);
+
+struct MaRowChange;
+
+/*
+ * The same for a consumer that is evaluating contacts, whose locks are held: told
+ * at once, so the consumer has written its own state before.  Sets event_id and
+ * kind; the other fields are the caller's, all of this one event.
+ */
+extern void ma_tell_events(const char *name, struct MaRowChange *rows, int n, TimestampTz now);
 
 /* ---- watch.c: what depends on an event ---- */
 

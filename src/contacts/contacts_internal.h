@@ -118,9 +118,9 @@ typedef struct MaSourceRow
 
 /* ---- key_type.c: types of ids, and their values ---- */
 
-#define MA_KEY_TYPES "Ids are of an ordered base type or an enum, such as bigint, uuid or text, or of a domain over one; not of a composite type, a range or an array."
+#define MA_KEY_TYPES "Ids are of an ordered base type or an enum, such as bigint, uuid or text, or of a domain over one; not of a composite type, a range or an array, nor of timestamptz or money, which print by settings."
 
-/* True for a base type without elements, or an enum. */
+/* True for a base type without elements that prints alike in all sessions, or an enum. */
 extern bool ma_key_type_fits(Oid type);
 
 /* Errors out (MA004) unless the column's type without its domains is one of these. */
@@ -138,6 +138,12 @@ extern char *ma_key_value_text(Oid relid, Oid type, Datum value);
  * key comes from, cannot be: no row has it.
  */
 extern bool ma_key_holds(Oid type, const char *text);
+
+/*
+ * True if a valid unique index without condition is on this column alone;
+ * `immediate`: one that is checked with each row, not DEFERRABLE.
+ */
+extern bool ma_column_is_unique(Oid relid, AttrNumber column, bool immediate);
 
 /* True if texts of both types, without domains, mean the same: int and bigint, text and varchar. */
 extern bool ma_key_types_alike(Oid left, Oid right);
@@ -217,6 +223,12 @@ extern bool ma_key_rename(int32 source_id, const char *old_id, const char *new_i
 
 /* Contact of a key, or 0. */
 extern int64 ma_contact_by_key(int32 source_id, const char *external_id);
+
+/*
+ * As ma_contact_by_key(), of the key a row has now: this transaction may have
+ * given it to somebody, or another one whose renaming waits for the worker.
+ */
+extern int64 ma_contact_of_key(int32 source_id, const char *key);
 
 /* Locks the rows of contacts, to the end of the transaction, against a merge of them. */
 extern void ma_contacts_lock_rows(const int64 *contact_ids, int n);

@@ -19,6 +19,7 @@
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static MaCounterValue *find_value(MaCounterValue *values, int n, int64 contact_id,
 								  int32 counter_id);
+static MaRows read_state(const MaCounterValue *values, int n);
 static void store(MaCounterValue *values, int n);
 static void write_values(MaStatement *statement, MaCounterValue **values, int n);
 static bool wants_new_contacts(void);
@@ -86,6 +87,25 @@ find_value(MaCounterValue *values, int n, int64 contact_id, int32 counter_id)
 	return NULL;
 }
 
+/* What is stored for the contacts of these values, which stand together for each. */
+static MaRows
+read_state(const MaCounterValue *values, int n)
+{
+#define STATE_SQL "SELECT s.contact_id, s.counter_id, s.value, s.until " \
+		"FROM marketing_internal.contact_counter AS s WHERE s.contact_id OPERATOR(pg_catalog.=) "
+	static MaStatement many = {STATE_SQL "ANY ($1)", 1, {INT8ARRAYOID}};
+	static MaStatement one = {STATE_SQL "$1", 1, {INT8OID}};
+	int64	   *contacts = palloc_array(int64, n);
+	int			ncontacts = 0;
+	Datum		argument;
+
+	for (int i = 0; i < n; i++)
+		if (i == 0 || values[i].contact_id != values[i - 1].contact_id)
+			contacts[ncontacts++] = values[i].contact_id;
+	argument = ncontacts == 1 ? Int64GetDatum(contacts[0]) : ma_int8_array(contacts, ncontacts);
+	return ma_run(ncontacts == 1 ? &one : &many, &argument, NULL, MA_RUN_READ_LATEST);
+}
+
 /* Writes what differs from the stored state. */
 static void
 store(MaCounterValue *values, int n)
@@ -95,12 +115,6 @@ store(MaCounterValue *values, int n)
 #define SAME_SQL "s.contact_id OPERATOR(pg_catalog.=) u.contact_id " \
 		"AND s.counter_id OPERATOR(pg_catalog.=) u.counter_id "
 #define VALUES_TYPES 4, {INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
-	static MaStatement read = {
-		"SELECT s.contact_id, s.counter_id, s.value, s.until "
-		"FROM marketing_internal.contact_counter AS s "
-		"WHERE s.contact_id OPERATOR(pg_catalog.=) ANY ($1)",
-		1, {INT8ARRAYOID}
-	};
 	static MaStatement insert = {
 		"INSERT INTO marketing_internal.contact_counter (counter_id, contact_id, value, until) "
 		"SELECT u.counter_id, u.contact_id, u.value, u.until FROM " VALUES_SQL "RETURNING 1",
@@ -120,18 +134,10 @@ store(MaCounterValue *values, int n)
 	MaStatement *statements[3] = {&insert, &update, &remove};
 	int			counts[3] = {0, 0, 0};
 	bool	   *stored = palloc0_array(bool, n);
-	int64	   *contacts = palloc_array(int64, n);
-	int			ncontacts = 0;
-	Datum		argument;
-	MaRows		rows;
+	MaRows		rows = read_state(values, n);
 
 	for (int i = 0; i < 3; i++)
 		lists[i] = palloc_array(MaCounterValue *, n);
-	for (int i = 0; i < n; i++)
-		if (i == 0 || values[i].contact_id != values[i - 1].contact_id)
-			contacts[ncontacts++] = values[i].contact_id;
-	argument = ma_int8_array(contacts, ncontacts);
-	rows = ma_run(&read, &argument, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaCounterValue *value = find_value(values, n, ma_int64(&rows, i, 1), ma_int32(&rows, i, 2));

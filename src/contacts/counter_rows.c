@@ -36,6 +36,16 @@ typedef struct Times
 	int64		before;
 } Times;
 
+/* Where the rows of a fetch go; a row tells its contact by the place of its key. */
+typedef struct Reading
+{
+	const MaContactChange *contacts;
+	int			n;
+	const int64 *ids;			/* contact of each key */
+	int			place;			/* of the last row's contact */
+	Times	   *times;
+} Reading;
+
 static List *groups = NIL;
 static MemoryContext groups_context = NULL;
 static uint64 groups_epoch = 0;
@@ -51,8 +61,11 @@ static void set_statement(MaStatement *statement, Oid key_type, const char *sql)
 static TimestampTz window_start(const MaCounterGroup *group, TimestampTz now);
 static void read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int n,
 						TimestampTz since, MaRun how, Times *times);
+static bool take_time(TupleTableSlot *slot, void *arg);
+static bool take_before(TupleTableSlot *slot, void *arg);
+static Times *times_of_row(Reading *reading, TupleTableSlot *slot);
 static void add_time(Times *times, TimestampTz at);
-static int	place_of(const MaContactChange *contacts, int n, int64 contact_id, int guess);
+static int64 row_value(TupleTableSlot *slot, int column);
 static MaCounterValue count(const MaCounterDefinition *counter, const Times *times,
 							TimestampTz now);
 static TimestampTz shift(TimestampTz at, const Interval *by, bool back);
@@ -320,17 +333,17 @@ static void
 read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int n,
 			TimestampTz since, MaRun how, Times *times)
 {
+	Reading		reading = {contacts, n, NULL, 0, times};
 	int64	   *ids;
 	Datum	   *keys;
 	int			nkeys = ma_event_keys(fetch->source, contacts, n, &ids, &keys);
 	Datum		arguments[2];
 	MaIdentity	caller;
-	MaRows		rows;
 	int			zone = -1;
-	int			place = 0;
 
 	if (nkeys == 0)
 		return;
+	reading.ids = ids;
 	arguments[0] = nkeys == 1 ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
 	arguments[1] = TimestampTzGetDatum(since);
 	if (fetch->source != NULL)
@@ -338,26 +351,54 @@ read_source(MaCounterGroup *group, Fetch *fetch, MaContactChange *contacts, int 
 		zone = ma_pin_time_zone(fetch->source->time_zone);
 		ma_become_table_owner(&caller, fetch->source->table->relid);
 	}
-	rows = ma_run(nkeys == 1 ? &fetch->recent_one : &fetch->recent, arguments, NULL, how);
-	for (uint64 i = 0; i < rows.n; i++)
-	{
-		place = place_of(contacts, n, ids[ma_int64(&rows, i, 1) - 1], place);
-		add_time(&times[place], ma_int64(&rows, i, 2));
-	}
+	ma_run_each(nkeys == 1 ? &fetch->recent_one : &fetch->recent, arguments, how,
+				take_time, &reading);
 	if (group->ever)
-	{
-		rows = ma_run(nkeys == 1 ? &fetch->before_one : &fetch->before, arguments, NULL, how);
-		for (uint64 i = 0; i < rows.n; i++)
-		{
-			place = place_of(contacts, n, ids[ma_int64(&rows, i, 1) - 1], place);
-			times[place].before += ma_int64(&rows, i, 2);
-		}
-	}
+		ma_run_each(nkeys == 1 ? &fetch->before_one : &fetch->before, arguments, how,
+					take_before, &reading);
 	if (fetch->source != NULL)
 	{
 		ma_become_back(&caller);
 		ma_unpin_settings(zone);
 	}
+}
+
+static bool
+take_time(TupleTableSlot *slot, void *arg)
+{
+	add_time(times_of_row(arg, slot), row_value(slot, 2));
+	return true;
+}
+
+static bool
+take_before(TupleTableSlot *slot, void *arg)
+{
+	times_of_row(arg, slot)->before += row_value(slot, 2);
+	return true;
+}
+
+/* An int8 or a time; none of the statements gives nulls. */
+static int64
+row_value(TupleTableSlot *slot, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(slot_getattr(slot, column, &isnull));
+}
+
+/* Rows of one contact are neighbours, and contacts mostly in order: look there first. */
+static Times *
+times_of_row(Reading *reading, TupleTableSlot *slot)
+{
+	int64		contact_id = reading->ids[row_value(slot, 1) - 1];
+
+	for (int i = 0; i < reading->n; i++)
+	{
+		if (reading->contacts[reading->place].contact_id == contact_id)
+			return &reading->times[reading->place];
+		reading->place = (reading->place + 1) % reading->n;
+	}
+	elog(ERROR, "unexpected: a row of contact " INT64_FORMAT ", who was not asked for", contact_id);
 }
 
 static void
@@ -370,20 +411,6 @@ add_time(Times *times, TimestampTz at)
 			repalloc_huge(times->at, mul_size(sizeof(TimestampTz), times->space));
 	}
 	times->at[times->n++] = at;
-}
-
-/* Rows of one contact are neighbours, and contacts mostly in order: look there first. */
-static int
-place_of(const MaContactChange *contacts, int n, int64 contact_id, int guess)
-{
-	for (int i = 0; i < n; i++)
-	{
-		int			place = (guess + i) % n;
-
-		if (contacts[place].contact_id == contact_id)
-			return place;
-	}
-	elog(ERROR, "unexpected: a row of contact " INT64_FORMAT ", who was not asked for", contact_id);
 }
 
 /* One counter over the times: its value, and the first instant it changes by time alone. */

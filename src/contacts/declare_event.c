@@ -41,16 +41,13 @@ ma_declare_event(PG_FUNCTION_ARGS)
 	Jsonb	   *properties;
 	char	   *answer;
 
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("name must not be null")));
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "name" : "properties")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ma_event_name_check(name);
-	properties = PG_ARGISNULL(1) ?
-		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) :
-		PG_GETARG_JSONB_P(1);
-	properties = ma_property_types_read(properties);
+	properties = ma_property_types_read(PG_GETARG_JSONB_P(1));
 	ma_call_begin(&call);
 	answer = MemoryContextStrdup(context, declare(name, properties));
 	ma_call_end(&call);

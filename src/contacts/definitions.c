@@ -251,6 +251,7 @@ load_events(MaDefinitions *definitions)
 		event->id = ma_int32(&rows, i, 1);
 		event->name = ma_text(&rows, i, 2);
 		event->tracked = ma_bool(&rows, i, 3);
+		event->builtin = ma_builtin_columns(event->name) != NULL;
 		definitions->events = lappend(definitions->events, event);
 	}
 }

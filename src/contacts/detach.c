@@ -10,6 +10,7 @@
  */
 #include "base/base.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "contacts/events.h"
@@ -18,6 +19,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/varlena.h"
 #include "worker/worker.h"
 
 /* What is to go, by number and by name: definitions are read anew on the way. */
@@ -30,6 +32,10 @@ typedef struct Removal
 } Removal;
 
 static char *detach(MaCall *call, Oid relid, const char *event);
+static char *detach_table(MaCall *call, MaTable *table, const char *event);
+static int32 gone_table(const RangeVar *name);
+static char *detach_gone(MaCall *call, int32 table_id, const char *event);
+static void require_right(const MaTable *table);
 static char *detach_all(MaCall *call);
 static void require_all_tables(void);
 static void choose(Removal *removal, MaDefinitions *definitions, MaTable *table, const char *event);
@@ -45,6 +51,7 @@ static void drop_strays(MaCall *call);
 static char *joined(List *names);
 
 MA_FUNCTION(ma_detach);
+MA_FUNCTION(ma_detach_by_name);
 MA_FUNCTION(ma_detach_all);
 
 /* marketing.detach(relation, event) */
@@ -65,12 +72,113 @@ ma_detach(PG_FUNCTION_ARGS)
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("A table that was dropped is detached by its name.")));
 	ma_require_ownership(relid);
 	ma_call_begin(&call);
 	answer = MemoryContextStrdup(context, detach(&call, relid, event));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/*
+ * marketing.detach(relation, event), the table by its name: also one that was
+ * dropped, of which nothing but the definitions is left.
+ */
+Datum
+ma_detach_by_name(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MaCall		call;
+	RangeVar   *name;
+	Oid			relid;
+	int32		gone = 0;
+	char	   *event = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *answer;
+
+	(void) ma_extension_required();
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relation must not be null")));
+	name = makeRangeVarFromNameList(textToQualifiedNameList(PG_GETARG_TEXT_PP(0)));
+	relid = RangeVarGetRelid(name, NoLock, true);
+	if (OidIsValid(relid))
+		ma_require_ownership(relid);
+	else
+		gone = gone_table(name);
+	ma_call_begin(&call);
+	if (OidIsValid(relid))
+		answer = detach(&call, relid, event);
+	else
+		answer = detach_gone(&call, gone, event);
+	answer = MemoryContextStrdup(context, answer);
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/* Number of the attached table of this name that is not there any more and was the caller's. */
+static int32
+gone_table(const RangeVar *name)
+{
+	MaTable    *found = NULL;
+	ListCell   *cell;
+
+	foreach(cell, ma_definitions()->tables)
+	{
+		MaTable    *table = lfirst(cell);
+
+		if (OidIsValid(table->relid) || strcmp(table->name, name->relname) != 0 ||
+			(name->schemaname != NULL && strcmp(table->schema, name->schemaname) != 0))
+			continue;
+		if (found != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_ALIAS),
+					 errmsg("attached tables called \"%s\" are gone from several schemas",
+							name->relname),
+					 errhint("Name the schema, such as %s.",
+							 quote_qualified_identifier(table->schema, table->name))));
+		found = table;
+	}
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" does not exist, and none of this name was attached",
+						name->schemaname ? psprintf("%s.%s", name->schemaname, name->relname) :
+						name->relname)));
+	require_right(found);
+	return found->id;
+}
+
+static char *
+detach_gone(MaCall *call, int32 table_id, const char *event)
+{
+	MaTable    *table;
+
+	ma_event_definitions_lock();
+	table = ma_table_by_id(ma_definitions(), table_id);
+	if (table == NULL || OidIsValid(table->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the table was attached or detached meanwhile"),
+				 errhint("Try again.")));
+	return detach_table(call, table, event);
+}
+
+/* Of a table that is gone: whoever owned it, and the owner of the extension. */
+static void
+require_right(const MaTable *table)
+{
+	Oid			owner = get_role_oid(table->owner, true);
+
+	if ((OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
+		has_privs_of_role(GetUserId(), ma_extension_required()->owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("attached table %s is not there",
+					quote_qualified_identifier(table->schema, table->name)),
+			 errhint("Only its owner and the owner of the extension may remove its definitions.")));
 }
 
 /* marketing.detach_all() */
@@ -93,21 +201,28 @@ ma_detach_all(PG_FUNCTION_ARGS)
 static char *
 detach(MaCall *call, Oid relid, const char *event)
 {
-	MaDefinitions *definitions;
 	MaTable    *table;
-	Removal		removal = {0};
-	int32		table_id;
-	bool		dropped;
 
 	ma_event_definitions_lock();
-	definitions = ma_definitions();
-	table = ma_attached_table(definitions, relid);
+	table = ma_attached_table(ma_definitions(), relid);
 	if (table == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" is not attached", get_rel_name(relid)),
 				 get_rel_relispartition(relid) ?
 				 errhint("It is a partition: detach the partitioned table.") : 0));
+	return detach_table(call, table, event);
+}
+
+static char *
+detach_table(MaCall *call, MaTable *table, const char *event)
+{
+	MaDefinitions *definitions = ma_definitions();
+	const char *name = OidIsValid(table->relid) ? get_rel_name(table->relid) : table->name;
+	Removal		removal = {0};
+	int32		table_id;
+	bool		dropped;
+
 	choose(&removal, definitions, table, event);
 	table_id = table->id;
 	refuse_if_referenced(definitions, &removal);
@@ -118,9 +233,8 @@ detach(MaCall *call, Oid relid, const char *event)
 	dropped = drop_unused(call, removal.tables, table_id);
 	if (removal.names == NIL)
 		return psprintf("table %s stays attached: events of other tables find their contacts by it",
-						quote_identifier(get_rel_name(relid)));
-	return psprintf("detached %s of table %s%s", joined(removal.names),
-					quote_identifier(get_rel_name(relid)),
+						quote_identifier(name));
+	return psprintf("detached %s of table %s%s", joined(removal.names), quote_identifier(name),
 					dropped ? "" : ", which stays attached");
 }
 
@@ -154,7 +268,7 @@ detach_all(MaCall *call)
 					list_length(removal.tables) == 1 ? "" : "s");
 }
 
-/* The caller must own every attached table, and for those that are gone everything. */
+/* The caller must own every attached table, and must have owned those that are gone. */
 static void
 require_all_tables(void)
 {
@@ -166,12 +280,8 @@ require_all_tables(void)
 
 		if (OidIsValid(table->relid))
 			ma_require_ownership(table->relid);
-		else if (!has_privs_of_role(GetUserId(), ma_extension_required()->owner))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("attached table %s is not there",
-							quote_qualified_identifier(table->schema, table->name)),
-					 errhint("Only the owner of the extension may remove its definitions.")));
+		else
+			require_right(table);
 	}
 }
 

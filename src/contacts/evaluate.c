@@ -16,7 +16,7 @@
 
 static void make_works(MaEvaluation *evaluation);
 static void rename_keys(MaEvaluation *evaluation);
-static void resolve_again(MaEvaluation *evaluation);
+static void leave_changed(MaEvaluation *evaluation);
 static void add_created(MaEvaluation *evaluation);
 static void collect_changes(MaEvaluation *evaluation);
 static void add_event(MaContactChange *contact, const MaEventChange *event);
@@ -54,13 +54,16 @@ ma_evaluate(MaEvaluation *evaluation)
 	ma_refresh_decide(evaluation);
 	ma_lock_contacts(evaluation);
 	ma_lock_unknown_keys(evaluation);
-	resolve_again(evaluation);
+	ma_load_keys(evaluation);
+	leave_changed(evaluation);
 	ma_refresh_check(evaluation);
 	ma_leave_renamed(evaluation);
 	if (apply_refresh(evaluation))
+	{
 		add_created(evaluation);
+		ma_load_keys(evaluation);
+	}
 	wait_for_build(evaluation);
-	ma_load_keys(evaluation);
 	collect_changes(evaluation);
 	recompute(evaluation);
 	evaluation->now = ma_clock();
@@ -101,16 +104,16 @@ rename_keys(MaEvaluation *evaluation)
 		((MaRekey *) lfirst(cell))->done = true;
 }
 
-/* Reads the keys again under the locks; who is somebody else now is left. */
+/* Looks at the keys again under the locks; who is somebody else now is left. */
 static void
-resolve_again(MaEvaluation *evaluation)
+leave_changed(MaEvaluation *evaluation)
 {
 	int64	   *before = palloc_array(int64, Max(evaluation->nworks, 1));
 
 	for (int i = 0; i < evaluation->nworks; i++)
 		before[i] = evaluation->works[i].action == MA_ACTION_LINK ?
 			0 : evaluation->works[i].contact_id;
-	ma_resolve_keys(evaluation);
+	ma_resolve_again(evaluation);
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaWork	   *work = &evaluation->works[i];

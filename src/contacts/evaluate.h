@@ -42,6 +42,14 @@ typedef struct MaWork
 	bool		image_left;		/* an image of a row of a key not known is */
 } MaWork;
 
+/* A key of a contact, whether it counts or not. */
+typedef struct MaOwnedKey
+{
+	int64		contact_id;
+	MaKey		key;
+	bool		excluded;
+} MaOwnedKey;
+
 /* One evaluation. */
 typedef struct MaEvaluation
 {
@@ -62,6 +70,8 @@ typedef struct MaEvaluation
 	int			nworks;
 	MaContactChange *contacts;
 	int			ncontacts;
+	MaOwnedKey *keys;			/* of the contacts, by contact, source and text */
+	int			nkeys;
 	List	   *failed_images;	/* left for the worker */
 
 	/* result; mark->done tells which marks are evaluated */
@@ -82,13 +92,15 @@ extern bool ma_evaluation_late(const MaEvaluation *evaluation);
 /* Keys and contacts of all works that are not left, under the latest snapshot. */
 extern void ma_resolve_links(MaEvaluation *evaluation);
 extern void ma_resolve_keys(MaEvaluation *evaluation);
+/* The same once the contacts are locked and their keys loaded; asks for the others only. */
+extern void ma_resolve_again(MaEvaluation *evaluation);
 /* Sets `same` of links whose row is to be looked at: each key is looked at once. */
 extern void ma_unite_links(MaEvaluation *evaluation);
 
 /* The contact in evaluation->contacts, or NULL. */
 extern MaContactChange *ma_find_contact(MaEvaluation *evaluation, int64 contact_id);
 
-/* Keys that count of the contacts of the evaluation. */
+/* All keys of the contacts of the evaluation; the contacts get those that count. */
 extern void ma_load_keys(MaEvaluation *evaluation);
 
 /* ---- refresh.c: contacts of changed source rows ---- */

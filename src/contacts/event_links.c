@@ -47,7 +47,6 @@ static void split_on(MaLink *link, const char *on, const char *path);
 static char *read_identifier(const char **place);
 static void check_via_types(const MaLink *link, Oid relid);
 static void check_columns(const MaLink *link, Oid relid, const char *path);
-static bool is_unique(Oid relid, AttrNumber column);
 static void append_link(StringInfo json, const MaLink *link);
 
 static void
@@ -265,39 +264,13 @@ check_columns(const MaLink *link, Oid relid, const char *path)
 				 errdetail("%s: the types are %s and %s.", path,
 						   format_type_be(column_type), format_type_be(key_type))));
 	ReleaseSysCache(equal);
-	if (!is_unique(link->relid, key))
+	if (!ma_column_is_unique(link->relid, key, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_NOT_ATTACHABLE),
 				 errmsg("column \"%s\" of table \"%s\" is not unique", link->key,
 						get_rel_name(link->relid)),
 				 errdetail("%s: a row must have at most one partner.", path),
 				 errhint("Name the primary key, or make a unique index on the column alone.")));
-}
-
-/* True if a valid unique index without condition is on this column alone. */
-static bool
-is_unique(Oid relid, AttrNumber column)
-{
-	Relation	relation = relation_open(relid, AccessShareLock);
-	List	   *indexes = RelationGetIndexList(relation);
-	ListCell   *cell;
-	bool		found = false;
-
-	foreach(cell, indexes)
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
-		Form_pg_index index;
-
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		index = (Form_pg_index) GETSTRUCT(tuple);
-		found |= index->indisunique && index->indisvalid && index->indnkeyatts == 1 &&
-			index->indkey.values[0] == column &&
-			heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
-		ReleaseSysCache(tuple);
-	}
-	relation_close(relation, NoLock);
-	return found;
 }
 
 Datum

@@ -15,24 +15,6 @@
 #define MAX_EVENT_NAME 63
 #define MAX_WATCHERS_SHOWN 5
 
-static bool is_reserved(const char *name);
-static bool is_message_event(const char *name);
-
-/* Names of built-in events that are not <channel>_<verb>. */
-static const char *const reserved_names[] = {
-	"subscription_requested", "subscription_confirmed", "unsubscribed",
-	"segment_entered", "segment_left",
-	"score_threshold_reached", "score_threshold_lost",
-	"stage_changed", "journey_entered", "journey_exited", "goal_reached",
-	"lead_accepted", "lead_rejected", "task_done"
-};
-
-/* Built-in events of messages: each channel with each verb. */
-static const char *const channels[] = {"email", "sms", "push", "webhook"};
-static const char *const verbs[] = {
-	"sent", "delivered", "opened", "clicked", "bounced", "complained", "skipped", "failed", "replied"
-};
-
 void
 ma_event_name_check(const char *name)
 {
@@ -46,38 +28,11 @@ ma_event_name_check(const char *name)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_NAME),
 					 errmsg("event name \"%s\" holds a control character", name)));
-	if (is_reserved(name))
+	if (ma_builtin_columns(name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_NAME_IN_USE),
 				 errmsg("event name \"%s\" is reserved for a built-in event", name),
 				 errhint("Choose another name for your own event.")));
-}
-
-/* True for the name of a built-in event. */
-static bool
-is_reserved(const char *name)
-{
-	for (int i = 0; i < lengthof(reserved_names); i++)
-		if (strcmp(name, reserved_names[i]) == 0)
-			return true;
-	return is_message_event(name);
-}
-
-/* True for <channel>_<verb>. */
-static bool
-is_message_event(const char *name)
-{
-	for (int i = 0; i < lengthof(channels); i++)
-	{
-		size_t		length = strlen(channels[i]);
-
-		if (strncmp(name, channels[i], length) != 0 || name[length] != '_')
-			continue;
-		for (int j = 0; j < lengthof(verbs); j++)
-			if (strcmp(name + length + 1, verbs[j]) == 0)
-				return true;
-	}
-	return false;
 }
 
 List *
@@ -95,11 +50,22 @@ MaEvent *
 ma_event_required(MaDefinitions *definitions, const char *name)
 {
 	MaEvent    *event = ma_event_by_name(definitions, name);
+	List	   *names = ma_event_names(definitions);
 	char	   *nearest;
+	ListCell   *cell;
 
 	if (event != NULL)
 		return event;
-	nearest = ma_nearest(name, ma_event_names(definitions));
+	if (ma_builtin_columns(name) != NULL)
+	{
+		int32		event_id = ma_event_ensure(name);
+
+		return ma_event_by_id(ma_definitions(), event_id);
+	}
+	foreach(cell, ma_builtin_names())
+		if (ma_event_by_name(definitions, lfirst(cell)) == NULL)
+			names = lappend(names, lfirst(cell));
+	nearest = ma_nearest(name, names);
 	ereport(ERROR,
 			(errcode(ERRCODE_MA_UNKNOWN_EVENT),
 			 errmsg("there is no event \"%s\"", name),

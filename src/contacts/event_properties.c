@@ -198,6 +198,6 @@ value_text(JsonbValue *value)
 		case jbvBinary:
 			return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
 		default:
-			elog(ERROR, "unexpected kind %d of a jsonb value", (int) value->type);
+			elog(ERROR, "cannot happen: kind %d of a jsonb value", (int) value->type);
 	}
 }

@@ -27,6 +27,9 @@ ma_event_sources(MaDefinitions *definitions, const MaEvent *event)
 	List	   *sources = NIL;
 	ListCell   *cell;
 
+	/* A user's row that bears its name is not that event. */
+	if (event->builtin)
+		return NIL;
 	if (event->source != NULL)
 		return list_make1(event->source);
 	foreach(cell, definitions->event_sources)

@@ -23,11 +23,11 @@
 
 static double estimated_rows(Oid relid);
 static char *summary_sql(const MaEventOptions *options, const char *time_zone);
-static char *grouped(int64 number);
 
 char *
 ma_event_summary(const MaEventOptions *options, const char *time_zone)
 {
+	MemoryContext context = CurrentMemoryContext;
 	double		estimate = estimated_rows(options->relid);
 	MaIdentity	saved;
 	MaRows		rows;
@@ -38,11 +38,22 @@ ma_event_summary(const MaEventOptions *options, const char *time_zone)
 	int			nest_level;
 
 	if (estimate > ma_guc_build_in_call_rows)
-		return psprintf("about %s rows by estimate", grouped((int64) estimate));
+		return psprintf("about %s rows by estimate", ma_grouped((int64) estimate));
 
 	ma_become_table_owner(&saved, options->relid);
 	nest_level = ma_pin_time_zone(time_zone);
-	rows = ma_run_once(summary_sql(options, time_zone), 0, NULL, NULL, NULL, MA_RUN_READ_LATEST);
+	PG_TRY();
+	{
+		rows = ma_run_once(summary_sql(options, time_zone), 0, NULL, NULL, NULL,
+						   MA_RUN_READ_LATEST);
+	}
+	PG_CATCH();
+	{
+		if (options->condition == NULL)
+			PG_RE_THROW();
+		ma_expression_failed(psprintf("condition of event \"%s\"", options->label), context);
+	}
+	PG_END_TRY();
 	ma_unpin_settings(nest_level);
 	ma_become_back(&saved);
 	n = ma_int64(&rows, 0, 1);
@@ -51,10 +62,10 @@ ma_event_summary(const MaEventOptions *options, const char *time_zone)
 		return "no rows yet";
 	first = ma_text(&rows, 0, 2);
 	last = ma_text(&rows, 0, 3);
-	return psprintf("%s row%s %s%s", grouped(n), n == 1 ? "" : "s",
+	return psprintf("%s row%s %s%s", ma_grouped(n), n == 1 ? "" : "s",
 					strcmp(first, last) == 0 ? psprintf("on %s", first) :
 					psprintf("from %s to %s", first, last),
-					without == 0 ? "" : psprintf(", %s without a contact", grouped(without)));
+					without == 0 ? "" : psprintf(", %s without a contact", ma_grouped(without)));
 }
 
 /* Size of the table or of all its partitions, from statistics and file sizes. */
@@ -107,22 +118,4 @@ summary_sql(const MaEventOptions *options, const char *time_zone)
 	if (options->condition != NULL)
 		appendStringInfo(&sql, " AND (%s)", options->condition->text);
 	return sql.data;
-}
-
-/* 1234567 as 1,234,567. */
-static char *
-grouped(int64 number)
-{
-	char	   *digits = psprintf(INT64_FORMAT, number);
-	int			length = strlen(digits);
-	StringInfoData text;
-
-	initStringInfo(&text);
-	for (int i = 0; i < length; i++)
-	{
-		if (i > 0 && (length - i) % 3 == 0)
-			appendStringInfoChar(&text, ',');
-		appendStringInfoChar(&text, digits[i]);
-	}
-	return text.data;
 }

@@ -179,7 +179,8 @@ try_evaluate(MaEvaluation *evaluation)
 	PG_TRY();
 	{
 		XactReadOnly = false;
-		LockTimeout = Max(evaluation->wait_ms, 1);
+		/* We give up before the deadlock check runs, which might choose a user who waits for us. */
+		LockTimeout = Max(Min(evaluation->wait_ms, DeadlockTimeout / 2), 1);
 		run_inside(evaluation);
 		ReleaseCurrentSubTransaction();
 		RELEASE_BETWEEN();

@@ -5,8 +5,10 @@
  *
  * Everything that depends on an event reads the newest rows of a few contacts, so
  * contact (with event_column: contact and name, in either order) and time must
- * lead the index.  We never create an index on a user's table: it is his to pay
- * for, and CREATE INDEX CONCURRENTLY cannot run inside a function.
+ * lead the index.  With the other columns that are read included, the pages of the
+ * table, about one for each row, are mostly left alone.  We never create an index on
+ * a user's table: it is his to pay for, and CREATE INDEX CONCURRENTLY cannot run
+ * inside a function.
  */
 #include "base/base.h"
 
@@ -16,12 +18,16 @@
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
 #include "contacts/events.h"
 #include "lib/stringinfo.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#define MAX_INCLUDED_WIDTH 64	/* of a text on average, as far as is known */
 
 /* An index that is wanted: its leading columns. */
 typedef struct Wanted
@@ -29,14 +35,16 @@ typedef struct Wanted
 	Oid			relid;
 	int			nfree;			/* the first so many may stand in any order */
 	List	   *columns;		/* names (char *) */
-	const char *include;		/* column to include, or NULL */
+	List	   *include;		/* names of columns to include, may be empty */
 } Wanted;
 
 static Wanted wanted_for_rows(const MaEventOptions *options);
+static List *included(const MaEventOptions *options, const List *columns);
+static bool is_short(Oid relid, const char *column);
 static char *find_index(const Wanted *wanted);
 static bool index_fits(HeapTuple tuple, const Wanted *wanted);
 static bool is_btree(Oid index);
-static bool named_within(const char *name, List *columns, int from, int to);
+static bool named_within(const char *name, const List *columns, int from, int to);
 static char *index_columns(Oid relid, const Form_pg_index index, int n);
 static void advise(const Wanted *wanted);
 
@@ -51,7 +59,7 @@ ma_index_advice(const MaEventOptions *options)
 	if (options->via != NULL)
 	{
 		/* From a contact to its rows of the via table, and on by the link. */
-		Wanted		parents = {options->via->relid, 1, list_make1(options->contact_column), NULL};
+		Wanted		parents = {options->via->relid, 1, list_make1(options->contact_column), NIL};
 
 		if (find_index(&parents) == NULL)
 		{
@@ -62,16 +70,15 @@ ma_index_advice(const MaEventOptions *options)
 	return found ? psprintf("index %s found", found) : "no index for it";
 }
 
-/* (contact, [event_column], occurred_at) INCLUDE (value); via: the link column. */
+/* (contact, [event_column], occurred_at) INCLUDE (what else is read); via: the link column. */
 static Wanted
 wanted_for_rows(const MaEventOptions *options)
 {
-	Wanted		wanted = {options->relid, 1, NIL, options->value_column};
+	Wanted		wanted = {options->relid, 1, NIL, NIL};
 
 	if (options->via != NULL)
 	{
 		wanted.columns = list_make1(options->via->column);
-		wanted.include = NULL;
 		return wanted;
 	}
 	wanted.columns = list_make1(options->contact_column);
@@ -81,7 +88,47 @@ wanted_for_rows(const MaEventOptions *options)
 		wanted.nfree = 2;
 	}
 	wanted.columns = lappend(wanted.columns, options->occurred_column);
+	wanted.include = included(options, wanted.columns);
 	return wanted;
+}
+
+/*
+ * The value and what the condition reads, so that the table itself need not be read
+ * for each row.  One column missing would make all others useless: then none.
+ */
+static List *
+included(const MaEventOptions *options, const List *columns)
+{
+	List	   *wanted = options->condition ? list_copy(options->condition->columns) : NIL;
+	List	   *result = NIL;
+	ListCell   *cell;
+
+	if (options->value_column != NULL)
+		wanted = lcons(options->value_column, wanted);
+	foreach(cell, wanted)
+	{
+		if (named_within(lfirst(cell), columns, 0, list_length(columns)) ||
+			named_within(lfirst(cell), result, 0, list_length(result)))
+			continue;
+		if (!is_short(options->relid, lfirst(cell)))
+			return NIL;
+		result = lappend(result, lfirst(cell));
+	}
+	return result;
+}
+
+/* True for a column that does no harm in an index: a long value there fails its row. */
+static bool
+is_short(Oid relid, const char *column)
+{
+	AttrNumber	number = get_attnum(relid, column);
+	Oid			type = number > 0 ? getBaseType(get_atttype(relid, number)) : InvalidOid;
+
+	if (!OidIsValid(type))
+		return false;
+	return get_typlen(type) > 0 || type == NUMERICOID ||
+		(TypeCategory(type) == TYPCATEGORY_STRING &&
+		 get_attavgwidth(relid, number) <= MAX_INCLUDED_WIDTH);
 }
 
 /* "table (column, column)" of an index that fits, or NULL. */
@@ -146,7 +193,7 @@ is_btree(Oid index)
 
 /* True if the name is among columns[from .. to - 1]. */
 static bool
-named_within(const char *name, List *columns, int from, int to)
+named_within(const char *name, const List *columns, int from, int to)
 {
 	for (int i = from; i < to; i++)
 		if (strcmp(list_nth(columns, i), name) == 0)
@@ -182,8 +229,11 @@ advise(const Wanted *wanted)
 		appendStringInfo(&sql, "%s%s", cell == list_head(wanted->columns) ? "" : ", ",
 						 quote_identifier(lfirst(cell)));
 	appendStringInfoChar(&sql, ')');
-	if (wanted->include != NULL)
-		appendStringInfo(&sql, " INCLUDE (%s)", quote_identifier(wanted->include));
+	foreach(cell, wanted->include)
+		appendStringInfo(&sql, "%s%s", cell == list_head(wanted->include) ? " INCLUDE (" : ", ",
+						 quote_identifier(lfirst(cell)));
+	if (wanted->include != NIL)
+		appendStringInfoChar(&sql, ')');
 	ereport(NOTICE,
 			(errmsg("table \"%s\" has no index to find the rows of one contact",
 					get_rel_name(wanted->relid)),

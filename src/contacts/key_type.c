@@ -6,17 +6,21 @@
  * That of a composite type, a range or an array runs what it is made of, so the
  * CHECK of a domain, which is code of whoever made the domain.  So ids are of
  * base types and enums only, whose input functions are C functions that a
- * superuser has made known; of a domain over one we use the base type and never
- * evaluate the domain.  All the same the cast runs as the table's owner,
- * restricted and read-only, as everything does that comes from a user.
+ * superuser has made known, and of those only such as print alike in all sessions;
+ * of a domain over one we use the base type and never evaluate the domain.  All
+ * the same the cast runs as the table's owner, restricted and read-only, as
+ * everything does that comes from a user.
  */
 #include "base/base.h"
 
 #include "access/nbtree.h"
+#include "access/relation.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "contacts/contacts_internal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -27,6 +31,9 @@ ma_key_type_fits(Oid type)
 {
 	char		kind = OidIsValid(type) ? get_typtype(type) : '\0';
 
+	/* These two print by settings of the session. */
+	if (type == TIMESTAMPTZOID || type == CASHOID)
+		return false;
 	return kind == TYPTYPE_ENUM || (kind == TYPTYPE_BASE && !OidIsValid(get_element_type(type)));
 }
 
@@ -161,4 +168,28 @@ ma_key_typmod(Oid relid, const char *column)
 	get_atttypetypmodcoll(relid, get_attnum(relid, column), &type, &typmod, &collation);
 	(void) getBaseTypeAndTypmod(type, &typmod);
 	return typmod;
+}
+
+bool
+ma_column_is_unique(Oid relid, AttrNumber column, bool immediate)
+{
+	Relation	relation = relation_open(relid, AccessShareLock);
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(relation))
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		found |= index->indisunique && index->indisvalid && (index->indimmediate || !immediate) &&
+			index->indnkeyatts == 1 && index->indkey.values[0] == column &&
+			heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
+		ReleaseSysCache(tuple);
+	}
+	relation_close(relation, NoLock);
+	return found;
 }

@@ -45,6 +45,8 @@ static void link_rows(const MaSource *source, MaSourceRow *rows, int n);
 static void take_over_keys(int32 source_id, MaSourceRow *rows, int n);
 static void rename_in_log(int32 source_id, const char *old_id, const char *new_id);
 static Datum id_array(const MaSourceRow *rows, int n);
+static MaRows run_for_ids(MaStatement *statement, int32 source_id, const MaSourceRow *rows, int n,
+						  MaRun how);
 
 /* A kept plan was made for few rows, maybe when our tables were still empty. */
 MaRows
@@ -65,6 +67,19 @@ id_array(const MaSourceRow *rows, int n)
 	return ma_text_array(ids, n);
 }
 
+/* Runs a statement of a source ($1) and ids of it ($2); none, no rows. */
+static MaRows
+run_for_ids(MaStatement *statement, int32 source_id, const MaSourceRow *rows, int n, MaRun how)
+{
+	Datum		values[2];
+
+	if (n == 0)
+		return (MaRows) {0};
+	values[0] = Int32GetDatum(source_id);
+	values[1] = id_array(rows, n);
+	return ma_run_sized(statement, n, values, how);
+}
+
 void
 ma_keys_look_up(int32 source_id, MaSourceRow *rows, int n)
 {
@@ -76,14 +91,8 @@ ma_keys_look_up(int32 source_id, MaSourceRow *rows, int n)
 		"AND c.external_id OPERATOR(pg_catalog.=) u.external_id LIMIT 1) AS k",
 		2, {INT4OID, TEXTARRAYOID}
 	};
-	Datum		values[2];
-	MaRows		found;
+	MaRows		found = run_for_ids(&look_up, source_id, rows, n, MA_RUN_READ_LATEST);
 
-	if (n == 0)
-		return;
-	values[0] = Int32GetDatum(source_id);
-	values[1] = id_array(rows, n);
-	found = ma_run_sized(&look_up, n, values, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < found.n; i++)
 	{
 		MaSourceRow *row = &rows[ma_int64(&found, i, 1) - 1];
@@ -443,13 +452,8 @@ ma_keys_delete(int32 source_id, const MaSourceRow *rows, int n)
 		"WHERE source_id OPERATOR(pg_catalog.=) $1 AND external_id OPERATOR(pg_catalog.=) ANY ($2)",
 		2, {INT4OID, TEXTARRAYOID}
 	};
-	Datum		values[2];
 
-	if (n == 0)
-		return;
-	values[0] = Int32GetDatum(source_id);
-	values[1] = id_array(rows, n);
-	ma_run_sized(&remove, n, values, MA_RUN_WRITE_LATEST);
+	(void) run_for_ids(&remove, source_id, rows, n, MA_RUN_WRITE_LATEST);
 }
 
 bool
@@ -544,11 +548,6 @@ ma_keys_leave(int32 source_id, const MaSourceRow *rows, int n)
 		"FROM pg_catalog.unnest($2) AS u (external_id)",
 		2, {INT4OID, TEXTARRAYOID}
 	};
-	Datum		values[2];
 
-	if (n == 0)
-		return;
-	values[0] = Int32GetDatum(source_id);
-	values[1] = id_array(rows, n);
-	ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
+	(void) run_for_ids(&insert, source_id, rows, n, MA_RUN_WRITE_LATEST);
 }

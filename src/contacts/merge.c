@@ -159,7 +159,7 @@ log_merge(int64 winner, int64 loser, Oid caller)
 	values[2] = TimestampTzGetDatum(ma_now());
 	values[3] = CStringGetTextDatum(GetUserNameFromId(caller, false));
 	if (ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST).n != 1)
-		elog(ERROR, "unexpected: a contact to be merged has no row");
+		elog(ERROR, "cannot happen: a contact to be merged has no row");
 }
 
 /* Keys, tracked events and attributes go to the winner, whose own attributes win. */

@@ -41,6 +41,7 @@ typedef struct Place
 static uint32 net_hash(const void *key, Size size);
 static int	net_compare(const void *left, const void *right, Size size);
 static HTAB *make_table(Size entry, int n);
+static HTAB *places_of(List *rekeys);
 static MaRekey *make_step(const MaRekey *rekey, char *old_key, char *new_key);
 static List *order_from(HTAB *table, Place *start, List *steps);
 static void move_images(List *images, const MaImage *moved);
@@ -184,11 +185,11 @@ make_step(const MaRekey *rekey, char *old_key, char *new_key)
 	return step;
 }
 
-List *
-ma_rekeys_order(List *rekeys)
+/* The re-keyings not done yet by the key before; in a mapping there is one for each. */
+static HTAB *
+places_of(List *rekeys)
 {
 	HTAB	   *table = make_table(sizeof(Place), Max(list_length(rekeys), 1));
-	List	   *steps = NIL;
 	ListCell   *cell;
 
 	foreach(cell, rekeys)
@@ -204,6 +205,16 @@ ma_rekeys_order(List *rekeys)
 		place->rekey = rekey;
 		place->visited = false;
 	}
+	return table;
+}
+
+List *
+ma_rekeys_order(List *rekeys)
+{
+	HTAB	   *table = places_of(rekeys);
+	List	   *steps = NIL;
+	ListCell   *cell;
+
 	foreach(cell, rekeys)
 	{
 		MaRekey    *rekey = lfirst(cell);
@@ -247,29 +258,26 @@ order_from(HTAB *table, Place *start, List *steps)
 void
 ma_rekey_images(List *images, List *rekeys)
 {
+	HTAB	   *table;
 	ListCell   *cell;
-	ListCell   *inner;
 
-	foreach(cell, rekeys == NIL ? NIL : images)
+	if (images == NIL || rekeys == NIL)
+		return;
+	table = places_of(rekeys);
+	foreach(cell, images)
 	{
 		MaImage    *image = lfirst(cell);
 		MaImage    *first = first_of_row(images, image);
+		NetKey		key = {image->key_source_id, first->old_contact};
+		Place	   *place;
 
 		if (image->key_source_id == 0 || first->old_contact == NULL || image->new_contact == NULL)
 			continue;
-		foreach(inner, rekeys)
-		{
-			MaRekey    *rekey = lfirst(inner);
-
-			if (rekey->source_id == image->key_source_id &&
-				strcmp(rekey->old_key, first->old_contact) == 0 &&
-				strcmp(rekey->new_key, image->new_contact) == 0)
-			{
-				move_images(images, image);
-				break;
-			}
-		}
+		place = hash_search(table, &key, HASH_FIND, NULL);
+		if (place != NULL && strcmp(place->rekey->new_key, image->new_contact) == 0)
+			move_images(images, image);
 	}
+	hash_destroy(table);
 }
 
 static bool

@@ -15,9 +15,11 @@
 
 #include "catalog/pg_type.h"
 #include "contacts/evaluate.h"
+#include "utils/builtins.h"
 
 static bool *named_in_log(const int32 *sources, char **keys, int n);
 static void vacate(const MaRekey *rekey);
+static int64 contact_before(int32 source_id, const char *key);
 static bool must_wait(const MaEvaluation *evaluation, const MaWork *work);
 
 /* Which of these keys a waiting re-keying names; two descents of an index for each. */
@@ -148,4 +150,65 @@ vacate(const MaRekey *rekey)
 	ma_source_row_init(&row, rekey->new_key);
 	ma_keys_delete(rekey->source_id, &row, 1);
 	ma_contacts_leave(&contact_id, 1);
+}
+
+int64
+ma_contact_of_key(int32 source_id, const char *key)
+{
+	MaChanges  *changes = ma_changes_current();
+	ListCell   *cell;
+	int64		contact_id;
+
+	foreach(cell, changes ? ma_rekeys_compose(changes->rekeys) : NIL)
+	{
+		MaRekey    *rekey = lfirst(cell);
+
+		if (rekey->source_id == source_id && strcmp(rekey->new_key, key) == 0)
+		{
+			key = rekey->old_key;
+			break;
+		}
+	}
+	contact_id = ma_contact_by_key(source_id, key);
+	return contact_id != 0 ? contact_id : contact_before(source_id, key);
+}
+
+/* The contact whose key becomes this one by what waits in the log, or 0. */
+static int64
+contact_before(int32 source_id, const char *key)
+{
+	static MaStatement look_up = {
+		"SELECT r.previous_id, r.dirty_id, r.step FROM marketing_internal.dirty AS r "
+		"WHERE r.previous_id IS NOT NULL AND r.source_id OPERATOR(pg_catalog.=) $1 "
+		"AND r.external_id OPERATOR(pg_catalog.=) $2 "
+		"AND ROW(r.dirty_id, r.step) OPERATOR(pg_catalog.<) ROW($3, $4) "
+		/* who got the key and gave it away again has it no more */
+		"AND NOT EXISTS (SELECT FROM marketing_internal.dirty AS o WHERE o.previous_id IS NOT NULL "
+		"AND o.source_id OPERATOR(pg_catalog.=) $1 AND o.previous_id OPERATOR(pg_catalog.=) $2 "
+		"AND ROW(o.dirty_id, o.step) OPERATOR(pg_catalog.>) ROW(r.dirty_id, r.step) "
+		"AND ROW(o.dirty_id, o.step) OPERATOR(pg_catalog.<) ROW($3, $4)) "
+		"ORDER BY r.dirty_id DESC, r.step DESC LIMIT 1",
+		4, {INT4OID, TEXTOID, INT8OID, INT4OID}
+	};
+	Datum		values[4];
+	int64		number = PG_INT64_MAX;
+	int32		step = PG_INT32_MAX;
+	bool		found = false;
+
+	for (;;)
+	{
+		MaRows		rows;
+
+		values[0] = Int32GetDatum(source_id);
+		values[1] = CStringGetTextDatum(key);
+		values[2] = Int64GetDatum(number);
+		values[3] = Int32GetDatum(step);
+		rows = ma_run(&look_up, values, NULL, MA_RUN_READ_LATEST);
+		if (rows.n == 0)
+			return found ? ma_contact_by_key(source_id, key) : 0;
+		key = ma_text(&rows, 0, 1);
+		number = ma_int64(&rows, 0, 2);
+		step = ma_int32(&rows, 0, 3);
+		found = true;
+	}
 }

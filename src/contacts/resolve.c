@@ -4,8 +4,9 @@
  *		contacts, contacts to all their keys.
  *
  * Every read is under the latest snapshot.  Keys are resolved once to learn whom
- * to lock and again under the lock: who was merged or re-keyed in between is
- * left to the worker.
+ * to lock.  Under the locks all keys of the contacts are read, which serves twice:
+ * to see that those marked are theirs still (who was merged or re-keyed in between
+ * is left to the worker), and for the consumers, who read rows by them.
  */
 #include "base/base.h"
 
@@ -17,6 +18,10 @@
 
 static void resolve_source_links(MaEvaluation *evaluation, MaEventSource *source);
 static void prepare_link_statement(MaEventSource *source);
+static void resolve_works(MaWork **works, int n);
+static MaOwnedKey *find_key(MaEvaluation *evaluation, const MaWork *work);
+static int	compare_keys(const void *left, const void *right);
+static void give_keys(MaEvaluation *evaluation);
 
 void
 ma_resolve_links(MaEvaluation *evaluation)
@@ -116,9 +121,13 @@ ma_unite_links(MaEvaluation *evaluation)
 	}
 }
 
-/* By one descent of the index for each key, whatever the planner knows of the table. */
-void
-ma_resolve_keys(MaEvaluation *evaluation)
+/*
+ * Keys of works to contacts, by one descent of the index for each, whatever the
+ * planner knows of the table.  At commit it is mostly one key, and a set of one costs
+ * more than the descent.
+ */
+static void
+resolve_works(MaWork **works, int n)
 {
 	static MaStatement resolve = {
 		"SELECT u.n::pg_catalog.int4, k.contact_id, k.excluded "
@@ -129,30 +138,30 @@ ma_resolve_keys(MaEvaluation *evaluation)
 		"AND c.external_id OPERATOR(pg_catalog.=) u.external_id LIMIT 1) AS k",
 		2, {INT4ARRAYOID, TEXTARRAYOID}
 	};
-	int32	   *sources = palloc_array(int32, Max(evaluation->nworks, 1));
-	char	  **keys = palloc_array(char *, Max(evaluation->nworks, 1));
-	MaWork	  **works = palloc_array(MaWork *, Max(evaluation->nworks, 1));
-	int			n = 0;
+	static MaStatement resolve_one = {
+		"SELECT 1::pg_catalog.int4, k.contact_id, k.excluded "
+		"FROM marketing_internal.contact_key AS k "
+		"WHERE k.source_id OPERATOR(pg_catalog.=) $1 "
+		"AND k.external_id OPERATOR(pg_catalog.=) $2",
+		2, {INT4OID, TEXTOID}
+	};
+	int32	   *sources = palloc_array(int32, Max(n, 1));
+	char	  **keys = palloc_array(char *, Max(n, 1));
 	Datum		values[2];
 	MaRows		rows;
 
-	for (int i = 0; i < evaluation->nworks; i++)
-	{
-		MaWork	   *work = &evaluation->works[i];
-
-		if (work->external_id == NULL || work->left)
-			continue;
-		work->contact_id = 0;
-		work->excluded = false;
-		sources[n] = work->source_id;
-		keys[n] = work->external_id;
-		works[n++] = work;
-	}
 	if (n == 0)
 		return;
-	values[0] = ma_int4_array(sources, n);
-	values[1] = ma_text_array(keys, n);
-	rows = ma_run(&resolve, values, NULL, MA_RUN_READ_LATEST);
+	for (int i = 0; i < n; i++)
+	{
+		works[i]->contact_id = 0;
+		works[i]->excluded = false;
+		sources[i] = works[i]->source_id;
+		keys[i] = works[i]->external_id;
+	}
+	values[0] = n == 1 ? Int32GetDatum(sources[0]) : ma_int4_array(sources, n);
+	values[1] = n == 1 ? CStringGetTextDatum(keys[0]) : ma_text_array(keys, n);
+	rows = ma_run(n == 1 ? &resolve_one : &resolve, values, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaWork	   *work = works[ma_int32(&rows, i, 1) - 1];
@@ -160,6 +169,68 @@ ma_resolve_keys(MaEvaluation *evaluation)
 		work->contact_id = ma_int64(&rows, i, 2);
 		work->excluded = ma_bool(&rows, i, 3);
 	}
+}
+
+void
+ma_resolve_keys(MaEvaluation *evaluation)
+{
+	MaWork	  **works = palloc_array(MaWork *, Max(evaluation->nworks, 1));
+	int			n = 0;
+
+	for (int i = 0; i < evaluation->nworks; i++)
+		if (evaluation->works[i].external_id != NULL && !evaluation->works[i].left)
+			works[n++] = &evaluation->works[i];
+	resolve_works(works, n);
+}
+
+/*
+ * Whose key it is tells the contact's lock, once had: he has it still, or it is
+ * somebody else's, or nobody's, which only the key itself tells.
+ */
+void
+ma_resolve_again(MaEvaluation *evaluation)
+{
+	MaWork	  **works = palloc_array(MaWork *, Max(evaluation->nworks, 1));
+	int			n = 0;
+
+	for (int i = 0; i < evaluation->nworks; i++)
+	{
+		MaWork	   *work = &evaluation->works[i];
+		MaOwnedKey *key;
+
+		if (work->external_id == NULL || work->left)
+			continue;
+		key = find_key(evaluation, work);
+		if (key != NULL)
+			work->excluded = key->excluded;
+		else
+			works[n++] = work;
+	}
+	resolve_works(works, n);
+}
+
+/* The key of the work among those of its contact, or NULL. */
+static MaOwnedKey *
+find_key(MaEvaluation *evaluation, const MaWork *work)
+{
+	MaOwnedKey	wanted = {work->contact_id, {work->source_id, work->external_id}, false};
+
+	if (evaluation->nkeys == 0)
+		return NULL;
+	return bsearch(&wanted, evaluation->keys, evaluation->nkeys, sizeof(MaOwnedKey), compare_keys);
+}
+
+static int
+compare_keys(const void *left, const void *right)
+{
+	const MaOwnedKey *a = left;
+	const MaOwnedKey *b = right;
+
+	if (a->contact_id != b->contact_id)
+		return a->contact_id < b->contact_id ? -1 : 1;
+	if (a->key.source_id != b->key.source_id)
+		return a->key.source_id < b->key.source_id ? -1 : 1;
+	return strcmp(a->key.external_id, b->key.external_id);
 }
 
 MaContactChange *
@@ -185,34 +256,54 @@ ma_find_contact(MaEvaluation *evaluation, int64 contact_id)
 void
 ma_load_keys(MaEvaluation *evaluation)
 {
-	static MaStatement keys = {
-		"SELECT k.contact_id, k.source_id, k.external_id "
-		"FROM marketing_internal.contact_key AS k "
-		"WHERE k.contact_id OPERATOR(pg_catalog.=) ANY ($1) AND NOT k.excluded "
-		"ORDER BY 1, 2, 3",
-		1, {INT8ARRAYOID}
-	};
-	int64	   *ids = palloc_array(int64, Max(evaluation->ncontacts, 1));
-	MaKey	   *all;
-	MaRows		rows;
+#define KEYS_SQL "SELECT k.contact_id, k.source_id, k.external_id, k.excluded " \
+		"FROM marketing_internal.contact_key AS k WHERE k.contact_id OPERATOR(pg_catalog.=) "
+	static MaStatement many = {KEYS_SQL "ANY ($1)", 1, {INT8ARRAYOID}};
+	static MaStatement one = {KEYS_SQL "$1", 1, {INT8OID}};
+	int			n = evaluation->ncontacts;
+	int64	   *ids = palloc_array(int64, Max(n, 1));
+	MaRows		rows = {0};
 	Datum		value;
 
-	for (int i = 0; i < evaluation->ncontacts; i++)
-	{
+	for (int i = 0; i < n; i++)
 		ids[i] = evaluation->contacts[i].contact_id;
-		evaluation->contacts[i].nkeys = 0;
-	}
-	value = ma_int8_array(ids, evaluation->ncontacts);
-	rows = ma_run(&keys, &value, NULL, MA_RUN_READ_LATEST);
-	all = palloc_array(MaKey, Max(rows.n, 1));
+	value = n == 1 ? Int64GetDatum(ids[0]) : ma_int8_array(ids, n);
+	if (n > 0)
+		rows = ma_run(n == 1 ? &one : &many, &value, NULL, MA_RUN_READ_LATEST);
+	evaluation->nkeys = (int) rows.n;
+	evaluation->keys = palloc_array(MaOwnedKey, Max(rows.n, 1));
 	for (uint64 i = 0; i < rows.n; i++)
 	{
-		MaContactChange *contact = ma_find_contact(evaluation, ma_int64(&rows, i, 1));
+		MaOwnedKey *key = &evaluation->keys[i];
 
-		all[i].source_id = ma_int32(&rows, i, 2);
-		all[i].external_id = ma_text(&rows, i, 3);
-		/* Rows come in the order of contacts: a contact's keys are neighbours. */
+		key->contact_id = ma_int64(&rows, i, 1);
+		key->key.source_id = ma_int32(&rows, i, 2);
+		key->key.external_id = ma_text(&rows, i, 3);
+		key->excluded = ma_bool(&rows, i, 4);
+	}
+	qsort(evaluation->keys, evaluation->nkeys, sizeof(MaOwnedKey), compare_keys);
+	give_keys(evaluation);
+}
+
+/* Gives each contact the keys that count; sorted, a contact's keys are neighbours. */
+static void
+give_keys(MaEvaluation *evaluation)
+{
+	MaKey	   *counting = palloc_array(MaKey, Max(evaluation->nkeys, 1));
+	int			n = 0;
+
+	for (int i = 0; i < evaluation->ncontacts; i++)
+		evaluation->contacts[i].nkeys = 0;
+	for (int i = 0; i < evaluation->nkeys; i++)
+	{
+		MaOwnedKey *key = &evaluation->keys[i];
+		MaContactChange *contact = ma_find_contact(evaluation, key->contact_id);
+
+		if (key->excluded)
+			continue;
+		counting[n] = key->key;
 		if (contact->nkeys++ == 0)
-			contact->keys = &all[i];
+			contact->keys = &counting[n];
+		n++;
 	}
 }

@@ -29,6 +29,9 @@
 #define COLUMN_LOCALE 5
 #define COLUMN_EXCLUDED 6
 
+/* Whether a row counts must not be decided by the zone of who wrote it. */
+#define EXCLUDE_TIME_ZONE "UTC"
+
 typedef struct KeyContext
 {
 	const MaSource *source;
@@ -133,7 +136,7 @@ operator_sql(Oid operator)
 	char	   *sql;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "unexpected: no operator with OID %u", operator);
+		elog(ERROR, "cannot happen: no operator with OID %u", operator);
 	form = (Form_pg_operator) GETSTRUCT(tuple);
 	sql = psprintf("OPERATOR(%s.%s)",
 				   quote_identifier(get_namespace_name(form->oprnamespace)),
@@ -192,6 +195,7 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 	Datum		value;
 	MaIdentity	owner;
 	MaRows		found;
+	int			nest_level;
 
 	if (n == 0 || source->table == NULL)
 		return;
@@ -210,9 +214,11 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 	if (source->read.sql == NULL)
 		prepare_read(source);
 
+	nest_level = ma_pin_time_zone(source->exclude ? EXCLUDE_TIME_ZONE : NULL);
 	ma_become_table_owner(&owner, source->table->relid);
 	found = ma_run_sized(&source->read, nkeys, &value, MA_RUN_READ_LATEST);
 	ma_become_back(&owner);
+	ma_unpin_settings(nest_level);
 	for (uint64 i = 0; i < found.n; i++)
 		set_fields(&rows[places[ma_int64(&found, i, 1) - 1]], &found, i);
 }
@@ -220,6 +226,7 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 MaSourceRow *
 ma_source_read_from(MaSource *source, const char *from, int limit, int *n)
 {
+	MemoryContext context = CurrentMemoryContext;
 	TypeCacheEntry *type = lookup_type_cache(source->key_type, TYPECACHE_GT_OPR);
 	char	   *key = psprintf("t.%s", quote_identifier(source->key_column));
 	StringInfoData sql;
@@ -228,6 +235,7 @@ ma_source_read_from(MaSource *source, const char *from, int limit, int *n)
 	MaIdentity	owner;
 	MaRows		found;
 	MaSourceRow *rows;
+	int			nest_level;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT 0, ");
@@ -237,9 +245,21 @@ ma_source_read_from(MaSource *source, const char *from, int limit, int *n)
 		appendStringInfo(&sql, " WHERE %s %s $1", key, operator_sql(type->gt_opr));
 	appendStringInfo(&sql, " ORDER BY %s LIMIT %d", key, limit);
 
+	nest_level = ma_pin_time_zone(source->exclude ? EXCLUDE_TIME_ZONE : NULL);
 	ma_become_table_owner(&owner, source->table->relid);
-	found = ma_run_once(sql.data, from ? 1 : 0, &argtype, &value, NULL, MA_RUN_READ_LATEST);
+	PG_TRY();
+	{
+		found = ma_run_once(sql.data, from ? 1 : 0, &argtype, &value, NULL, MA_RUN_READ_LATEST);
+	}
+	PG_CATCH();
+	{
+		if (source->exclude == NULL)
+			PG_RE_THROW();
+		ma_expression_failed(psprintf("exclude of %s", source->name), context);
+	}
+	PG_END_TRY();
 	ma_become_back(&owner);
+	ma_unpin_settings(nest_level);
 
 	*n = found.n;
 	rows = palloc_array(MaSourceRow, Max(*n, 1));

@@ -30,9 +30,10 @@ enum
 static char *required_name(FunctionCallInfo fcinfo);
 static Jsonb *read_properties(FunctionCallInfo fcinfo);
 static TimestampTz read_time(FunctionCallInfo fcinfo);
-static int32 event_to_track(const char *name, Jsonb *properties);
+static int32 event_to_track(const char *name, Jsonb *properties, bool *new);
 static void refuse_attached(const MaEvent *event);
-static void begin_tracking(const char *name, const MaEvent *event);
+static void begin_tracking(const char *name);
+static void tell_new(const char *name);
 static char *near_names(const char *name);
 static Jsonb *declared_types(const char *name);
 static int64 lock_contact(FunctionCallInfo fcinfo);
@@ -52,11 +53,12 @@ ma_track(PG_FUNCTION_ARGS)
 	TimestampTz occurred_at = read_time(fcinfo);
 	int32		event_id;
 	int64		contact_id;
+	bool		new;
 	bool		recorded;
 
 	ma_call_begin(&call);
 	ma_event_partitions_ensure();
-	event_id = event_to_track(name, properties);
+	event_id = event_to_track(name, properties, &new);
 	contact_id = lock_contact(fcinfo);
 	recorded = PG_ARGISNULL(ARG_DEDUP_KEY) ||
 		first_time(contact_id, PG_GETARG_DATUM(ARG_DEDUP_KEY));
@@ -67,6 +69,8 @@ ma_track(PG_FUNCTION_ARGS)
 		ma_mark_tracked(contact_id, ma_event_by_id(ma_definitions(), event_id), row_id,
 						occurred_at, JsonbPGetDatum(properties));
 	}
+	if (new)
+		tell_new(name);
 	ma_call_end(&call);
 	PG_RETURN_BOOL(recorded);
 }
@@ -116,17 +120,18 @@ read_time(FunctionCallInfo fcinfo)
 	return at;
 }
 
-/* The event of this name, which becomes a tracked one if it was not yet. */
+/* The event of this name, which becomes a tracked one if it was not yet; `new`: nobody knew it. */
 static int32
-event_to_track(const char *name, Jsonb *properties)
+event_to_track(const char *name, Jsonb *properties, bool *new)
 {
 	MaEvent    *event = ma_event_by_name(ma_definitions(), name);
 	Jsonb	   *types;
 
+	*new = event == NULL;
 	refuse_attached(event);
 	if (event == NULL || !event->tracked)
 	{
-		begin_tracking(name, event);
+		begin_tracking(name);
 		/* Somebody may have attached it while we waited for him. */
 		event = ma_event_by_name(ma_definitions(), name);
 		refuse_attached(event);
@@ -149,9 +154,9 @@ refuse_attached(const MaEvent *event)
 			 errhint("Insert a row into the table instead, or track under another name.")));
 }
 
-/* Makes the name known as a tracked event; a new one is told, since it may be a typo. */
+/* Makes the name known as a tracked event. */
 static void
-begin_tracking(const char *name, const MaEvent *event)
+begin_tracking(const char *name)
 {
 	static MaStatement track = {
 		"INSERT INTO marketing_internal.event_type AS e (name, tracked) VALUES ($1, true) "
@@ -160,19 +165,22 @@ begin_tracking(const char *name, const MaEvent *event)
 	};
 	Datum		value = CStringGetTextDatum(name);
 
-	if (event == NULL)
-	{
-		char	   *nearest = near_names(name);
-
-		ereport(NOTICE,
-				(errmsg("new event \"%s\"", name),
-				 nearest ? errhint("Did you mean %s?", nearest) : 0));
-	}
 	ma_run(&track, &value, NULL, MA_RUN_WRITE_LATEST);
 	ma_definitions_changed();
 }
 
-/* Known names within a few edits, as text for a hint, or NULL. */
+/* A new name may be a typo.  Told at the end, so that a call that fails does not speak of it. */
+static void
+tell_new(const char *name)
+{
+	char	   *nearest = near_names(name);
+
+	ereport(NOTICE,
+			(errmsg("new event \"%s\"", name),
+			 nearest ? errhint("Did you mean %s?", nearest) : 0));
+}
+
+/* Other known names within a few edits, as text for a hint, or NULL. */
 static char *
 near_names(const char *name)
 {
@@ -180,7 +188,8 @@ near_names(const char *name)
 	ListCell   *cell;
 
 	foreach(cell, ma_event_names(ma_definitions()))
-		if (ma_name_distance(name, lfirst(cell), NEAR_NAME) <= NEAR_NAME)
+		if (strcmp(name, lfirst(cell)) != 0 &&
+			ma_name_distance(name, lfirst(cell), NEAR_NAME) <= NEAR_NAME)
 			names = lappend(names, lfirst(cell));
 	return ma_nearest(name, names);
 }

@@ -95,8 +95,8 @@ ma_table_check_attachable(Oid relid)
 	if (relation->rd_rel->relispartition)
 		refuse(name, "It is a partition.", "Attach the partitioned table.");
 	if (relation->rd_rel->relforcerowsecurity)
-		refuse(name, "Row level security is forced on it even for its owner, so that what is read would depend on the session.",
-			   "Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.");
+		refuse(name, "Row level security is forced on its owner too, as whom it is read: rows that a policy hides from him would be missing.",
+			   psprintf("Use ALTER TABLE %s NO FORCE ROW LEVEL SECURITY.", name_in_sql(relid)));
 	check_partitions(relid);
 	relation_close(relation, NoLock);
 }

@@ -118,7 +118,7 @@ any_alive()
 }
 
 # Ends the processes with the given ids: servers by SIGQUIT (immediate shutdown), others by SIGTERM,
-# after ten seconds by SIGKILL.
+# after ten seconds by SIGKILL. The sleep is between two looks whether they are gone.
 end_processes()
 {
 	local signal=$1 tries

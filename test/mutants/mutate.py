@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""mutate.py list | mutate.py NAME TREE
+"""mutate.py list | mutate.py check TREE | mutate.py NAME TREE
 
 Mutants of the flush at commit: each is one edit that must not go unnoticed by the audit
 (test/lib/MaAudit.pm). An edit is exact: its text must occur as often as it says, else this fails,
-so that a mutant cannot die out unseen when the code around it changes.
+so that a mutant cannot die out unseen when the code around it changes; check, which the lints run,
+says so for all at once.
 """
 import pathlib
 import sys
@@ -13,13 +14,13 @@ MUTANTS = {
     "old_snapshot": (
         "decides by the transaction's snapshot instead of the latest",
         "src/base/spi.c",
-        "RegisterSnapshot(GetLatestSnapshot())",
-        "RegisterSnapshot(GetTransactionSnapshot())",
+        "return GetLatestSnapshot();",
+        "return GetTransactionSnapshot();",
     ),
     "no_increment": (
         "does not see the user's last command",
         "src/base/spi.c",
-        "\t\tCommandCounterIncrement();\n",
+        "\tCommandCounterIncrement();\n",
         "",
     ),
     "no_contact_lock": (
@@ -46,12 +47,6 @@ MUTANTS = {
         "\t\tif (ma_changes_live(((MaImage *) lfirst(cell))->xid))\n",
         "",
     ),
-    "left_deleted": (
-        "the drain deletes rows of contacts it had to leave",
-        "src/contacts/drain.c",
-        "\t\tif (!mark->mark.done)\n\t\t{\n",
-        "\t\tif (batch == NULL)\n\t\t{\n",
-    ),
     "no_second_look": (
         "keys that became somebody else's before the lock was had are not left",
         "src/contacts/evaluate.c",
@@ -76,19 +71,34 @@ MUTANTS = {
         "\tma_lock_unknown_keys(evaluation);\n",
         "",
     ),
-    "prepare_evaluates": (
-        "a prepared transaction evaluates although others do not see it yet",
-        "src/contacts/flush.c",
-        "\t\t\tflush_at_end(true);\n",
-        "\t\t\tflush_at_end(false);\n",
-    ),
     "truncate_unseen": (
         "TRUNCATE leaves nothing to the worker",
         "src/contacts/flush.c",
-        "\tma_spill_tables(changes->tables);\n",
-        "",
+        "\tma_spill_tables(changed_tables(changes));\n",
+        "\t(void) changed_tables(changes);\n",
     ),
 }
+
+
+def mutated(name, tree):
+    """The file's path and its text with the edit; an error if its place is not there once."""
+    _, file, old, new = MUTANTS[name]
+    path = pathlib.Path(tree) / file
+    text = path.read_text()
+    if text.count(old) != 1:
+        raise ValueError(f"mutant {name}: its place occurs {text.count(old)} times in {file}, not once")
+    return path, text.replace(old, new)
+
+
+def check(tree):
+    """What is wrong with the mutants of this tree, as lines."""
+    wrong = []
+    for name in MUTANTS:
+        try:
+            mutated(name, tree)
+        except ValueError as error:
+            wrong.append(str(error))
+    return wrong
 
 
 def main():
@@ -96,13 +106,16 @@ def main():
         print("\n".join(MUTANTS))
         return
     name, tree = sys.argv[1:]
-    what, file, old, new = MUTANTS[name]
-    path = pathlib.Path(tree) / file
-    text = path.read_text()
-    if text.count(old) != 1:
-        sys.exit(f"mutant {name}: its place occurs {text.count(old)} times in {file}, not once")
-    path.write_text(text.replace(old, new))
-    print(f"{name}: {what} ({file})")
+    if name == "check":
+        wrong = check(tree)
+        print("\n".join(wrong) if wrong else f"lint mutants: ok ({len(MUTANTS)} mutants)")
+        sys.exit(1 if wrong else 0)
+    try:
+        path, text = mutated(name, tree)
+    except ValueError as error:
+        sys.exit(str(error))
+    path.write_text(text)
+    print(f"{name}: {MUTANTS[name][0]} ({MUTANTS[name][1]})")
 
 
 main()

@@ -70,6 +70,30 @@ SELECT s.name, count(*) FROM marketing_internal.contact_key AS k LEFT JOIN marke
 SELECT tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname;
 ROLLBACK;
 
+-- a table that is gone, by its name: what was its owner's is still his
+SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
+SET client_min_messages = warning;
+CREATE SCHEMA old;
+GRANT USAGE ON SCHEMA old TO regress_events_detacher;
+CREATE TABLE old.orders (LIKE orders INCLUDING ALL);
+ALTER TABLE old.orders OWNER TO regress_events_detacher;
+SELECT marketing.attach_events('old.orders', event => 'order_old', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
+RESET client_min_messages;
+DROP TABLE orders, old.orders;
+SELECT marketing.detach('orders');
+SELECT marketing.detach('old.order');
+SELECT marketing.detach('a.b.c.d');
+SET ROLE regress_events_detacher;
+SELECT marketing.detach('public.orders');
+SELECT marketing.detach('old.orders', 'order_olf');
+SELECT marketing.detach('old.orders', 'order_old');
+RESET ROLE;
+SELECT marketing.detach('orders', 'order_placed');
+SELECT marketing.detach('orders');
+SELECT count(*) FROM marketing_internal.attached_table WHERE table_name = 'orders';
+CREATE TABLE orders (id int PRIMARY KEY, customer_id int, at timestamptz);
+CREATE INDEX ON orders (customer_id, at);
+
 -- all at once, also tables that are gone
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
 DROP TABLE orders;

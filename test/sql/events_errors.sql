@@ -73,6 +73,18 @@ SELECT marketing.attach_events('orders2', event => 'a', contact => 'customer_id'
 -- condition
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'total');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'totl > 1');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => '');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => '-- nothing');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'total > 1 and');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'total > 1, true');
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'age(created_at) < interval ''1 day''');
+-- one that fails on a row that is there: told as the condition's error
+BEGIN;
+INSERT INTO orders (id, customer_id, created_at, total) VALUES (1, 1, '2020-01-01', 0);
+\set SHOW_CONTEXT always
+SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => '1 / total > 1');
+\set SHOW_CONTEXT never
+ROLLBACK;
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'true) OR (true');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'created_at < now()');
 SELECT marketing.attach_events('orders', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at', condition => 'EXISTS (SELECT 1)');

@@ -54,6 +54,9 @@ SELECT marketing.declare_event('x', '{"a": "public.mytype"}');
 SELECT marketing.declare_event('x', '{"a": 1}');
 SELECT marketing.declare_event('x', '[]');
 SELECT marketing.declare_event(NULL);
+SELECT marketing.declare_event('undecided', NULL);
+-- a call that fails says nothing of a new event
+SELECT marketing.track(99, 'never_seen');
 SELECT marketing.declare_event('goal_reached');
 
 -- refusals

@@ -12,6 +12,32 @@ SELECT marketing_internal.record_event('ordered'), marketing_internal.record_eve
 CREATE VIEW recorded AS SELECT t.name, o.row_key, o.kind, o.contact_id
 	FROM marketing_internal.occurrence AS o JOIN marketing_internal.event_type AS t USING (event_id) ORDER BY o.occurrence_id;
 
+-- a row's key is one in sessions of all zones
+CREATE TABLE visits (id int, customer_id int, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE visits_all PARTITION OF visits DEFAULT;
+SELECT marketing.attach_events('visits', event => 'visited', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at') IS NOT NULL,
+	marketing_internal.record_event('visited');
+SET timezone = 'Europe/Istanbul';
+INSERT INTO visits VALUES (1, 1, '2020-01-01 12:00+00');
+SET timezone = 'America/New_York';
+UPDATE visits SET customer_id = 2 WHERE id = 1;
+SET timezone = 'Asia/Kolkata';
+DELETE FROM visits WHERE id = 1;
+RESET timezone;
+TABLE recorded;
+DELETE FROM marketing_internal.occurrence;
+-- so is what excludes
+CREATE TABLE people (id int PRIMARY KEY, born timestamptz);
+SELECT marketing.attach_contacts('people', id => 'id', exclude => $$ born::date < '2000-01-01' $$) IS NOT NULL;
+SET timezone = 'Pacific/Kiritimati';
+INSERT INTO people VALUES (1, '1999-12-31 20:00+00');
+SET timezone = 'Pacific/Pago_Pago';
+INSERT INTO people VALUES (2, '2000-01-01 05:00+00');
+RESET timezone;
+SELECT contact FROM marketing.contacts WHERE contact LIKE 'people:%';
+CREATE TABLE moments (at timestamptz PRIMARY KEY);
+SELECT marketing.attach_contacts('moments', id => 'at');
+
 -- moved to another contact: taken back first
 INSERT INTO orders VALUES (1, 1, 'new');
 UPDATE orders SET customer_id = 2 WHERE id = 1;

@@ -191,6 +191,20 @@ is($holder->query('COMMIT'), '', 'and commits');
 like(risen(), qr/^lock not free 1$/, 'left to the worker');
 exact($node, $db, 'opposite order: exact', left => 1);
 
+# A deadlock in the making: the flush wants a row of ours that a tool holds, who wants the writer's row.
+$writer->query(q{SET marketing_automation.sync_wait = '10s'; INSERT INTO orders (id, customer_id) VALUES (81, 3)});
+$writer->query('BEGIN; UPDATE orders SET customer_id = 4 WHERE id = 81');
+$holder->query('BEGIN; SELECT count(*) FROM (SELECT FROM marketing_internal.contact_counter FOR UPDATE) AS c');
+$holder->send('UPDATE orders SET note = $$mine$$ WHERE id = 81');
+ok(waits($node, $db, 'holder', "wait_event_type = 'Lock'"), 'a tool waits for the writer');
+is($writer->query('COMMIT'), '', 'whose commit stands');
+is($holder->answer, '', 'the tool goes on');
+is($holder->query('COMMIT'), '', 'and commits');
+like(risen(), qr/^error \d$/, 'left to the worker');
+is($node->safe_psql($db, q{SELECT value FROM marketing.status WHERE item = 'last error'}), '55P03', 'the flush gives up before the deadlock check');
+exact($node, $db, 'a deadlock in the making: exact', left => 'some');
+$writer->query(q{SET marketing_automation.sync_wait = '50ms'});
+
 # The same against the worker, which meets the lock while it drains.
 run_ok($node, $db, 'SET marketing_automation.sync_max_contacts = 0; INSERT INTO orders (id, customer_id) VALUES (85, 5)', 'something to drain');
 $holder->query('BEGIN; ALTER TABLE orders DROP COLUMN more; ALTER TABLE customers DROP COLUMN more');

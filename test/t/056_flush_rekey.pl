@@ -63,6 +63,19 @@ rekeyed('UPDATE customers SET id = 100 WHERE id = 1; UPDATE orders SET customer_
 $node->safe_psql($db, 'ALTER TABLE customers DROP CONSTRAINT customers_pkey; ALTER TABLE customers ADD PRIMARY KEY (id) DEFERRABLE');
 rekeyed('UPDATE customers SET id = id + 1', join(', ', map { ($_ + 1) . " is $_" } 1 .. 9), 'id + 1', 'UPDATE customers SET id = id - 1');
 rekeyed('UPDATE customers SET id = 10 - id', join(', ', map { "$_ is " . (10 - $_) } 1 .. 9), 'all the other way round', 'UPDATE customers SET id = 10 - id');
+$node->safe_psql($db, <<'END');
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN UPDATE customers SET city = city || '.' WHERE id = NEW.id; END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER a_touch AFTER UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION touch();
+END
+rekeyed('UPDATE customers SET id = id + 1', join(', ', map { ($_ + 1) . " is $_" } 1 .. 9), 'id + 1, rows updated again by a trigger', 'UPDATE customers SET id = id - 1');
+$node->safe_psql($db, 'DROP TRIGGER a_touch ON customers; CREATE TRIGGER a_touch AFTER UPDATE ON customers FOR EACH ROW WHEN (NEW.id > 60) EXECUTE FUNCTION touch()');
+rekeyed('BEGIN; DELETE FROM orders WHERE id = -1; INSERT INTO orders (id, customer_id) VALUES (-1, 2); UPDATE customers SET id = 51 WHERE id = 1; UPDATE customers SET id = 61 WHERE id = 51; COMMIT',
+	join(', ', (map { "$_ is $_" } 2 .. 9), '61 is 1'), 'in two steps, the second updated again by a trigger', 'UPDATE customers SET id = 1 WHERE id = 61; DELETE FROM orders WHERE id = -1');
+$node->safe_psql($db, 'DROP TRIGGER a_touch ON customers');
 my $swap = 'BEGIN; UPDATE customers SET id = -1 WHERE id = 1; UPDATE customers SET id = 1 WHERE id = 2; UPDATE customers SET id = 2 WHERE id = -1; COMMIT';
 rekeyed($swap, join(', ', '1 is 2', '2 is 1', map { "$_ is $_" } 3 .. 9), 'a swap', $swap);
 rekeyed('BEGIN; UPDATE customers SET id = 50 WHERE id = 1; UPDATE customers SET id = 51 WHERE id = 50; UPDATE customers SET id = 1 WHERE id = 51; COMMIT', $same, 'in a circle');
