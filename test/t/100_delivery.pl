@@ -81,7 +81,7 @@ defects = [d for part in message.walk() for d in part.defects]
 defects += [d for part in message.walk() for header in part.values() for d in getattr(header, 'defects', ())]
 assert not defects, defects
 print(message['From'].addresses[0].addr_spec, message['From'].addresses[0].display_name, message['To'], message['Subject'], sep='|')
-print('Sayın Ayşe 7 —' in message.get_body(('html',)).get_content(), 'Ayşe 7' in message.get_body(('plain',)).get_content())
+print('Sayın Ayşe 7 &mdash;' in message.get_body(('html',)).get_content(), 'Ayşe 7' in message.get_body(('plain',)).get_content())
 print(message['Message-ID'].startswith('<' + message['X-MA-Key'] + '@'), message['List-Unsubscribe'].startswith('<http'), 'Date' in message)
 PYTHON
 $ENV{PYTHONIOENCODING} = 'utf-8';
@@ -117,7 +117,7 @@ for my $round (1 .. 4)
 	wait_settled("round $round: the rest goes");
 }
 ok($kills > 0, "it was killed ($kills times)");
-my $asked = $node->safe_psql($db, 'SELECT last_value FROM marketing_internal.message_message_id_seq');
+my $asked = 1 + 400 + 4 * 400;
 is($node->safe_psql($db, 'SELECT count(*) FROM marketing.messages'), $asked, 'no message is lost');
 is($node->safe_psql($db, "SELECT count(*) FROM marketing.messages WHERE state NOT IN ('sent', 'suspect')"), '0', 'each is sent or in doubt');
 is($node->safe_psql($db, "SELECT count(*) FROM marketing.messages WHERE state = 'suspect' AND template = 'receipt'"), '0',
