@@ -60,10 +60,11 @@ CREATE TABLE marketing_internal.content_query (
 	name text NOT NULL UNIQUE,
 	sql text NOT NULL,
 	params text[] NOT NULL,
+	types text[] NOT NULL,
 	role text NOT NULL
 );
 COMMENT ON TABLE marketing_internal.content_query IS
-	'Queries whose rows templates show: params are paths as entry.id, in the order of $1, $2 ...; run as role, which defined it.';
+	'Queries whose rows templates show: params are paths as entry.id, in the order of $1, $2 ..., types what these are; run as role, which defined it.';
 
 CREATE FUNCTION marketing.render_liquid(source text, data jsonb DEFAULT '{}', escape text DEFAULT 'none') RETURNS text
 	LANGUAGE c STABLE PARALLEL UNSAFE
@@ -148,6 +149,12 @@ CREATE FUNCTION marketing.preview_message(contact uuid, template text, data json
 	AS 'MODULE_PATHNAME', 'ma_preview_message';
 COMMENT ON FUNCTION marketing.preview_message(uuid, text, jsonb) IS
 	'Subject, html and text of a template as the contact would get it now. data are the members of data, and data.entry, if there is one, those of entry. Nothing is sent or recorded.';
+
+CREATE FUNCTION marketing_internal.render_messages(requests jsonb) RETURNS jsonb
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_render_messages_sql';
+COMMENT ON FUNCTION marketing_internal.render_messages(jsonb) IS
+	'A batch of messages as the delivery worker has it rendered: an array of {"contact_id", "template_id", "entry", "data"} to one of their parts, each with its error if it has one.';
 
 CREATE FUNCTION marketing_internal.mime(message jsonb) RETURNS text
 	LANGUAGE c STABLE PARALLEL UNSAFE

@@ -41,7 +41,7 @@
 #define ERRCODE_MA_INVALID_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '0')
 /* MA031 render_failed: a template could not be rendered with these data. */
 #define ERRCODE_MA_RENDER_FAILED MAKE_SQLSTATE('M', 'A', '0', '3', '1')
-/* MA032 unknown_template: no template, layout or snippet of this name. */
+/* MA032 unknown_template: no template, layout, snippet or query of this name. */
 #define ERRCODE_MA_UNKNOWN_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '2')
 
 #endif							/* MA_BASE_ERRORS_H */

@@ -89,7 +89,8 @@ cache_ready(void)
 	cache_context = AllocSetContextCreate(CacheMemoryContext, "marketing_automation templates",
 										  ALLOCSET_DEFAULT_SIZES);
 	texts = make_table("marketing_automation texts", sizeof(TextKey), sizeof(TextEntry));
-	versions = make_table("marketing_automation versions", sizeof(VersionKey), sizeof(VersionEntry));
+	versions = make_table("marketing_automation versions", sizeof(VersionKey),
+				sizeof(VersionEntry));
 	locales = make_table("marketing_automation locales", sizeof(LocaleKey), sizeof(LocaleEntry));
 	cache_epoch = epoch;
 }
@@ -253,7 +254,8 @@ MaLiquid *
 ma_snippet_find(const char *name, int length, MaEscape escape)
 {
 	cache_ready();
-	return find_text(name, length, escape == MA_ESCAPE_HTML ? KIND_SNIPPET_HTML : KIND_SNIPPET_PLAIN);
+	return find_text(name, length,
+				escape == MA_ESCAPE_HTML ? KIND_SNIPPET_HTML : KIND_SNIPPET_PLAIN);
 }
 
 static MaLiquid *

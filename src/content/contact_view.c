@@ -25,7 +25,8 @@ typedef struct ViewKey
 static Jsonb **read_contacts(MaContactView *views, const int64 *contact_ids, int n);
 static ViewKey *read_keys(const int64 *contact_ids, int n, int *nkeys);
 static void add_layer(MaContactView *view, Jsonb *layer);
-static void add_source(MaContactView *views, int n, MaSource *source, const ViewKey *keys, int nkeys);
+static void add_source(MaContactView *views, int n, MaSource *source, const ViewKey *keys,
+			int nkeys);
 static int	place_of(const int64 *contact_ids, int n, int64 contact_id);
 
 MaContactView *

@@ -77,7 +77,8 @@ typedef struct MaQuery
 	char	   *sql;
 	char	   *role;
 	int			nparams;
-	char	  **params;
+	char	  **params;		/* paths */
+	char	  **types;		/* of $1, $2 ..., qualified */
 } MaQuery;
 
 /* The queries there are (MaQuery *), cached.  Inside ma_call_begin(). */

@@ -24,7 +24,8 @@ typedef struct TextWriter
 
 static const char *skip_tag(TextWriter *writer, const char *at);
 static const char *skip_raw(const char *at, const char *name);
-static void open_tag(TextWriter *writer, const char *name, bool closing, const char *tag, int length);
+static void open_tag(TextWriter *writer, const char *name, bool closing, const char *tag,
+			int length);
 static char *attribute(const char *tag, int length, const char *name);
 static void close_link(TextWriter *writer);
 static const char *write_entity(TextWriter *writer, const char *at);
@@ -262,8 +263,7 @@ write_entity(TextWriter *writer, const char *at)
 		{"&ndash;", "\342\200\223"}, {"&mdash;", "\342\200\224"}, {"&hellip;", "\342\200\246"},
 		{"&laquo;", "\302\253"}, {"&raquo;", "\302\273"}, {"&rsquo;", "\342\200\231"},
 		{"&lsquo;", "\342\200\230"}, {"&rdquo;", "\342\200\235"}, {"&ldquo;", "\342\200\234"},
-		{"&bull;", "\342\200\242"}, {"&middot;", "\302\267"}, {"&zwnj;", ""}, {"&shy;", ""}
-	};
+		{"&bull;", "\342\200\242"}, {"&middot;", "\302\267"}, {"&zwnj;", ""}, {"&shy;", ""}};
 	char	   *end;
 	unsigned long code;
 	unsigned char utf8[8];

@@ -27,7 +27,8 @@
 /* Bounds: more is an error of the template, never of the server. */
 #define LIQUID_MAX_SOURCE (1024 * 1024) /* octets of a template */
 #define LIQUID_MAX_OUTPUT (1024 * 1024) /* octets that it may make */
-#define LIQUID_MAX_STEPS 250000 /* nodes, loop turns, elements; 256 octets a filter works on are one */
+#define LIQUID_MAX_STEPS \
+	250000 /* nodes, loop turns, elements; 256 octets a filter works on are one */
 #define LIQUID_MAX_NESTING 100	/* blocks and brackets within one another */
 #define LIQUID_MAX_ROOTS 1000	/* different first names of paths */
 #define LIQUID_MAX_PARTIALS 32	/* snippets within one another */

@@ -31,6 +31,7 @@ struct LiquidHtml
 	char		quote;			/* of the value, 0: none */
 	char		word[16];		/* name of the tag or attribute, lower case, cut */
 	int			word_length;
+	bool		closing;		/* an end tag */
 	char		raw[16];		/* tag whose content is raw, "" if none */
 	LiquidContext value;		/* what kind of value this attribute has */
 	bool		query;			/* ? was seen in this URL */
@@ -39,6 +40,7 @@ struct LiquidHtml
 };
 
 static void text_state(LiquidHtml *html, char c, const char *rest, int left);
+static bool is_raw_tag(const LiquidHtml *html);
 static void tag_state(LiquidHtml *html, char c);
 static void value_state(LiquidHtml *html, char c);
 static void raw_state(LiquidHtml *html, const char *rest, int left);
@@ -96,9 +98,17 @@ text_state(LiquidHtml *html, char c, const char *rest, int left)
 	else if (isalpha((unsigned char) rest[1]) || rest[1] == '/' || rest[1] == '!')
 	{
 		html->state = HTML_TAG_NAME;
+		html->closing = (rest[1] == '/');
 		html->word_length = 0;
 		html->raw[0] = '\0';
 	}
+}
+
+/* True for the start tag of what is not HTML inside. */
+static bool
+is_raw_tag(const LiquidHtml *html)
+{
+	return !html->closing && (strcmp(html->word, "script") == 0 || strcmp(html->word, "style") == 0);
 }
 
 /* Inside a tag, but not in the value of an attribute. */
@@ -118,7 +128,7 @@ tag_state(LiquidHtml *html, char c)
 			word_add(html, c);
 			if (blank || c == '/')
 			{
-				if (strcmp(html->word, "script") == 0 || strcmp(html->word, "style") == 0)
+				if (is_raw_tag(html))
 					strlcpy(html->raw, html->word, sizeof(html->raw));
 				if (blank)
 					html->state = HTML_TAG;
@@ -207,9 +217,7 @@ value_state(LiquidHtml *html, char c)
 static void
 end_tag(LiquidHtml *html)
 {
-	bool		closed = (html->state == HTML_TAG_NAME);
-
-	if (closed && (strcmp(html->word, "script") == 0 || strcmp(html->word, "style") == 0))
+	if (html->state == HTML_TAG_NAME && is_raw_tag(html))
 		strlcpy(html->raw, html->word, sizeof(html->raw));
 	html->state = html->raw[0] != '\0' ? HTML_RAW : HTML_TEXT;
 }
@@ -224,6 +232,7 @@ raw_state(LiquidHtml *html, const char *rest, int left)
 		pg_strncasecmp(rest + 2, html->raw, length) != 0)
 		return;
 	html->state = HTML_TAG_NAME;
+	html->closing = true;
 	html->word_length = 0;
 	html->raw[0] = '\0';
 }

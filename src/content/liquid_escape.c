@@ -153,7 +153,8 @@ write_script(LiquidRender *render, const char *text, int length)
 			if (c == 0xE2 && i + 2 < length && (unsigned char) text[i + 1] == 0x80 &&
 				((unsigned char) text[i + 2] & 0xFE) == 0xA8)
 			{
-				snprintf(coded, sizeof(coded), "\\u202%c", (unsigned char) text[i + 2] & 1 ? '9' : '8');
+				snprintf(coded, sizeof(coded), "\\u202%c",
+							(unsigned char) text[i + 2] & 1 ? '9' : '8');
 				ma_liquid_append(render, coded, 6);
 				i += 2;
 				continue;

@@ -90,7 +90,8 @@ member(LiquidRender *render, LiquidValue value, const LiquidName *name)
 			break;
 		case LIQUID_LAYERS:
 			for (int i = 0; i < value.u.layers->n; i++)
-				if (ma_liquid_object_get(value.u.layers->layers[i], name->text, name->length, &found))
+				if (ma_liquid_object_get(value.u.layers->layers[i], name->text, name->length,
+							&found))
 					return found;
 			break;
 		case LIQUID_LOOP:
@@ -315,7 +316,8 @@ contains(LiquidRender *render, LiquidValue left, LiquidValue right)
 	{
 		LiquidValue ignored;
 		int			n = left.kind == LIQUID_LAYERS ? left.u.layers->n : 1;
-		JsonbContainer **objects = left.kind == LIQUID_LAYERS ? left.u.layers->layers : &left.u.json;
+		JsonbContainer **objects =
+					left.kind == LIQUID_LAYERS ? left.u.layers->layers : &left.u.json;
 
 		for (int i = 0; i < n && right.kind == LIQUID_STRING; i++)
 			if (ma_liquid_object_get(objects[i], right.u.string, right.length, &ignored))

@@ -158,8 +158,7 @@ word_constant(const LiquidExpression *path, LiquidValue *value)
 	}			words[] = {
 		{"nil", {LIQUID_NIL}}, {"null", {LIQUID_NIL}},
 		{"true", {LIQUID_BOOL, false, 0, {true}}}, {"false", {LIQUID_BOOL}},
-		{"empty", {LIQUID_EMPTY}}, {"blank", {LIQUID_BLANK}}
-	};
+		{"empty", {LIQUID_EMPTY}}, {"blank", {LIQUID_BLANK}}};
 
 	for (int i = 0; i < lengthof(words); i++)
 		if (path->root.length == (int) strlen(words[i].word) &&
@@ -327,8 +326,7 @@ comparison(const LiquidScanner *scanner)
 	}			operators[] = {
 		{"==", LIQUID_EQUAL}, {"!=", LIQUID_NOT_EQUAL}, {"<>", LIQUID_NOT_EQUAL},
 		{"<", LIQUID_LESS}, {">", LIQUID_GREATER}, {"<=", LIQUID_LESS_EQUAL},
-		{">=", LIQUID_GREATER_EQUAL}
-	};
+		{">=", LIQUID_GREATER_EQUAL}};
 
 	if (ma_liquid_scan_is(scanner, "contains"))
 		return LIQUID_CONTAINS;

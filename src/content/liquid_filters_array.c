@@ -119,8 +119,9 @@ select_property(LiquidRender *render, LiquidValue item, LiquidValue property, Li
 				*value = ma_liquid_member(render, item, property.u.string, property.length);
 			else
 				for (int i = 0; i < n; i++)
-					if (ma_liquid_object_get(item.kind == LIQUID_LAYERS ? item.u.layers->layers[i] :
-											 item.u.json, property.u.string, property.length, &found))
+					if (ma_liquid_object_get(item.kind == LIQUID_LAYERS ? item.u.layers->layers[i]
+																		: item.u.json,
+											 property.u.string, property.length, &found))
 					{
 						*value = found;
 						break;

@@ -22,6 +22,9 @@ static bool from_seconds(int64 seconds, TimestampTz *at);
 static void format_time(LiquidRender *render, StringInfo out, const char *format, TimestampTz at);
 static bool format_one(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t fsec,
 					   TimestampTz at, int zone, const char *abbreviation);
+static int64 field(char code, const struct pg_tm *tm, fsec_t fsec, TimestampTz at);
+static bool format_words(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t fsec,
+						 int zone, const char *abbreviation);
 static void number(StringInfo out, int64 value, int width, char pad, char flag);
 static void name(StringInfo out, const char *text, int length, char flag);
 static int	week_of_year(const struct pg_tm *tm, int first_weekday);
@@ -148,8 +151,16 @@ format_one(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t 
 		{"X", "%H:%M:%S"}, {"R", "%H:%M"}, {"r", "%I:%M:%S %p"}, {"c", "%a %b %e %H:%M:%S %Y"},
 		{"v", "%e-%^b-%Y"}, {"+", "%a %b %e %H:%M:%S %Z %Y"}
 	};
-	int			hour12 = tm->tm_hour % 12 == 0 ? 12 : tm->tm_hour % 12;
-	int			day = tm->tm_wday;
+	static const struct
+	{
+		char		code;
+		int			width;
+		char		pad;
+	}			fields[] = {
+		{'Y', 1, '0'}, {'C', 2, '0'}, {'y', 2, '0'}, {'m', 2, '0'}, {'d', 2, '0'}, {'e', 2, ' '},
+		{'j', 3, '0'}, {'H', 2, '0'}, {'k', 2, ' '}, {'I', 2, '0'}, {'l', 2, ' '}, {'M', 2, '0'},
+		{'S', 2, '0'}, {'L', 3, '0'}, {'s', 1, '0'}, {'u', 1, '0'}, {'w', 1, '0'}, {'U', 2, '0'},
+		{'W', 2, '0'}, {'V', 2, '0'}, {'G', 1, '0'}, {'g', 2, '0'}};
 
 	for (int i = 0; i < lengthof(composed); i++)
 		if (composed[i][0][0] == code)
@@ -169,49 +180,110 @@ format_one(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t 
 			}
 			return true;
 		}
+	for (int i = 0; i < lengthof(fields); i++)
+		if (fields[i].code == code)
+		{
+			number(out, field(code, tm, fsec, at), fields[i].width, fields[i].pad, flag);
+			return true;
+		}
+	return format_words(out, code, flag, tm, fsec, zone, abbreviation);
+}
+
+/* The number of a directive that is one. */
+static int64
+field(char code, const struct pg_tm *tm, fsec_t fsec, TimestampTz at)
+{
 	switch (code)
 	{
-		case 'Y': number(out, tm->tm_year, 1, '0', flag); break;
-		case 'C': number(out, tm->tm_year / 100, 2, '0', flag); break;
-		case 'y': number(out, tm->tm_year % 100, 2, '0', flag); break;
-		case 'm': number(out, tm->tm_mon, 2, '0', flag); break;
-		case 'd': number(out, tm->tm_mday, 2, '0', flag); break;
-		case 'e': number(out, tm->tm_mday, 2, ' ', flag); break;
-		case 'j': number(out, tm->tm_yday, 3, '0', flag); break;
-		case 'H': number(out, tm->tm_hour, 2, '0', flag); break;
-		case 'k': number(out, tm->tm_hour, 2, ' ', flag); break;
-		case 'I': number(out, hour12, 2, '0', flag); break;
-		case 'l': number(out, hour12, 2, ' ', flag); break;
-		case 'M': number(out, tm->tm_min, 2, '0', flag); break;
-		case 'S': number(out, tm->tm_sec, 2, '0', flag); break;
-		case 'L': number(out, fsec / 1000, 3, '0', flag); break;
-		case 'N': appendStringInfo(out, "%06d000", (int) fsec); break;
-		case 's': number(out, (at + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / USECS_PER_SEC, 1, '0', flag); break;
-		case 'u': number(out, day == 0 ? 7 : day, 1, '0', flag); break;
-		case 'w': number(out, day, 1, '0', flag); break;
-		case 'U': number(out, week_of_year(tm, 0), 2, '0', flag); break;
-		case 'W': number(out, week_of_year(tm, 1), 2, '0', flag); break;
-		case 'V': number(out, date2isoweek(tm->tm_year, tm->tm_mon, tm->tm_mday), 2, '0', flag); break;
-		case 'G': number(out, date2isoyear(tm->tm_year, tm->tm_mon, tm->tm_mday), 1, '0', flag); break;
-		case 'g': number(out, date2isoyear(tm->tm_year, tm->tm_mon, tm->tm_mday) % 100, 2, '0', flag); break;
-		case 'B': name(out, months[tm->tm_mon - 1], 0, flag); break;
+		case 'Y':
+			return tm->tm_year;
+		case 'C':
+			return tm->tm_year / 100;
+		case 'y':
+			return tm->tm_year % 100;
+		case 'm':
+			return tm->tm_mon;
+		case 'd':
+		case 'e':
+			return tm->tm_mday;
+		case 'j':
+			return tm->tm_yday;
+		case 'H':
+		case 'k':
+			return tm->tm_hour;
+		case 'I':
+		case 'l':
+			return tm->tm_hour % 12 == 0 ? 12 : tm->tm_hour % 12;
+		case 'M':
+			return tm->tm_min;
+		case 'S':
+			return tm->tm_sec;
+		case 'L':
+			return fsec / 1000;
+		case 's':
+			return at / USECS_PER_SEC +
+				(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+		case 'u':
+			return tm->tm_wday == 0 ? 7 : tm->tm_wday;
+		case 'w':
+			return tm->tm_wday;
+		case 'U':
+			return week_of_year(tm, 0);
+		case 'W':
+			return week_of_year(tm, 1);
+		case 'V':
+			return date2isoweek(tm->tm_year, tm->tm_mon, tm->tm_mday);
+		case 'G':
+			return date2isoyear(tm->tm_year, tm->tm_mon, tm->tm_mday);
+		default:
+			return date2isoyear(tm->tm_year, tm->tm_mon, tm->tm_mday) % 100;
+	}
+}
+
+/* Directives that are words; false if it is none. */
+static bool
+format_words(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t fsec, int zone,
+			 const char *abbreviation)
+{
+	switch (code)
+	{
+		case 'B':
+			name(out, months[tm->tm_mon - 1], 0, flag);
+			return true;
 		case 'b':
-		case 'h': name(out, months[tm->tm_mon - 1], 3, flag); break;
-		case 'A': name(out, days[day], 0, flag); break;
-		case 'a': name(out, days[day], 3, flag); break;
-		case 'p': name(out, tm->tm_hour < 12 ? "AM" : "PM", 0, flag == '#' ? 'l' : flag); break;
-		case 'P': appendStringInfoString(out, tm->tm_hour < 12 ? "am" : "pm"); break;
-		case 'Z': appendStringInfoString(out, abbreviation ? abbreviation : ""); break;
+		case 'h':
+			name(out, months[tm->tm_mon - 1], 3, flag);
+			return true;
+		case 'A':
+			name(out, days[tm->tm_wday], 0, flag);
+			return true;
+		case 'a':
+			name(out, days[tm->tm_wday], 3, flag);
+			return true;
+		case 'p':
+			name(out, tm->tm_hour < 12 ? "AM" : "PM", 0, flag == '#' ? 'l' : flag);
+			return true;
+		case 'P':
+			appendStringInfoString(out, tm->tm_hour < 12 ? "am" : "pm");
+			return true;
+		case 'Z':
+			appendStringInfoString(out, abbreviation ? abbreviation : "");
+			return true;
 		case 'z':
 			appendStringInfo(out, "%c%02d%s%02d", zone > 0 ? '-' : '+', abs(zone) / 3600,
 							 flag == ':' ? ":" : "", abs(zone) % 3600 / 60);
-			break;
-		case 'n': appendStringInfoChar(out, '\n'); break;
-		case 't': appendStringInfoChar(out, '\t'); break;
-		case '%': appendStringInfoChar(out, '%'); break;
-		default: return false;
+			return true;
+		case 'N':
+			appendStringInfo(out, "%06d000", (int) fsec);
+			return true;
+		case 'n':
+		case 't':
+		case '%':
+			appendStringInfoChar(out, code == 'n' ? '\n' : code == 't' ? '\t' : '%');
+			return true;
+		default:
+			return false;
 	}
-	return true;
 }
 
 /* Filled up to `width`; the flag - takes the filling away, _ makes it blanks, 0 zeros. */

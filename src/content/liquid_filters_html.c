@@ -106,7 +106,8 @@ skip_tag(LiquidValue text, int *at)
 	{
 		int			length = strlen(wholes[i].open);
 
-		if (text.length - *at < length || pg_strncasecmp(text.u.string + *at, wholes[i].open, length) != 0)
+		if (text.length - *at < length || pg_strncasecmp(text.u.string + *at, wholes[i].open,
+					length) != 0)
 			continue;
 		for (int j = *at + length; j + (int) strlen(wholes[i].close) <= text.length; j++)
 			if (pg_strncasecmp(text.u.string + j, wholes[i].close, strlen(wholes[i].close)) == 0)
@@ -241,7 +242,8 @@ filter_url_decode(LiquidRender *render, LiquidValue input, LiquidValue *argument
 
 		if (c == '+')
 			decoded[n++] = ' ';
-		else if (c == '%' && i + 2 < text.length && isxdigit((unsigned char) text.u.string[i + 1]) &&
+		else if (c == '%' && i + 2 < text.length &&
+					isxdigit((unsigned char) text.u.string[i + 1]) &&
 				 isxdigit((unsigned char) text.u.string[i + 2]))
 		{
 			decoded[n++] = hex_digit(text.u.string[i + 1]) * 16 + hex_digit(text.u.string[i + 2]);

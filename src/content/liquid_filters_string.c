@@ -175,7 +175,8 @@ filter_strip_newlines(LiquidRender *render, LiquidValue input, LiquidValue *argu
 static int
 find(LiquidValue text, LiquidValue what, int from)
 {
-	const char *found = memmem(text.u.string + from, text.length - from, what.u.string, what.length);
+	const char *found = memmem(text.u.string + from, text.length - from, what.u.string,
+				what.length);
 
 	return found == NULL ? -1 : found - text.u.string;
 }

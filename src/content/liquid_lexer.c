@@ -337,15 +337,17 @@ static void
 check_inline_comment(Lexer *lexer, int at, int start, int end)
 {
 	const char *source = lexer->liquid->source;
+	bool		found = false;
 
-	while (start < end)
+	while (start < end || !found)
 	{
 		while (start < end && is_blank(source[start]))
 			start++;
-		if (start < end && source[start] != '#')
+		if (start < end ? source[start] != '#' : !found)
 			ma_liquid_syntax_error(lexer->liquid, start,
 								   "A tag begins with its name; each line of a comment begins with #.",
 								   "a tag has no name");
+		found = true;
 		while (start < end && source[start] != '\n')
 			start++;
 	}

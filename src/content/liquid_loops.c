@@ -141,7 +141,8 @@ ma_liquid_render_tablerow(LiquidRender *render, const LiquidNode *node)
 		ma_liquid_append(render, text, strlen(text));
 		outcome = turn(render, node, loop, part.items->items[part.from + loop->index]);
 		ma_liquid_append(render, "</td>", 5);
-		if (outcome == LIQUID_GO_ON && column == loop->columns - 1 && loop->index < loop->length - 1)
+		if (outcome == LIQUID_GO_ON && column == loop->columns - 1 &&
+					loop->index < loop->length - 1)
 		{
 			snprintf(text, sizeof(text), "</tr>\n<tr class=\"row" INT64_FORMAT "\">",
 					 loop->index / loop->columns + 2);

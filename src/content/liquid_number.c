@@ -218,10 +218,12 @@ ma_liquid_to_int(LiquidRender *render, LiquidValue value, const char *what)
 		from = length > 0 && (*text == '-' || *text == '+');
 		for (; from < length && text[from] >= '0' && text[from] <= '9'; from++)
 			;
-		if (from == length && length > 0 && length <= 18 && isdigit((unsigned char) text[length - 1]))
+		if (from == length && length > 0 && length <= 18 &&
+					isdigit((unsigned char) text[length - 1]))
 			return leading_int(text, length);
 	}
-	ma_liquid_error(render, "Use the filter round, or give a number.", "%s must be an integer", what);
+	ma_liquid_error(render, "Use the filter round, or give a number.", "%s must be an integer",
+				what);
 }
 
 /* The number's digits, not ended by NUL. */
@@ -375,8 +377,10 @@ filter_divided_by(LiquidRender *render, LiquidValue input, LiquidValue *argument
 	}
 	if (is_integer(left) && is_integer(right))
 		return ma_liquid_from_numeric(DatumGetNumeric(
-			DirectFunctionCall1(numeric_floor, DirectFunctionCall2(numeric_div,
-				NumericGetDatum(ma_liquid_numeric(left)), NumericGetDatum(ma_liquid_numeric(right))))));
+			DirectFunctionCall1(numeric_floor,
+								DirectFunctionCall2(numeric_div,
+											NumericGetDatum(ma_liquid_numeric(left)),
+													NumericGetDatum(ma_liquid_numeric(right))))));
 	quotient = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 												  NumericGetDatum(ma_liquid_numeric(left)))) /
 		DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
@@ -414,8 +418,8 @@ filter_abs(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 		return value;
 	if (value.kind == LIQUID_INT && value.u.integer != PG_INT64_MIN)
 		return ma_liquid_int(-value.u.integer);
-	value.u.numeric = DatumGetNumeric(DirectFunctionCall1(numeric_abs,
-														  NumericGetDatum(ma_liquid_numeric(value))));
+	value.u.numeric = DatumGetNumeric(
+		DirectFunctionCall1(numeric_abs, NumericGetDatum(ma_liquid_numeric(value))));
 	value.kind = LIQUID_NUMERIC;
 	return value;
 }
@@ -427,8 +431,8 @@ to_integer(LiquidValue value, NumericFunction function)
 	value = ma_liquid_to_number(value);
 	if (value.kind == LIQUID_INT)
 		return value;
-	return ma_liquid_from_numeric(DatumGetNumeric(DirectFunctionCall1(function,
-																	  NumericGetDatum(value.u.numeric))));
+	return ma_liquid_from_numeric(
+		DatumGetNumeric(DirectFunctionCall1(function, NumericGetDatum(value.u.numeric))));
 }
 
 static LiquidValue
@@ -484,8 +488,10 @@ filter_at_most(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 static LiquidValue
 filter_number(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 {
-	static const char *const points[] = {"de", "tr", "es", "it", "pt", "nl", "id", "da", "el", "hr", "ro", "vi"};
-	static const char *const spaces[] = {"fr", "ru", "pl", "sv", "nb", "no", "fi", "cs", "sk", "uk", "hu", "bg"};
+	static const char *const points[] = {"de", "tr", "es", "it", "pt", "nl",
+										 "id", "da", "el", "hr", "ro", "vi"};
+	static const char *const spaces[] = {"fr", "ru", "pl", "sv", "nb", "no",
+										 "fi", "cs", "sk", "uk", "hu", "bg"};
 	LiquidValue value = ma_liquid_to_number(input);
 	char	   *locale = ma_liquid_to_cstring(render, arguments[1]);
 	const char *group = ",";
@@ -510,9 +516,9 @@ filter_number(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 		group = "'", point = ".";
 	if (digits >= 0)
 	{
-		value.u.numeric = DatumGetNumeric(DirectFunctionCall2(numeric_round,
-															  NumericGetDatum(ma_liquid_numeric(value)),
-															  Int32GetDatum(digits)));
+		value.u.numeric = DatumGetNumeric(
+			DirectFunctionCall2(numeric_round, NumericGetDatum(ma_liquid_numeric(value)),
+								Int32GetDatum(digits)));
 		value.kind = LIQUID_NUMERIC;
 	}
 	text = ma_liquid_number_text(value, &length);
@@ -544,10 +550,10 @@ filter_money(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 		const char *code;
 		const char *sign;
 		int			digits;
-	}			currencies[] = {
-		{"USD", "$", 2}, {"EUR", "\342\202\254", 2}, {"GBP", "\302\243", 2}, {"TRY", "\342\202\272", 2},
-		{"JPY", "\302\245", 0}, {"INR", "\342\202\271", 2}, {"KRW", "\342\202\251", 0}
-	};
+	} currencies[] = {{"USD", "$", 2},           {"EUR", "\342\202\254", 2},
+					  {"GBP", "\302\243", 2},    {"TRY", "\342\202\272", 2},
+					  {"JPY", "\302\245", 0},    {"INR", "\342\202\271", 2},
+					  {"KRW", "\342\202\251", 0}};
 	char	   *code = ma_liquid_to_cstring(render, arguments[0]);
 	char	   *locale = ma_liquid_to_cstring(render, arguments[1]);
 	const char *sign = *code ? psprintf("%s\302\240", code) : "";
@@ -568,7 +574,8 @@ filter_money(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 	options[1] = arguments[1];
 	number = filter_number(render, input, options);
 	if (!before)
-		text = psprintf("%.*s\302\240%s", number.length, number.u.string, *code && sign[0] == *code ? code : sign);
+		text = psprintf("%.*s\302\240%s", number.length, number.u.string,
+						*code && sign[0] == *code ? code : sign);
 	else if (number.length > 0 && number.u.string[0] == '-')
 		text = psprintf("-%s%.*s", sign, number.length - 1, number.u.string + 1);
 	else

@@ -132,7 +132,8 @@ render_isolated(LiquidRender *render, const LiquidNode *node, const MaLiquid *li
 				const LiquidName *name)
 {
 	LiquidValue *arguments = palloc_array(LiquidValue, Max(node->narguments, 1));
-	LiquidValue subject = node->subject ? ma_liquid_evaluate(render, node->subject) : ma_liquid_nil();
+	LiquidValue subject = node->subject ? ma_liquid_evaluate(render,
+				node->subject) : ma_liquid_nil();
 	LiquidArray single = {1, &subject};
 	LiquidArray *items = &single;
 	LiquidLoop *loop = NULL;

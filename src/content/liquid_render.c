@@ -121,7 +121,8 @@ render_node(LiquidRender *render, const LiquidNode *node)
 			return ma_liquid_render_partial(render, node);
 		case LIQUID_ABORT:
 			render->abort_reason = ma_liquid_to_cstring(render,
-														ma_liquid_evaluate_pipe(render, &node->pipe));
+														ma_liquid_evaluate_pipe(render,
+																	&node->pipe));
 			return LIQUID_DID_ABORT;
 		default:
 			elog(ERROR, "cannot happen: liquid node %d", node->kind);

@@ -68,8 +68,10 @@ ma_liquid_scan_next(LiquidScanner *scanner)
 	else if (!scan_comparison(scanner))
 	{
 		if (strchr("|:,.()[]=", c) == NULL)
-			ma_liquid_syntax_error(scanner->liquid, scanner->at, "Liquid has filters, as in {{ a | plus: 1 }}, where other languages have operators.",
-								   "unexpected character \"%.*s\"", pg_mblen(scanner->text), scanner->text);
+			ma_liquid_syntax_error(scanner->liquid, scanner->at,
+								   "Liquid has filters, as in {{ a | plus: 1 }}, where other languages have operators.",
+								   "unexpected character \"%.*s\"", pg_mblen(scanner->text),
+								   scanner->text);
 		scanner->kind = LIQUID_WORD_CHARACTER;
 		scanner->length = 1;
 		if (c == '.' && scanner->position + 1 < scanner->end && scanner->text[1] == '.')
@@ -126,7 +128,8 @@ scan_name(LiquidScanner *scanner)
 	const char *source = scanner->liquid->source;
 	int			i = scanner->position;
 
-	while (i < scanner->end && (is_name_start(source[i]) || is_digit(source[i]) || source[i] == '-'))
+	while (i < scanner->end && (is_name_start(source[i]) || is_digit(source[i]) ||
+				source[i] == '-'))
 		i++;
 	if (i < scanner->end && source[i] == '?')
 		i++;

@@ -33,8 +33,7 @@ static const struct
 	{"include", ma_liquid_parse_partial}, {"assign", parse_assign}, {"capture", parse_capture},
 	{"increment", parse_counter}, {"decrement", parse_counter}, {"echo", ma_liquid_parse_output},
 	{"ifchanged", parse_ifchanged}, {"break", parse_interrupt}, {"continue", parse_interrupt},
-	{"abort", parse_abort}
-};
+	{"abort", parse_abort}};
 
 LiquidNode *
 ma_liquid_parse_tag(LiquidParser *parser, const LiquidToken *token)
@@ -48,7 +47,8 @@ ma_liquid_parse_tag(LiquidParser *parser, const LiquidToken *token)
 static void
 unknown_tag(LiquidParser *parser, const LiquidToken *token)
 {
-	static const char *const others[] = {"elsif", "else", "when", "raw", "comment", "liquid", "doc"};
+	static const char *const others[] = {"elsif",   "else",   "when", "raw",
+										 "comment", "liquid", "doc"};
 	char	   *name = pnstrdup(token->tag.text, token->tag.length);
 	List	   *names = NIL;
 	char	   *near;

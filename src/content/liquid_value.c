@@ -19,6 +19,7 @@ static LiquidArray *array_of_range(LiquidRender *render, const LiquidRange *rang
 static LiquidArray *pairs_of(LiquidRender *render, LiquidValue object);
 static LiquidValue array_text(LiquidRender *render, LiquidValue value);
 static LiquidValue object_text(LiquidRender *render, LiquidValue value);
+static void array_json(LiquidRender *render, LiquidValue value, StringInfo out, int depth);
 static void layers_json(LiquidRender *render, LiquidValue value, StringInfo out, int depth);
 
 LiquidValue
@@ -152,7 +153,8 @@ pairs_of(LiquidRender *render, LiquidValue object)
 {
 	LiquidArray *array = palloc0_object(LiquidArray);
 	int			nlayers = object.kind == LIQUID_LAYERS ? object.u.layers->n : 1;
-	JsonbContainer **layers = object.kind == LIQUID_LAYERS ? object.u.layers->layers : &object.u.json;
+	JsonbContainer **layers =
+				object.kind == LIQUID_LAYERS ? object.u.layers->layers : &object.u.json;
 	int			allocated = 0;
 
 	for (int i = 0; i < nlayers; i++)
@@ -342,22 +344,26 @@ ma_liquid_to_json(LiquidRender *render, LiquidValue value, StringInfo out, int d
 		case LIQUID_ARRAY:
 		case LIQUID_JSON_ARRAY:
 		case LIQUID_RANGE:
-			{
-				LiquidArray *array = ma_liquid_items(render, value);
-
-				appendStringInfoChar(out, '[');
-				for (int i = 0; i < array->n; i++)
-				{
-					if (i > 0)
-						appendStringInfoChar(out, ',');
-					ma_liquid_to_json(render, array->items[i], out, depth + 1);
-				}
-				appendStringInfoChar(out, ']');
-				break;
-			}
+			array_json(render, value, out, depth);
+			break;
 		default:
 			appendStringInfoString(out, "null");
 	}
+}
+
+static void
+array_json(LiquidRender *render, LiquidValue value, StringInfo out, int depth)
+{
+	LiquidArray *array = ma_liquid_items(render, value);
+
+	appendStringInfoChar(out, '[');
+	for (int i = 0; i < array->n; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(out, ',');
+		ma_liquid_to_json(render, array->items[i], out, depth + 1);
+	}
+	appendStringInfoChar(out, ']');
 }
 
 static void

@@ -251,7 +251,8 @@ find_queries(Batch *batch)
 			char	   *source = psprintf("{{%s}}", query->query->params[j]);
 
 			query->params[j] = ma_liquid_compile(source, strlen(source), MA_ESCAPE_NONE,
-												 psprintf("param of query \"%s\"", query->query->name));
+												 psprintf("param of query \"%s\"",
+															query->query->name));
 		}
 	}
 	batch->nqueries = list_length(list);
@@ -304,8 +305,9 @@ run_query(Batch *batch, BatchQuery *query, int place)
 static bool
 names_query(const MaVersion *version, const LiquidName *name)
 {
-	return version != NULL && (liquid_names(version->subject, name) || liquid_names(version->html, name) ||
-							   liquid_names(version->text, name) || liquid_names(version->preheader, name));
+	return version != NULL &&
+		   (liquid_names(version->subject, name) || liquid_names(version->html, name) ||
+			liquid_names(version->text, name) || liquid_names(version->preheader, name));
 }
 
 static bool
@@ -477,7 +479,8 @@ ma_preview_message(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("data must be an object")));
-		if (getKeyJsonValueFromContainer(&DatumGetJsonbP(request.data)->root, "entry", 5, &entry) != NULL &&
+		if (getKeyJsonValueFromContainer(&DatumGetJsonbP(request.data)->root, "entry", 5,
+					&entry) != NULL &&
 			entry.type == jbvBinary)
 			request.entry = JsonbPGetDatum(JsonbValueToJsonb(&entry));
 	}

@@ -19,7 +19,8 @@ static const char *check_message(const MaMimeMessage *message);
 static const char *check_header(const MaMimeHeader *header);
 static bool visible(const char *text, const char *except);
 static void write_headers(StringInfo out, const MaMimeMessage *message);
-static void write_mailbox(StringInfo out, const char *header, const char *name, const char *address);
+static void write_mailbox(StringInfo out, const char *header, const char *name,
+			const char *address);
 static void write_date(StringInfo out, pg_time_t date);
 static void write_unsubscribe(StringInfo out, const MaMimeMessage *message);
 static void write_body(StringInfo out, const MaMimeMessage *message);
@@ -167,7 +168,8 @@ ma_mime_address_ok(const char *address)
 			label = 0;
 			continue;
 		}
-		if (!((unsigned char) *c < 0x80 && isalnum((unsigned char) *c)) && !(*c == '-' && label > 0))
+		if (!((unsigned char) *c < 0x80 && isalnum((unsigned char) *c)) && !(*c == '-' &&
+					label > 0))
 			return false;
 		label++;
 	}
@@ -220,8 +222,8 @@ write_date(StringInfo out, pg_time_t date)
 	struct pg_tm *tm = pg_gmtime(&date);
 
 	appendStringInfo(out, "Date: %s, %02d %s %04d %02d:%02d:%02d +0000\r\n", day_names[tm->tm_wday],
-					 tm->tm_mday, month_names[tm->tm_mon], tm->tm_year + 1900, tm->tm_hour, tm->tm_min,
-					 tm->tm_sec);
+					 tm->tm_mday, month_names[tm->tm_mon], tm->tm_year + 1900, tm->tm_hour,
+					 tm->tm_min, tm->tm_sec);
 }
 
 /* RFC 2369 and 8058: never encoded, and folded only between the two. */

@@ -307,7 +307,8 @@ write_plain_body(StringInfo out, const char *body)
 	}
 }
 
-/* Lines of at most 76 octets; the last character of a line, a dot or From at its start are coded. */
+/* Lines of at most 76 octets; the last character of a line,
+			a dot or From at its start are coded. */
 static void
 write_quoted_body(StringInfo out, const char *body)
 {

@@ -71,7 +71,8 @@ member(Jsonb *parts, const char *name)
 		getKeyJsonValueFromContainer(&parts->root, name, strlen(name), &value) == NULL)
 		return NULL;
 	if (value.type == jbvNumeric)
-		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+		return DatumGetCString(DirectFunctionCall1(numeric_out,
+					NumericGetDatum(value.val.numeric)));
 	return value.type == jbvString ? to_utf8(value.val.string.val, value.val.string.len) : NULL;
 }
 

@@ -32,14 +32,18 @@
 #include "utils/resowner.h"
 
 /* The same in all messages: names that a query of templates cannot have. */
-static const char *const taken[] = {"contact", "entry", "data", "content", "forloop", "tablerowloop"};
+static const char *const taken[] = {"contact", "entry",   "data",
+									"content", "forloop", "tablerowloop"};
 
-static char *check_query(const char *name, char *sql, int nparams);
-static void try_query(const char *name, char *sql, int nparams, char *role);
+static char *check_query(const char *name, char *sql, int nparams, Datum *types);
+static void try_query(const char *name, char *sql, Datum types, char *role);
 static char *batch_sql(const MaQuery *query);
-static char *with_parameters(const char *sql, const Oid *types, int ntypes);
+static char *with_parameters(const MaQuery *query);
 static Query *analyse(const char *name, const char *sql, Oid **types, int *ntypes);
-static char *define_query(const char *name, char *sql, Datum params, const char *role);
+static char *define_query(const char *name, char *sql, Datum params, Datum types,
+						  const char *role);
+static void place_callback(void *arg);
+static char **texts_of(ArrayType *array, int *n);
 static void run_all(const MaQuery *query, char **params, const int *which, int n, Datum *rows);
 static bool run_guarded(const MaQuery *query, char **params, const int *which, int n, Datum *rows,
 						char **error);
@@ -60,6 +64,7 @@ ma_define_query(PG_FUNCTION_ARGS)
 	Datum		params = PG_ARGISNULL(2) ? PointerGetDatum(construct_empty_array(TEXTOID)) :
 		PG_GETARG_DATUM(2);
 	int			nparams;
+	Datum		types;
 	char	   *answer;
 
 	if (sql == NULL)
@@ -74,10 +79,10 @@ ma_define_query(PG_FUNCTION_ARGS)
 					 errmsg("a query cannot be named \"%s\"", name),
 					 errdetail("Templates have that name for something else."),
 					 errhint("Choose another name.")));
-	sql = check_query(name, sql, nparams);
+	sql = check_query(name, sql, nparams, &types);
 	ma_call_begin(&call);
-	try_query(name, sql, nparams, role);
-	answer = MemoryContextStrdup(context, define_query(name, sql, params, role));
+	try_query(name, sql, types, role);
+	answer = MemoryContextStrdup(context, define_query(name, sql, params, types, role));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
@@ -86,36 +91,60 @@ ma_define_query(PG_FUNCTION_ARGS)
 static char **
 params_of(ArrayType *array, int *n)
 {
+	char	  **params = texts_of(array, n);
+
+	for (int i = 0; i < *n; i++)
+		(void) ma_liquid_compile(psprintf("{{%s}}", params[i]), strlen(params[i]) + 4,
+								 MA_ESCAPE_NONE, psprintf("param \"%s\"", params[i]));
+	return params;
+}
+
+static char **
+texts_of(ArrayType *array, int *n)
+{
 	Datum	   *datums;
 	bool	   *nulls;
-	char	  **params;
+	char	  **texts;
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &datums, &nulls, n);
-	params = palloc_array(char *, Max(*n, 1));
+	texts = palloc_array(char *, Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("params must not hold nulls")));
-		params[i] = TextDatumGetCString(datums[i]);
-		(void) ma_liquid_compile(psprintf("{{%s}}", params[i]), strlen(params[i]) + 4, MA_ESCAPE_NONE,
-								 psprintf("param \"%s\"", params[i]));
+		texts[i] = TextDatumGetCString(datums[i]);
 	}
-	return params;
+	return texts;
+}
+
+/* Puts the caret of a parser's error into the query's own text. */
+static void
+place_callback(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
 }
 
 /*
  * One SELECT that only reads, with as many parameters as there are params.  Read under
  * the caller's search_path; returns its canonical text, in which all names are
- * qualified.
+ * qualified, and in *types the types of its parameters, which that text may not show.
  */
 static char *
-check_query(const char *name, char *sql, int nparams)
+check_query(const char *name, char *sql, int nparams, Datum *types)
 {
-	Oid		   *types;
-	int			ntypes;
-	Query	   *query = analyse(name, sql, &types, &ntypes);
+	Oid		   *oids;
+	int			n;
+	Query	   *query = analyse(name, sql, &oids, &n);
+	char	  **names = palloc_array(char *, Max(n, 1));
 	int			nest_level;
 
 	if (query->commandType != CMD_SELECT || query->utilityStmt != NULL || query->hasModifyingCTE ||
@@ -123,23 +152,28 @@ check_query(const char *name, char *sql, int nparams)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("query \"%s\" is not a SELECT that only reads", name)));
-	if (ntypes != nparams)
+	if (n != nparams || n >= MA_MAX_PARAMS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query \"%s\" has %d parameters, but %d params are given", name, ntypes, nparams),
+				 errmsg("query \"%s\" has %d parameters, but %d params are given", name, n, nparams),
+				 errdetail("There can be %d at most.", MA_MAX_PARAMS - 1),
 				 errhint("Give a path for each of $1, $2 ..., as in params => '{entry.id}'.")));
 	nest_level = ma_pin_settings();
 	sql = pg_get_querydef(query, false);
+	for (int i = 0; i < n; i++)
+		names[i] = format_type_extended(oids[i], -1, FORMAT_TYPE_FORCE_QUALIFY);
 	ma_unpin_settings(nest_level);
+	*types = ma_text_array(names, n);
 	return sql;
 }
 
 /* Runs the query for no message: its role may read what it reads. */
 static void
-try_query(const char *name, char *sql, int nparams, char *role)
+try_query(const char *name, char *sql, Datum types, char *role)
 {
-	MaQuery		query = {unconstify(char *, name), sql, role, nparams};
+	MaQuery		query = {unconstify(char *, name), sql, role};
 
+	query.types = texts_of(DatumGetArrayTypeP(types), &query.nparams);
 	run_all(&query, NULL, NULL, 0, NULL);
 }
 
@@ -147,10 +181,13 @@ try_query(const char *name, char *sql, int nparams, char *role)
 static Query *
 analyse(const char *name, const char *sql, Oid **types, int *ntypes)
 {
-	List	   *statements = raw_parser(sql, RAW_PARSE_DEFAULT);
+	ErrorContextCallback callback = {error_context_stack, place_callback, unconstify(char *, sql)};
 	ParseState *pstate = make_parsestate(NULL);
+	List	   *statements;
 	Query	   *query;
 
+	error_context_stack = &callback;
+	statements = raw_parser(sql, RAW_PARSE_DEFAULT);
 	if (list_length(statements) != 1 ||
 		!IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt) ||
 		castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt)->intoClause != NULL)
@@ -164,6 +201,7 @@ analyse(const char *name, const char *sql, Oid **types, int *ntypes)
 	query = transformTopLevelStmt(pstate, linitial_node(RawStmt, statements));
 	check_variable_parameters(pstate, query);
 	free_parsestate(pstate);
+	error_context_stack = callback.previous;
 	for (int i = 0; i < *ntypes; i++)
 		if (!OidIsValid((*types)[i]) || (*types)[i] == UNKNOWNOID)
 			ereport(ERROR,
@@ -174,26 +212,28 @@ analyse(const char *name, const char *sql, Oid **types, int *ntypes)
 }
 
 static char *
-define_query(const char *name, char *sql, Datum params, const char *role)
+define_query(const char *name, char *sql, Datum params, Datum types, const char *role)
 {
 	static MaStatement find = {
 		"SELECT sql OPERATOR(pg_catalog.=) $2 AND params OPERATOR(pg_catalog.=) $3 "
-		"AND role OPERATOR(pg_catalog.=) $4 FROM marketing_internal.content_query "
-		"WHERE name OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-		4, {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID}
+		"AND role OPERATOR(pg_catalog.=) $4 AND types OPERATOR(pg_catalog.=) $5 "
+		"FROM marketing_internal.content_query WHERE name OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+		5, {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTARRAYOID}
 	};
 	static MaStatement store = {
-		"INSERT INTO marketing_internal.content_query (name, sql, params, role) VALUES ($1, $2, $3, $4) "
-		"ON CONFLICT (name) DO UPDATE SET sql = excluded.sql, params = excluded.params, role = excluded.role",
-		4, {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID}
+		"INSERT INTO marketing_internal.content_query (name, sql, params, role, types) "
+		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO UPDATE SET "
+		"sql = excluded.sql, params = excluded.params, role = excluded.role, types = excluded.types",
+		5, {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTARRAYOID}
 	};
-	Datum		values[4];
+	Datum		values[5];
 	MaRows		rows;
 
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(sql);
 	values[2] = params;
 	values[3] = CStringGetTextDatum(role);
+	values[4] = types;
 	rows = ma_run(&find, values, NULL, MA_RUN_WRITE_LATEST);
 	if (rows.n > 0 && ma_bool(&rows, 0, 1))
 		return psprintf("%s: unchanged", name);
@@ -206,9 +246,9 @@ define_query(const char *name, char *sql, Datum params, const char *role)
 Datum
 ma_drop_query(PG_FUNCTION_ARGS)
 {
-	static MaStatement drop = {
-		"DELETE FROM marketing_internal.content_query WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
-	};
+	static MaStatement drop = {"DELETE FROM marketing_internal.content_query WHERE name OPERATOR(pg_catalog.=) $1",
+							   1,
+							   {TEXTOID}};
 	MaCall		call;
 	char	   *name = ma_content_name(fcinfo, 0, "query");
 	Datum		value = CStringGetTextDatum(name);
@@ -225,7 +265,7 @@ List *
 ma_queries(void)
 {
 	static MaStatement read = {
-		"SELECT name, sql, params, role FROM marketing_internal.content_query ORDER BY name"
+		"SELECT name, sql, params, role, types FROM marketing_internal.content_query ORDER BY name"
 	};
 	MaRows		rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
 	List	   *queries = NIL;
@@ -237,8 +277,11 @@ ma_queries(void)
 
 		query->name = ma_text(&rows, i, 1);
 		query->sql = ma_text(&rows, i, 2);
-		query->params = params_of(DatumGetArrayTypeP(ma_value(&rows, i, 3, &isnull)), &query->nparams);
+		query->params = params_of(DatumGetArrayTypeP(ma_value(&rows, i, 3, &isnull)),
+					&query->nparams);
 		query->role = ma_text(&rows, i, 4);
+		query->types = texts_of(DatumGetArrayTypeP(ma_value(&rows, i, 5, &isnull)),
+								&query->nparams);
 		queries = lappend(queries, query);
 	}
 	return queries;
@@ -287,8 +330,9 @@ run_guarded(const MaQuery *query, char **params, const int *which, int n, Datum 
 		MemoryContextSwitchTo(context);
 		fault = CopyErrorData();
 		/* Who cancels means all of it. */
-		if (fault->sqlerrcode == ERRCODE_QUERY_CANCELED || fault->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			fault->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		if (fault->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			fault->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+						fault->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
@@ -315,10 +359,6 @@ run_all(const MaQuery *query, char **params, const int *which, int n, Datum *row
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\" does not exist", query->role),
 				 errhint("Define the query again.")));
-	if (query->nparams + 1 > MA_MAX_PARAMS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a query has at most %d params", MA_MAX_PARAMS - 1)));
 	argtypes[0] = INT4ARRAYOID;
 	values[0] = ma_int4_array(which, n);
 	for (int j = 0; j < query->nparams; j++)
@@ -329,7 +369,8 @@ run_all(const MaQuery *query, char **params, const int *which, int n, Datum *row
 		values[j + 1] = ma_text_array(column, n);
 	}
 	ma_become_restricted(&restricted, role);
-	found = ma_run_once(batch_sql(query), query->nparams + 1, argtypes, values, NULL, MA_RUN_READ_LATEST);
+	found = ma_run_once(batch_sql(query), query->nparams + 1, argtypes, values, NULL,
+				MA_RUN_READ_LATEST);
 	ma_become_back(&restricted);
 	for (uint64 i = 0; i < found.n; i++)
 	{
@@ -345,10 +386,7 @@ static char *
 batch_sql(const MaQuery *query)
 {
 	StringInfoData sql;
-	Oid		   *types;
-	int			ntypes;
 
-	(void) analyse(query->name, query->sql, &types, &ntypes);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT ma_message.n, ma_rows.list FROM ROWS FROM (pg_catalog.unnest($1)");
 	for (int i = 0; i < query->nparams; i++)
@@ -358,14 +396,15 @@ batch_sql(const MaQuery *query)
 		appendStringInfo(&sql, ", p%d", i + 1);
 	appendStringInfo(&sql, ") CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.jsonb_agg("
 					 "pg_catalog.to_jsonb(ma_row)), '[]') AS list FROM (%s\n) AS ma_row) AS ma_rows",
-					 with_parameters(query->sql, types, ntypes));
+					 with_parameters(query));
 	return sql.data;
 }
 
 /* The text with each $n as the value of the message, in the parameter's type. */
 static char *
-with_parameters(const char *sql, const Oid *types, int ntypes)
+with_parameters(const MaQuery *query)
 {
+	const char *sql = query->sql;
 	core_yy_extra_type extra;
 	core_YYSTYPE value;
 	YYLTYPE		location;
@@ -383,13 +422,12 @@ with_parameters(const char *sql, const Oid *types, int ntypes)
 		if (sql[location] != '$' || !isdigit((unsigned char) sql[end]))
 			continue;
 		number = atoi(sql + end);
-		if (number < 1 || number > ntypes)
-			elog(ERROR, "cannot happen: parameter $%d of %d", number, ntypes);
+		if (number < 1 || number > query->nparams)
+			elog(ERROR, "cannot happen: parameter $%d of %d", number, query->nparams);
 		while (isdigit((unsigned char) sql[end]))
 			end++;
 		appendBinaryStringInfo(&out, sql + from, location - from);
-		appendStringInfo(&out, "(ma_message.p%d)::%s", number,
-						 format_type_extended(types[number - 1], -1, FORMAT_TYPE_FORCE_QUALIFY));
+		appendStringInfo(&out, "(ma_message.p%d)::%s", number, query->types[number - 1]);
 		from = end;
 	}
 	scanner_finish(scanner);

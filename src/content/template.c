@@ -70,7 +70,8 @@ ma_register_sender_check(void (*check) (const char *sender, const char *channel)
 MA_FUNCTION(ma_define_template);
 MA_FUNCTION(ma_drop_template);
 
-/* marketing.define_template(name, topic, channel, subject, html, text, preheader, layout, sender, locale) */
+/* marketing.define_template(name, topic, channel, subject, html, text, preheader, layout,
+			sender, locale) */
 Datum
 ma_define_template(PG_FUNCTION_ARGS)
 {
@@ -229,7 +230,8 @@ define(const Definition *definition)
 		return psprintf("%s: created, version %d", definition->name, stored.version);
 	if (what.len == 0)
 		return psprintf("%s: locale %s added, version %d", definition->name,
-						*definition->locale ? definition->locale : "for all others", stored.version);
+						*definition->locale ? definition->locale : "for all others",
+									stored.version);
 	return psprintf("%s: replaced (%s), version %d", definition->name, what.data, stored.version);
 }
 
