@@ -328,6 +328,9 @@ after_commit(void)
 	}
 	if (next_step == STEP_CHECKED)
 	{
+		/* What was given back is decided about at once. */
+		if (next.n < batch.n)
+			ma_gate_restart();
 		/* The texts of the messages stay in the claim's context. */
 		if (next.n > 0)
 			memcpy(batch.messages, next.messages, sizeof(MaMessage) * next.n);
