@@ -495,7 +495,7 @@ extern bool ma_wake_turn(bool (*turn) (void));
  * Evaluates the contacts as if rows of these events had changed (NULL: without any
  * change, for what changes by time alone), under their locks.
  * Who is busy stays as he is (with leave_busy: goes to the dirty log); who fails goes
- * to the dirty log, which knows how to rest.  True if any was done.
+ * to the dirty log, which knows how to rest.  True if any was done or left so.
  */
 extern bool ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n,
 							 bool leave_busy);

@@ -73,7 +73,7 @@ due_turn(void)
 		contacts[n] = ma_int64(&rows, i, 1);
 		events[n++] = ((MaScoreRule *) linitial(model->rules))->event_id;
 	}
-	return n > 0 && ma_contacts_wake(contacts, events, n, false) && rows.n == size;
+	return n > 0 && ma_contacts_wake(contacts, events, n, false);
 }
 
 /* The next wake, but of contacts who are in the dirty log. */
