@@ -26,6 +26,21 @@ static const MaHelpTopic topics[] = {
 			  "SELECT marketing.track(42, 'plan_changed', '{\"plan\": \"pro\"}');")
 	},
 	{
+		"consent", "who may be written to about what, and addresses that must not be",
+		LINES("define_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
+			  "unsuppress", "consent_state", "consent_change", "verify_consent"),
+		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
+			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
+			  "SELECT * FROM marketing.consent_state LIMIT 5;")
+	},
+	{
+		"sending", "messages: asking for them, what became of them, and why not",
+		LINES("send_message", "messages", "why_not_sent", "define_sender", "settle_message"),
+		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
+			  "SELECT * FROM marketing.messages LIMIT 5;",
+			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")
+	},
+	{
 		"work", "the workers, the clock, and the same by hand",
 		LINES("work", "flush", "now", "set_clock", "arm", "disarm", "capture"),
 		LINES("CALL marketing.work();",

@@ -24,8 +24,12 @@ static const struct
 {
 	const char *name;
 	const char *field;			/* of contact; NULL: no address of the contact's */
-}			channels[] = {			/* tokens hold places: append only */
-	{"email", "email"}, {"sms", "phone"}, {"push", "push_token"}, {"webhook", NULL}
+}			channels[] = {
+	/* Tokens hold places: append only. */
+	{"email", "email"},
+	{"sms", "phone"},
+	{"push", "push_token"},
+	{"webhook", NULL},
 };
 
 static int	find_channel(const char *channel);

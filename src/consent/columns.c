@@ -6,6 +6,8 @@
  * true or a time means opted in, false opted out, null none.  A value is compared
  * with what the same row said before, not with the present state: who unsubscribes
  * by a link stays so while his row still says true, until the row says something new.
+ * A column that becomes null takes back what a column has said, and nothing else: to say
+ * nothing is no consent for a topic of kind opt_out that was withdrawn from.
  *
  * While contacts are evaluated the recipients' locks are only tried: a claim that
  * holds one is either ordered before our commit, or its second look before the network

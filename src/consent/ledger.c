@@ -35,6 +35,7 @@ typedef struct Place
 } Place;
 
 static int	compare(const void *left, const void *right);
+static bool same_chain(const MaConsentChange *a, const MaConsentChange *b);
 static int	append(MaConsentChange *changes, int n, bool evaluating);
 static void raise_events(const MaConsentChange *change, const char *before, int64 entry_id,
 						 bool evaluating);
@@ -73,6 +74,13 @@ compare(const void *left, const void *right)
 	return order != 0 ? order : a->change - b->change;
 }
 
+static bool
+same_chain(const MaConsentChange *a, const MaConsentChange *b)
+{
+	return a->contact_id == b->contact_id && a->topic_id == b->topic_id &&
+		strcmp(a->channel, b->channel) == 0;
+}
+
 /* In rounds: a statement appends one entry to a chain. */
 int
 ma_consent_append(MaConsentChange *changes, int n, bool evaluating)
@@ -86,9 +94,7 @@ ma_consent_append(MaConsentChange *changes, int n, bool evaluating)
 		places[i].change = &changes[i];
 	qsort(places, n, sizeof(Place), compare);
 	for (int i = 0; i < n; i++)
-		places[i].round = i > 0 && places[i].change->contact_id == places[i - 1].change->contact_id &&
-			places[i].change->topic_id == places[i - 1].change->topic_id &&
-			strcmp(places[i].change->channel, places[i - 1].change->channel) == 0 ?
+		places[i].round = i > 0 && same_chain(places[i].change, places[i - 1].change) ?
 			places[i - 1].round + 1 : 0;
 	for (int number = 0; left > 0; number++)
 	{
@@ -119,7 +125,9 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"WHERE s.contact_id OPERATOR(pg_catalog.=) u.contact_id "
 		"AND s.topic_id OPERATOR(pg_catalog.=) u.topic_id "
 		"AND s.channel OPERATOR(pg_catalog.=) u.channel LIMIT 1) AS c ON true "
-		"WHERE COALESCE(c.state, 'none') OPERATOR(pg_catalog.<>) u.state), "
+		"WHERE COALESCE(c.state, 'none') OPERATOR(pg_catalog.<>) u.state "
+		"AND (u.state OPERATOR(pg_catalog.<>) 'none' "
+		"OR pg_catalog.starts_with(c.origin, 'column '))), "
 		"hashed AS (SELECT new.*, " HASH_SQL("new", "new.previous") " AS hash FROM new), "
 		"logged AS (INSERT INTO marketing_internal.consent_entry (contact_id, topic_id, channel, "
 		"entry_no, state, origin, proof, recorded_at, recorded_by, hash) "

@@ -19,7 +19,8 @@ static MaConfirmationSender confirmation_sender = NULL;
 static List *channels_of(const MaTopic *topic, const char *channel, const char *function,
 						 bool all);
 static MaConsentState state_after(int64 contact_id, const MaTopic *topic, const char *channel);
-static char *describe(const MaTopic *topic, const char *channel, MaConsentState state, bool changed);
+static char *describe(const MaTopic *topic, const char *channel, MaConsentState state,
+					  bool changed);
 
 MA_FUNCTION(ma_subscribe);
 MA_FUNCTION(ma_unsubscribe);

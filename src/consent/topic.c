@@ -21,8 +21,9 @@ static const struct
 	const char *name;
 	MaConsentKind kind;
 }			kinds[] = {
-	{"opt_in", MA_TOPIC_OPT_IN}, {"double_opt_in", MA_TOPIC_DOUBLE_OPT_IN},
-	{"opt_out", MA_TOPIC_OPT_OUT}
+	{"opt_in", MA_TOPIC_OPT_IN},
+	{"double_opt_in", MA_TOPIC_DOUBLE_OPT_IN},
+	{"opt_out", MA_TOPIC_OPT_OUT},
 };
 
 #define COLUMNS "topic_id, name, consent, confirm, " \

@@ -153,10 +153,14 @@ build_json(MaMessage *message, const MaRendered *rendered)
 		const char *name;
 		const char *value;
 	}			members[] = {
-		{"channel", message->channel}, {"key", message->outgoing.key},
+		{"channel", message->channel},
+		{"key", message->outgoing.key},
 		{"from", message->sender->name ? message->sender->from_address : NULL},
-		{"to", message->address}, {"subject", rendered->subject}, {"text", rendered->text},
-		{"html", rendered->html}, {"template", message->template_name}
+		{"to", message->address},
+		{"subject", rendered->subject},
+		{"text", rendered->text},
+		{"html", rendered->html},
+		{"template", message->template_name},
 	};
 	StringInfoData json;
 

@@ -95,7 +95,7 @@ typedef struct MaSettled
 	int64		enrollment_id;	/* 0: none */
 	const char *step;			/* may be NULL */
 	const char *channel;
-	MaMessageState state;		/* sent, failed, skipped, expired; suspect counts as sent for the flow */
+	MaMessageState state;		/* an end, or suspect, which for the flow counts as sent */
 	const char *reason;			/* NULL for sent */
 	TimestampTz at;
 } MaSettled;

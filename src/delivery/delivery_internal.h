@@ -24,6 +24,9 @@ typedef struct MaSender
 /* The sender of this name, NULL: the channel's first one, else the built-in one. */
 extern MaSender *ma_sender_for(const char *channel, const char *name);
 
+/* Errors out (MA022) unless there is a sender of this name for the channel. */
+extern void ma_sender_check(const char *name, const char *channel);
+
 /* ---- one message on its way through the gate ---- */
 
 typedef struct MaMessage

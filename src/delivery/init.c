@@ -17,6 +17,7 @@ ma_delivery_init(void)
 	ma_net_api_init();
 	ma_why_gates_init();
 	ma_register_topic_check(check_topic);
+	ma_register_sender_check(ma_sender_check);
 
 	/* Duties, in the order of a turn. */
 	ma_deliver_init();

@@ -19,6 +19,8 @@
 #define PRIORITY_LIMIT 1000
 
 static void fill(const MaMessageRequest *request, MaTemplate **last, MaTopic **topic);
+static void append_request(StringInfo json, int n, const MaMessageRequest *request,
+						   const MaTemplate *template, const MaTopic *topic);
 static void insert(const MaMessageRequest *requests, int n, int64 *message_ids);
 static void send_confirmation(const char *template_name, int64 contact_id);
 static TimestampTz time_argument(FunctionCallInfo fcinfo, int n, TimestampTz otherwise);
@@ -50,6 +52,40 @@ ma_message_enqueue(const MaMessageRequest *requests, int n, int64 *message_ids)
 		return;
 	insert(requests, n, message_ids);
 	ma_message_wake();
+}
+
+/* What is told as JSON: numbers and texts that may be missing. */
+static void
+append_request(StringInfo json, int n, const MaMessageRequest *request,
+			   const MaTemplate *template, const MaTopic *topic)
+{
+	const struct
+	{
+		const char *name;
+		const char *value;
+	}			texts[] = {
+		{"channel", template->channel},
+		{"template", template->name},
+		{"journey", request->journey},
+		{"step", request->step},
+		{"dedup_key", request->dedup_key},
+	};
+	int			priority = request->priority;
+
+	if (priority == MA_PRIORITY_DEFAULT)
+		priority = topic->kind == MA_TOPIC_TRANSACTIONAL ? PRIORITY_TRANSACTIONAL : 0;
+	appendStringInfo(json, "%s{\"n\":%d,\"contact_id\":" INT64_FORMAT ",\"topic_id\":%d,"
+					 "\"template_id\":%d,\"priority\":%d", n > 1 ? "," : "", n,
+					 request->contact_id, topic->id, template->id, priority);
+	if (request->enrollment_id != 0)
+		appendStringInfo(json, ",\"enrollment_id\":" INT64_FORMAT, request->enrollment_id);
+	for (int i = 0; i < lengthof(texts); i++)
+		if (texts[i].value != NULL)
+		{
+			appendStringInfo(json, ",\"%s\":", texts[i].name);
+			escape_json(json, texts[i].value);
+		}
+	appendStringInfoChar(json, '}');
 }
 
 /*
@@ -103,34 +139,9 @@ insert(const MaMessageRequest *requests, int n, int64 *message_ids)
 	for (int i = 0; i < n; i++)
 	{
 		const MaMessageRequest *request = &requests[i];
-		const struct
-		{
-			const char *name;
-			const char *value;
-		}			texts[] = {
-			{"journey", request->journey}, {"step", request->step},
-			{"dedup_key", request->dedup_key}
-		};
-		int			priority = request->priority;
 
 		fill(request, &template, &topic);
-		if (priority == MA_PRIORITY_DEFAULT)
-			priority = topic->kind == MA_TOPIC_TRANSACTIONAL ? PRIORITY_TRANSACTIONAL : 0;
-		appendStringInfo(&rows_text, "%s{\"n\":%d,\"contact_id\":" INT64_FORMAT ",\"topic_id\":%d,"
-						 "\"template_id\":%d,\"priority\":%d,\"channel\":", i > 0 ? "," : "", i + 1,
-						 request->contact_id, topic->id, template->id, priority);
-		escape_json(&rows_text, template->channel);
-		appendStringInfoString(&rows_text, ",\"template\":");
-		escape_json(&rows_text, template->name);
-		if (request->enrollment_id != 0)
-			appendStringInfo(&rows_text, ",\"enrollment_id\":" INT64_FORMAT, request->enrollment_id);
-		for (int t = 0; t < lengthof(texts); t++)
-			if (texts[t].value != NULL)
-			{
-				appendStringInfo(&rows_text, ",\"%s\":", texts[t].name);
-				escape_json(&rows_text, texts[t].value);
-			}
-		appendStringInfoChar(&rows_text, '}');
+		append_request(&rows_text, i + 1, request, template, topic);
 		datums[0][i] = request->entry;
 		nulls[0][i] = request->entry == (Datum) 0;
 		datums[1][i] = request->data;

@@ -56,6 +56,38 @@ ma_sender_for(const char *channel, const char *name)
 	return sender;
 }
 
+void
+ma_sender_check(const char *name, const char *channel)
+{
+	static MaStatement all = {
+		"SELECT name, channel FROM marketing_internal.sender ORDER BY name", 0
+	};
+	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
+	List	   *names = NIL;
+	char	   *nearest;
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		char	   *other = ma_text(&rows, i, 1);
+
+		names = lappend(names, other);
+		if (strcmp(other, name) != 0)
+			continue;
+		if (strcmp(ma_text(&rows, i, 2), channel) == 0)
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sender \"%s\" is for channel %s, not %s", name,
+						ma_text(&rows, i, 2), channel)));
+	}
+	nearest = ma_nearest(name, names);
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_UNKNOWN_SENDER),
+			 errmsg("there is no sender \"%s\"", name),
+			 nearest ? errhint("Did you mean %s?", nearest) :
+			 errhint("Define it with marketing.define_sender().")));
+}
+
 /* marketing.define_sender(name, channel, server, from_address, from_name, reply_to) */
 Datum
 ma_define_sender(PG_FUNCTION_ARGS)

@@ -153,7 +153,8 @@ source(const MaWhyQuestion *question, MaWhyAnswer *answer)
 		if (from->table != NULL && !OidIsValid(from->table->relid))
 		{
 			answer->verdict = MA_WHY_NO;
-			answer->detail = psprintf("the table of source \"%s\", or its trigger, is gone", from->name);
+			answer->detail = psprintf("the table of source \"%s\", or its trigger, is gone",
+									  from->name);
 			answer->next = "attach it again with marketing.attach_contacts()";
 			return;
 		}
