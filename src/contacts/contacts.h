@@ -420,7 +420,8 @@ extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
 
-/* Errors out unless rows of the event can be told apart, so that they can be followed one by one. */
+/* Errors out unless rows of the event can be told apart,
+		so that they can be followed one by one. */
 extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
 
 /* ---- drain.c: turns of workers that take locks on contacts ---- */

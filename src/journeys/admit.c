@@ -266,7 +266,8 @@ enter(MaTurnBatch *batch, MaPerson *person, MaVersion *version, MaSignal *signal
 	MaJourneyRun *run = palloc0_object(MaJourneyRun);
 	MaHistory  *history = palloc0_object(MaHistory);
 	List	   *steps = version->program->steps;
-	MaEvent    *event = signal->event_id ? ma_event_by_id(ma_definitions(), signal->event_id) : NULL;
+	MaEvent    *event = signal->event_id ? ma_event_by_id(ma_definitions(),
+			signal->event_id) : NULL;
 	const char *by = event ? event->name : "by hand";
 
 	run->enrollment_id = ma_turn_new_id(batch);

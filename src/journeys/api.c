@@ -14,7 +14,8 @@
 
 static char *journey_argument(FunctionCallInfo fcinfo);
 static MaJourney *begin(FunctionCallInfo fcinfo, MaCall *call, int64 *contact_id);
-static char *signal_for(FunctionCallInfo fcinfo, MaSignalKind kind, char *reason, const char *answer);
+static char *signal_for(FunctionCallInfo fcinfo, MaSignalKind kind, char *reason,
+		const char *answer);
 static int	runs_in(int64 contact_id, int32 journey_id, bool parked);
 
 MA_FUNCTION(ma_enroll);
@@ -84,9 +85,10 @@ ma_enroll(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_JOURNEY_NOT_ACTIVE),
 				 errmsg("journey \"%s\" is a draft", journey->name),
-				 errhint("SELECT marketing.activate_journey('%s');", journey->name)));
+				 errhint("Activate it with marketing.activate_journey('%s').", journey->name)));
 	ma_journey_enroll(journey->id, &contact_id, 1, NULL);
-	answer = MemoryContextStrdup(context, psprintf("%s: %s enters with the next turn", journey->name,
+	answer = MemoryContextStrdup(context, psprintf("%s: %s enters with the next turn",
+			journey->name,
 												   ma_contact_text(contact_id)));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));

@@ -105,7 +105,8 @@ apply_event(MaTurnBatch *batch, MaJourneyRun *run, MaSignal *signal)
 	while (run->state == MA_STATE_WAITING && run->step->kind == MA_STEP_WAIT_UNTIL &&
 		   run->due_at <= signal->at)
 		ma_run_wake(batch, run, NULL, run->due_at);
-	if (!ma_run_is_live(run) || signal->signal_id <= run->last_signal || wake_by(batch, run, signal))
+	if (!ma_run_is_live(run) || signal->signal_id <= run->last_signal || wake_by(batch, run,
+			signal))
 		return;
 	remember(batch, run, signal);
 }

@@ -349,7 +349,8 @@ read_run(MaTurnBatch *batch, const MaRows *rows, uint64 row)
 	char	   *state = ma_text(rows, row, 5);
 	char	   *step = ma_text(rows, row, 6);
 
-	run->version = ma_journey_version(batch->journeys, ma_int32(rows, row, 3), ma_int32(rows, row, 4));
+	run->version = ma_journey_version(batch->journeys, ma_int32(rows, row, 3), ma_int32(rows,
+			row, 4));
 	if (run->version == NULL)
 		return NULL;
 	run->person = find_person(batch, ma_int64(rows, row, 1));

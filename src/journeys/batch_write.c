@@ -21,8 +21,10 @@
 #define RUNS_FROM \
 	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), " \
 	"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), " \
-	"pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), " \
-	"pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), " \
+	"pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), " \
+	"pg_catalog.unnest($11), " \
+	"pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), " \
+	"pg_catalog.unnest($15), " \
 	"pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18)) AS u (" RUN_NAMES ") "
 #define RUN_NAMES \
 	"contact_id, enrollment_id, journey_id, version, state, step, since, due_at, check_at, " \
@@ -80,7 +82,8 @@ ma_turn_write(MaTurnBatch *batch)
 		"DELETE FROM marketing_internal.enrollment_due WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
 		1, {TIDARRAYOID}
 	};
-	Datum	   *tids = palloc_array(Datum, Max(list_length(batch->signals) + list_length(batch->dues), 1));
+	Datum	   *tids = palloc_array(Datum,
+			Max(list_length(batch->signals) + list_length(batch->dues), 1));
 	int			n = 0;
 	ListCell   *cell;
 
@@ -289,7 +292,8 @@ write_log(MaTurnBatch *batch)
 		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), "
 		"pg_catalog.unnest($8)) WITH ORDINALITY "
 		"AS u (contact_id, journey_id, version, enrollment_id, at, step, what, detail, n) ORDER BY u.n",
-		8, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
+		8, {INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
+				TEXTARRAYOID,
 		TEXTARRAYOID, TEXTARRAYOID}
 	};
 	int			n = list_length(batch->log);
@@ -370,7 +374,8 @@ raise_events(MaTurnBatch *batch)
 		if (run->is_new)
 			ma_raise_event("journey_entered", run->person->contact_id, run->enrollment_id,
 						   run->entered_at,
-						   DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("%s}", row.data))));
+						   DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("%s}",
+								row.data))));
 		if (ma_run_is_live(run))
 			continue;
 		appendStringInfoString(&row, ", \"reason\": ");

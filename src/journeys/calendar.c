@@ -16,20 +16,23 @@
 
 #define MAX_YEARS 100
 
+typedef struct Unit
+{
+	const char *name;
+	int			months;
+	int			days;
+	int64		seconds;
+} Unit;
+
+static const Unit units[] = {
+	{"second", 0, 0, 1}, {"minute", 0, 0, 60}, {"hour", 0, 0, 3600}, {"day", 0, 1, 0},
+	{"week", 0, 7, 0}, {"month", 1, 0, 0}, {"year", 12, 0, 0}
+};
+
 /* "2 days" or "1 day 12 hours". */
 static bool
 parse(const char *text, Interval *interval)
 {
-	static const struct
-	{
-		const char *name;
-		int			months;
-		int			days;
-		int64		seconds;
-	}			units[] = {
-		{"second", 0, 0, 1}, {"minute", 0, 0, 60}, {"hour", 0, 0, 3600}, {"day", 0, 1, 0},
-		{"week", 0, 7, 0}, {"month", 1, 0, 0}, {"year", 12, 0, 0}
-	};
 	const char *at = text;
 	bool		any = false;
 

@@ -92,7 +92,8 @@ load_version(const MaRows *rows, uint64 row)
 	version->journey = ma_text(rows, row, 3);
 	version->current = ma_bool(rows, row, 4);
 	version->program = ma_program_parse(ma_value(rows, row, 5, &isnull), &problems);
-	version->conditions = palloc0_array(MaCompiled, Max(list_length(version->program->conditions), 1));
+	version->conditions = palloc0_array(MaCompiled,
+			Max(list_length(version->program->conditions), 1));
 	foreach(cell, version->program->conditions)
 	{
 		MaCondition *condition = lfirst(cell);
@@ -202,7 +203,8 @@ ma_version_rule_events(MaVersion *version)
 
 	if (version->events_known)
 		return version->rule_events;
-	value = CStringGetTextDatum(psprintf("%s, version %d, rule ", version->journey, version->version));
+	value = CStringGetTextDatum(psprintf("%s, version %d, rule ", version->journey,
+			version->version));
 	rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(version));
 	for (uint64 i = 0; i < rows.n; i++)
@@ -275,5 +277,5 @@ ma_journey_required(const char *name)
 			(errcode(ERRCODE_MA_UNKNOWN_JOURNEY),
 			 errmsg("there is no journey \"%s\"", name),
 			 nearest ? errhint("Did you mean %s?", nearest) :
-			 errhint("SELECT journey FROM marketing.journeys;")));
+			 errhint("Look at marketing.journeys.")));
 }

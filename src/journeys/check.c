@@ -89,7 +89,8 @@ check_where(void *arg)
 {
 	Check	   *check = arg;
 	const MaCondition *entry = check->program->entry;
-	MaEvent    *entered_by = entry && entry->event && check->condition != entry ? event_of(entry) : NULL;
+	MaEvent    *entered_by = entry && entry->event &&
+			check->condition != entry ? event_of(entry) : NULL;
 
 	(void) ma_row_rule_parse(event_of(check->condition), check->condition->where, entered_by,
 							 "\"where\"");

@@ -285,7 +285,8 @@ activate(const char *name, const char *existing, Oid caller)
 						existing && head_count >= 0 ?
 						psprintf("; " INT64_FORMAT " members of now are skipped", head_count) : "");
 	ma_journey_enroll(journey->id, members, (int) head_count, NULL);
-	return psprintf("%s: version %d is active; " INT64_FORMAT " members of now enter", name, version,
+	return psprintf("%s: version %d is active; " INT64_FORMAT " members of now enter", name,
+			version,
 					head_count);
 }
 
@@ -387,11 +388,16 @@ ma_drop_journey(PG_FUNCTION_ARGS)
 		{"DELETE FROM marketing_internal.enrollment_due AS d USING marketing_internal.enrollment AS e "
 			"WHERE e.journey_id OPERATOR(pg_catalog.=) $1 AND d.contact_id OPERATOR(pg_catalog.=) e.contact_id "
 		"AND d.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id", 1, {INT4OID}},
-		{"DELETE FROM marketing_internal.enrollment WHERE journey_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}},
-		{"DELETE FROM marketing_internal.enrollment_signal WHERE journey_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}},
-		{"DELETE FROM marketing_internal.enrollment_log WHERE journey_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}},
-		{"DELETE FROM marketing_internal.journey_version WHERE journey_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}},
-		{"DELETE FROM marketing_internal.journey WHERE journey_id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}}
+		{"DELETE FROM marketing_internal.enrollment WHERE journey_id OPERATOR(pg_catalog.=) $1",
+				1, {INT4OID}},
+		{"DELETE FROM marketing_internal.enrollment_signal WHERE journey_id "
+				"OPERATOR(pg_catalog.=) $1", 1, {INT4OID}},
+		{"DELETE FROM marketing_internal.enrollment_log WHERE journey_id OPERATOR(pg_catalog.=) "
+				"$1", 1, {INT4OID}},
+		{"DELETE FROM marketing_internal.journey_version WHERE journey_id OPERATOR(pg_catalog.=) "
+				"$1", 1, {INT4OID}},
+		{"DELETE FROM marketing_internal.journey WHERE journey_id OPERATOR(pg_catalog.=) $1", 1,
+				{INT4OID}}
 	};
 	MemoryContext context = CurrentMemoryContext;
 	char	   *name = text_argument(fcinfo, 0, "name");

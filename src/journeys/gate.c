@@ -58,7 +58,8 @@ settled(const MaSettled *messages, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		bool		sent = messages[i].state == MA_MESSAGE_SENT || messages[i].state == MA_MESSAGE_SUSPECT;
+		bool		sent = messages[i].state == MA_MESSAGE_SENT ||
+				messages[i].state == MA_MESSAGE_SUSPECT;
 
 		if (messages[i].enrollment_id == 0)
 			continue;

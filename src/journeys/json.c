@@ -153,7 +153,8 @@ ma_problem(List **problems, const char *path, const char *hint, const char *mess
 static void
 wrong_type(const MaJson *value, const char *wanted, List **problems)
 {
-	static const char *const names[] = {"null", "a boolean", "a number", "a text", "an array", "an object"};
+	static const char *const names[] = {"null", "a boolean", "a number", "a text", "an array",
+			"an object"};
 
 	ma_problem(problems, value->path, NULL, "must be %s, not %s", wanted, names[value->type]);
 }
@@ -185,7 +186,8 @@ ma_json_number(const MaJson *value, int least, int most, List **problems)
 	number = strtol(value->text, &end, 10);
 	if (errno != 0 || *end != '\0' || number < least || number > most)
 	{
-		ma_problem(problems, value->path, NULL, "must be a whole number from %d to %d", least, most);
+		ma_problem(problems, value->path, NULL, "must be a whole number from %d to %d", least,
+				most);
 		return 0;
 	}
 	return (int) number;

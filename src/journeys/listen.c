@@ -153,24 +153,18 @@ char *
 ma_row_text(Datum row, const char *column)
 {
 	Jsonb	   *jsonb = DatumGetJsonbP(row);
+	Jsonb	   *scalar;
 	JsonbValue	value;
 
 	if (!JB_ROOT_IS_OBJECT(jsonb) ||
 		getKeyJsonValueFromContainer(&jsonb->root, column, strlen(column), &value) == NULL)
 		return NULL;
-	switch (value.type)
-	{
-		case jbvNull:
-			return NULL;
-		case jbvString:
-			return pnstrdup(value.val.string.val, value.val.string.len);
-		default:
-			{
-				Jsonb	   *scalar = JsonbValueToJsonb(&value);
-
-				return JsonbToCString(NULL, &scalar->root, VARSIZE(scalar));
-			}
-	}
+	if (value.type == jbvNull)
+		return NULL;
+	if (value.type == jbvString)
+		return pnstrdup(value.val.string.val, value.val.string.len);
+	scalar = JsonbValueToJsonb(&value);
+	return JsonbToCString(NULL, &scalar->root, VARSIZE(scalar));
 }
 
 /* Events of segments name the segment in the row. */
@@ -251,7 +245,8 @@ ma_signals_insert(const MaSignal *signals, const bool *always, int n)
 		"WHERE s.contact_id OPERATOR(pg_catalog.=) u.contact_id "
 		"AND s.kind OPERATOR(pg_catalog.=) 'enter') "
 		"ORDER BY u.n RETURNING 1",
-		11, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
+		11, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT8ARRAYOID,
+				INT4ARRAYOID,
 		INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, BOOLARRAYOID}
 	};
 	int64	   *contacts = palloc_array(int64, Max(n, 1));

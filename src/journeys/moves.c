@@ -110,7 +110,8 @@ wake_by_past(MaTurnBatch *batch, MaJourneyRun *run)
 	{
 		MaSignal   *signal = lfirst(cell);
 
-		if (signal->kind != MA_SIGNAL_EVENT || signal->at < run->since || signal->at >= run->due_at ||
+		if (signal->kind != MA_SIGNAL_EVENT || signal->at < run->since ||
+				signal->at >= run->due_at ||
 			signal->signal_id <= run->last_signal)
 			continue;
 		foreach(inner, run->step->conditions)

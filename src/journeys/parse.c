@@ -18,7 +18,8 @@ static const char *const later_keys[] = {
 	"goal", "milestones", "quiet_hours", "holdout", "max_lateness", "surge_limit", NULL
 };
 static const char *const later_steps[] = {
-	"wait_for_time", "split", "test", "update", "score", "stage", "task", "webhook", "sql", "notify", NULL
+	"wait_for_time", "split", "test", "update", "score", "stage", "task", "webhook", "sql",
+			"notify", NULL
 };
 
 static const struct
@@ -191,7 +192,8 @@ parse_entry_event(MaProgram *program, const MaJson *json, List **problems)
 
 	program->entry = entry;
 	entry->event = text_member(json, "event", problems);
-	if (ma_json_member(json, "segment_entered") != NULL || ma_json_member(json, "segment_left") != NULL)
+	if (ma_json_member(json, "segment_entered") != NULL || ma_json_member(json,
+			"segment_left") != NULL)
 	{
 		bool		entered = ma_json_member(json, "segment_entered") != NULL;
 
@@ -235,7 +237,8 @@ parse_reentry(MaProgram *program, const MaJson *json, List **problems)
 		return;
 	}
 	for (int i = 0; i < lengthof(names); i++)
-		if (json->type == MA_JSON_TEXT && strcmp(json->text, names[i]) == 0 && i != MA_REENTRY_EVERY)
+		if (json->type == MA_JSON_TEXT && strcmp(json->text, names[i]) == 0 &&
+				i != MA_REENTRY_EVERY)
 		{
 			program->reentry = i;
 			if (i == MA_REENTRY_PER_KEY && (program->entry == NULL || program->entry->key == NULL))
@@ -433,7 +436,8 @@ parse_wait_until(MaProgram *program, MaStep *step, const MaJson *json, List **pr
 
 /* One thing a wait_until waits for; in a list each may have a path of its own. */
 static void
-parse_wait_condition(MaProgram *program, MaStep *step, const MaJson *json, bool alone, List **problems)
+parse_wait_condition(MaProgram *program, MaStep *step, const MaJson *json, bool alone,
+		List **problems)
 {
 	static const char *const keys[] = {"event", "where", "step", "since", "if", "then", NULL};
 	MaCondition *condition;

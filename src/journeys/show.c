@@ -12,7 +12,8 @@
 
 static void emit(ReturnSetInfo *result, const MaRows *rows);
 static void status_of_steps(ReturnSetInfo *result, MaJourney *journey);
-static void emit_step(ReturnSetInfo *result, const MaRows *rows, const char *step, const char *kind);
+static void emit_step(ReturnSetInfo *result, const MaRows *rows, const char *step,
+		const char *kind);
 static char *text_or_null(FunctionCallInfo fcinfo, int argument);
 
 MA_FUNCTION(ma_journey_status);

@@ -136,7 +136,8 @@ do_send(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 	for (int i = 0; i < n; i++)
 	{
 		forget_events_of(runs[i], step->id);
-		ma_run_log(batch, runs[i], batch->now, "message", psprintf("%s #" INT64_FORMAT, step->text, ids[i]));
+		ma_run_log(batch, runs[i], batch->now, "message", psprintf("%s #" INT64_FORMAT,
+				step->text, ids[i]));
 		if (step->nowait)
 		{
 			ma_run_arrive(batch, runs[i], step->next, batch->now);

@@ -30,7 +30,8 @@ typedef struct Line
 } Line;
 
 static List *add_events(List *lines, MaContactChange *contact);
-static List *add_source(List *lines, MaEvent *event, MaEventSource *source, MaContactChange *contact);
+static List *add_source(List *lines, MaEvent *event, MaEventSource *source,
+		MaContactChange *contact);
 static char *row_detail(Datum row);
 static List *add_rows(List *lines, MaStatement *statement, Datum *values, const char *nulls);
 static int	newest_first(const ListCell *a, const ListCell *b);
@@ -57,7 +58,8 @@ ma_contact_timeline(PG_FUNCTION_ARGS)
 		"FROM marketing_internal.message AS m WHERE m.contact_id OPERATOR(pg_catalog.=) $1 UNION ALL "
 		"SELECT l.settled_at, l.channel, l.state, l.template, l.message_id, l.reason "
 		"FROM marketing_internal.message_log AS l WHERE l.contact_id OPERATOR(pg_catalog.=) $1) AS m "
-		"WHERE $2 IS NULL OR m.channel OPERATOR(pg_catalog.=) $2 ORDER BY m.message_id DESC LIMIT " LIMIT,
+		"WHERE $2 IS NULL OR m.channel OPERATOR(pg_catalog.=) $2 ORDER BY m.message_id DESC "
+		"LIMIT " LIMIT,
 		2, {INT8OID, TEXTOID}
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -142,7 +144,8 @@ add_events(List *lines, MaContactChange *contact)
 			MaEventSource *source = lfirst(inner);
 
 			if (source == NULL || (OidIsValid(source->table->relid) &&
-								   (source->via_table == NULL || OidIsValid(source->via_table->relid))))
+								   (source->via_table == NULL ||
+										OidIsValid(source->via_table->relid))))
 				lines = add_source(lines, lfirst(cell), source, contact);
 		}
 	return lines;

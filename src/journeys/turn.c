@@ -61,7 +61,8 @@ turn(void)
 void
 ma_engine_lock(void)
 {
-	static MaStatement lock = {"LOCK TABLE marketing_internal.enrollment IN SHARE ROW EXCLUSIVE MODE"};
+	static MaStatement lock = {"LOCK TABLE marketing_internal.enrollment IN SHARE ROW EXCLUSIVE "
+			"MODE"};
 
 	ma_run(&lock, NULL, NULL, MA_RUN_WRITE);
 }

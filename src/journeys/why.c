@@ -190,7 +190,8 @@ read_newest_row(const MaWhyQuestion *question, Story *story)
 
 			if (source != NULL)
 				ma_become_table_owner(&caller, source->table->relid);
-			rows = ma_run_once(psprintf("%s AND r.at OPERATOR(pg_catalog.<=) $2 ORDER BY r.at DESC LIMIT 1", sql),
+			rows = ma_run_once(psprintf("%s AND r.at OPERATOR(pg_catalog.<=) $2 ORDER BY r.at "
+					"DESC LIMIT 1", sql),
 							   2, types, values, NULL, MA_RUN_READ_LATEST);
 			if (source != NULL)
 				ma_become_back(&caller);
@@ -201,7 +202,8 @@ read_newest_row(const MaWhyQuestion *question, Story *story)
 
 				story->row_at = ma_int64(&rows, 0, 1);
 				story->row = ma_text(&rows, 0, 2);
-				story->row_image = PointerGetDatum(PG_DETOAST_DATUM_COPY(ma_value(&rows, 0, 2, &isnull)));
+				story->row_image = PointerGetDatum(PG_DETOAST_DATUM_COPY(ma_value(&rows, 0, 2,
+						&isnull)));
 			}
 		}
 	}
@@ -308,7 +310,8 @@ entry_where(const MaWhyQuestion *question, MaWhyAnswer *answer)
 		return;
 	if (entry->where != NULL)
 	{
-		MaContactChange *contact = ma_read_contacts_as(&question->contact_id, 1, MA_RUN_READ_LATEST);
+		MaContactChange *contact = ma_read_contacts_as(&question->contact_id, 1,
+				MA_RUN_READ_LATEST);
 
 		ma_row_rule_test(ma_version_where(story.version, entry), &story.row_image, NULL, contact, 1,
 						 MA_RUN_READ_LATEST, &fits);
@@ -343,7 +346,8 @@ segment(const MaWhyQuestion *question, MaWhyAnswer *answer)
 		return;
 	answer->detail = psprintf("has not had %s %s since the journey was activated %s", entry->event,
 							  entry->segment, timestamptz_to_str(activated_at(&story)));
-	answer->next = psprintf("marketing.explain_segment('%s', '%s')", question->contact, entry->segment);
+	answer->next = psprintf("marketing.explain_segment('%s', '%s')", question->contact,
+			entry->segment);
 }
 
 static void
@@ -352,7 +356,8 @@ filter(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	Story		story;
 
 	answer->verdict = MA_WHY_SKIP;
-	if (!read_story(question, &story) || story.version == NULL || story.version->program->filter == NULL)
+	if (!read_story(question, &story) || story.version == NULL ||
+			story.version->program->filter == NULL)
 		return;
 	answer->verdict = MA_WHY_OK;
 	answer->detail = story.version->program->filter;
@@ -369,7 +374,8 @@ reentry(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	Story		story;
 
 	answer->verdict = MA_WHY_SKIP;
-	if (!read_story(question, &story) || story.refused == NULL || strncmp(story.refused, "filter", 6) == 0)
+	if (!read_story(question, &story) || story.refused == NULL || strncmp(story.refused,
+			"filter", 6) == 0)
 		return;
 	/* A message there was is of a run that was let in before. */
 	if (question->message_id != 0)
@@ -405,7 +411,8 @@ step_reached(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	else if (strcmp(story.state, "exited") == 0)
 	{
 		answer->verdict = MA_WHY_NO;
-		answer->detail = psprintf("exited at step %s: %s", story.step ? story.step : "?", story.reason);
+		answer->detail = psprintf("exited at step %s: %s", story.step ? story.step : "?",
+				story.reason);
 	}
 	else if (strcmp(story.state, "completed") == 0)
 	{

@@ -47,7 +47,8 @@ static void unknown(const RowScope *scope, const char *name, const char *event, 
 static void set_statement(MaRowRule *rule, const char *condition);
 
 MaRowRule *
-ma_row_rule_parse(const MaEvent *event, const char *text, const MaEvent *entry_event, const char *what)
+ma_row_rule_parse(const MaEvent *event, const char *text, const MaEvent *entry_event,
+		const char *what)
 {
 	Oid			images = get_relname_relid("event", ma_extension_required()->internal_schema);
 	Oid			contacts = get_relname_relid("contact", ma_extension_required()->internal_schema);
@@ -116,7 +117,8 @@ resolve(List *names, int location, void *arg)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("%s: there is no \"%s.%s\"", scope->what, first, last),
-			 errhint(scope->entry ? "Bare names are columns of the event's row; entry.x and contact.x are the others." :
+			 errhint(scope->entry ? "Bare names are columns of the event's row; entry.x and "
+					"contact.x are the others." :
 					 "Bare names are columns of the event's row; contact.x is a field or attribute of the contact."),
 			 errposition(location + 1)));
 }
