@@ -26,6 +26,15 @@ static const MaHelpTopic topics[] = {
 			  "SELECT marketing.track(42, 'plan_changed', '{\"plan\": \"pro\"}');")
 	},
 	{
+		"templates", "what messages say: Liquid over your rows, layouts, snippets, queries",
+		LINES("define_template", "preview_message", "define_layout", "define_snippet", "define_query",
+			  "render_liquid", "drop_template", "drop_layout", "drop_snippet", "drop_query"),
+		LINES("SELECT marketing.define_template('thanks', topic => 'transactional',",
+			  "    subject => 'Thank you, {{ contact.first_name | default: \"dear customer\" }}',",
+			  "    html => $$<p>Order {{ entry.id }}: {{ entry.total | money: \"EUR\" }}</p>$$);",
+			  "SELECT * FROM marketing.preview_message(42, 'thanks', '{\"entry\": {\"id\": 1, \"total\": 9.9}}');")
+	},
+	{
 		"work", "the workers, the clock, and the same by hand",
 		LINES("work", "flush", "now", "set_clock", "arm", "disarm", "capture"),
 		LINES("CALL marketing.work();",
