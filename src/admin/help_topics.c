@@ -34,6 +34,14 @@ static const MaHelpTopic topics[] = {
 			  "SELECT * FROM marketing.consent_state LIMIT 5;")
 	},
 	{
+		"templates", "what messages say, in Liquid",
+		LINES("define_template", "drop_template", "define_layout", "drop_layout", "define_snippet",
+			  "drop_snippet", "define_query", "drop_query", "preview_message", "render_liquid"),
+		LINES("SELECT marketing.define_template('thanks', topic => 'offers', subject => 'Thank you',",
+			  "    html => '<p>Thank you, {{ contact.first_name }}</p>');",
+			  "SELECT * FROM marketing.preview_message(42, 'thanks');")
+	},
+	{
 		"sending", "messages: asking for them, what became of them, and why not",
 		LINES("send_message", "messages", "why_not_sent", "define_sender", "settle_message"),
 		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
