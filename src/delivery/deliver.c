@@ -27,7 +27,7 @@
 #include "worker/worker.h"
 
 #define LOCK_CLASS 7			/* of advisory locks: delivery in one database */
-#define BATCH 100
+#define BATCH 50				/* what a crash can leave in doubt */
 #define MAX_TRANSPORTS 8
 #define MAX_ATTEMPTS 12
 #define RETRY_MIN 60			/* seconds, doubled each time */

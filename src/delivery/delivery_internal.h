@@ -137,7 +137,10 @@ extern void ma_transport_add(const MaTransport *transport);
 
 extern const MaTransport ma_spool;
 
-/* True if the message's file is there; *path in the current context. */
+/*
+ * True if the message's file is there; *path in the current context.  Half a file of
+ * it is removed: called for messages whose process died.
+ */
 extern bool ma_spool_has(int64 message_id, const char *key, const char *channel, char **path);
 
 /* ---- what delivery/ registers ---- */

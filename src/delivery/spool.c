@@ -52,11 +52,13 @@ path_in(const char *folder, const char *before, int64 message_id, const char *ke
 					strcmp(channel, "email") == 0 ? "eml" : "json");
 }
 
+/* For who takes over from a process that died: half a file of it goes. */
 bool
 ma_spool_has(int64 message_id, const char *key, const char *channel, char **path)
 {
 	struct stat status;
 
+	(void) unlink(path_in(directory(), ".", message_id, key, channel));
 	*path = path_in(directory(), "", message_id, key, channel);
 	return lstat(*path, &status) == 0 && S_ISREG(status.st_mode);
 }

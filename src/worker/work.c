@@ -108,8 +108,12 @@ run(int64 run_for)
 	{
 		int64		left;
 
+		/* What one duty has done may be what another one waited for. */
 		if (turn())
+		{
+			ma_duty_woken();
 			continue;
+		}
 		left = end - ma_monotonic_ms();
 		if (left <= 0)
 			break;

@@ -105,6 +105,16 @@ SELECT marketing.merge_contacts('5', '6');
 SELECT marketing.split_contact('6');
 INSERT INTO orders (id, customer_id) SELECT i, i % 9 + 1 FROM generate_series(1, 20) AS i;
 INSERT INTO visits SELECT i, i % 9 + 1, timestamptz '2020-06-01' + i * interval '10 days' FROM generate_series(1, 40) AS i;
+SELECT marketing.define_topic('offers');
+SELECT marketing.subscribe('1', 'offers', proof => '{"form": "x"}');
+SELECT marketing.suppress('nobody@example.com');
+SELECT marketing.define_sender('shop', channel => 'email', from_address => 'hello@shop.example');
+SELECT marketing.define_layout('brand', html => '<p>{{ content }}</p>');
+SELECT marketing.define_snippet('foot', 'bye');
+SELECT marketing.define_query('one', 'SELECT 1 AS n');
+SELECT marketing.define_template('offer', topic => 'offers', layout => 'brand', subject => 'x', html => 'x');
+SELECT marketing.send_message('1', 'offer', dedup_key => 'k');
+SELECT marketing.send_message('1', 'offer', not_before => '2099-01-01');
 CALL marketing.work();
 SELECT marketing.arm();
 SELECT marketing.disarm();
@@ -119,7 +129,8 @@ SELECT marketing.arm();
 DO $$
 DECLARE t regclass; filled boolean;
 BEGIN
-	FOR t IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'marketing_internal.event'::regclass LOOP
+	FOR t IN SELECT i.inhrelid FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+		WHERE c.relnamespace = 'marketing_internal'::regnamespace AND c.relkind = 'r' LOOP
 		EXECUTE format('SELECT EXISTS (SELECT FROM %s)', t) INTO filled;
 		IF NOT filled THEN EXECUTE format('DROP TABLE %s', t); END IF;
 	END LOOP;
