@@ -329,14 +329,15 @@ watch(const MaJourney *journey, int32 version, const MaProgram *program, Oid def
 {
 	char	   *object = watch_name(journey->name, version, -1);
 	MaRuleScope scope = {"rule", NULL};
+	List	   *events = NIL;
 	ListCell   *cell;
 
 	foreach(cell, ma_program_events(program))
-	{
-		MaEvent    *event = ma_event_required(ma_definitions(), lfirst(cell));
-
-		ma_watch_event(MA_JOURNEYS, object, event->id, true, NIL);
-	}
+		events = lappend_int(events, ma_event_required(ma_definitions(), lfirst(cell))->id);
+	/* Who writes without knowing that the rows are followed comes to his end first. */
+	ma_events_lock_writers(events);
+	foreach(cell, events)
+		ma_watch_event(MA_JOURNEYS, object, lfirst_int(cell), true, NIL);
 	foreach(cell, program->conditions)
 	{
 		MaCondition *condition = lfirst(cell);
