@@ -1,4 +1,4 @@
--- No message is claimed after the commit of an exit, also when delivery has its turn before the scheduler.
+-- No message is claimed after the commit of an exit: by hand, by an event, by a rule.
 CREATE EXTENSION marketing_automation;
 SET client_min_messages = warning;
 CREATE TABLE people (id bigint PRIMARY KEY, email text);
@@ -19,7 +19,7 @@ SELECT marketing.exit_journey(1, 'mail', 'asked');
 INSERT INTO orders (person, at) VALUES (2, marketing.now());
 UPDATE people SET email = 'gone@example.com' WHERE id = 3;
 DELETE FROM marketing_internal.dirty WHERE retry_at = 'infinity';
--- In each turn of work() delivery comes before journeys.
+-- Whoever has his turn first (iso_journeys_exit keeps the scheduler out).
 CALL marketing.work();
 SELECT contact, state, reason FROM marketing.messages ORDER BY contact;
 SELECT c.contact, e.state, e.reason FROM marketing_internal.enrollment AS e
