@@ -272,8 +272,8 @@ activate(const char *name, const char *existing, Oid caller)
 	if (head_count >= 0 && existing == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("segment \"%s\" has " INT64_FORMAT " members now: say what becomes of them",
-						program->entry->segment, head_count),
+				 errmsg("segment \"%s\" has " INT64_FORMAT " %s now: say what becomes of them",
+						program->entry->segment, head_count, head_count == 1 ? "member" : "members"),
 				 errhint("existing => 'skip' lets in who enters the segment from now on; existing => 'enroll' also its members of now.")));
 	values[0] = Int32GetDatum(journey->id);
 	values[1] = TimestampTzGetDatum(ma_now());
@@ -283,9 +283,9 @@ activate(const char *name, const char *existing, Oid caller)
 	if (existing == NULL || strcmp(existing, "enroll") != 0 || head_count < 0)
 		return psprintf("%s: version %d is active%s", name, version,
 						existing && head_count >= 0 ?
-						psprintf("; " INT64_FORMAT " members of now are skipped", head_count) : "");
+						psprintf("; members of now skipped: " INT64_FORMAT, head_count) : "");
 	ma_journey_enroll(journey->id, members, (int) head_count, NULL);
-	return psprintf("%s: version %d is active; " INT64_FORMAT " members of now enter", name,
+	return psprintf("%s: version %d is active; members of now that enter: " INT64_FORMAT, name,
 			version,
 					head_count);
 }
@@ -329,14 +329,15 @@ watch(const MaJourney *journey, int32 version, const MaProgram *program, Oid def
 {
 	char	   *object = watch_name(journey->name, version, -1);
 	MaRuleScope scope = {"rule", NULL};
+	List	   *events = NIL;
 	ListCell   *cell;
 
 	foreach(cell, ma_program_events(program))
-	{
-		MaEvent    *event = ma_event_required(ma_definitions(), lfirst(cell));
-
-		ma_watch_event(MA_JOURNEYS, object, event->id, true, NIL);
-	}
+		events = lappend_int(events, ma_event_required(ma_definitions(), lfirst(cell))->id);
+	/* Who writes without knowing that the rows are followed comes to his end first. */
+	ma_events_lock_writers(events);
+	foreach(cell, events)
+		ma_watch_event(MA_JOURNEYS, object, lfirst_int(cell), true, NIL);
 	foreach(cell, program->conditions)
 	{
 		MaCondition *condition = lfirst(cell);

@@ -97,7 +97,7 @@ SELECT what, detail FROM marketing.explain_enrollment(1, 'parks');
 
 -- Why not.
 SELECT n, gate, verdict, detail, next FROM marketing.why_not_sent(2, 'send');
-SELECT n, gate, verdict, regexp_replace(detail, '\d{4}-.*', 'T') AS detail FROM marketing.why_not_sent(3, 'waits');
+SELECT n, gate, verdict, regexp_replace(detail, 'run \d+', 'run N') AS detail FROM marketing.why_not_sent(3, 'waits');
 SELECT n, gate, verdict, regexp_replace(detail, '\d{4}-.*', 'T') AS detail, next FROM marketing.why_not_sent(2, 'parks');
 SELECT kind, what FROM marketing.contact_timeline(2) LIMIT 6;
 SELECT kind, what FROM marketing.contact_timeline(1, channel => 'email') LIMIT 4;

@@ -1,4 +1,4 @@
-# 100_journeys_kill.pl
+# 110_journeys_kill.pl
 #
 # Each step of a journey takes effect once and none is missing, while the scheduler is killed again
 # and again, the whole server too.  Effects are seen by an audit table that triggers write.
