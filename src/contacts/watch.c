@@ -118,8 +118,7 @@ static List *
 add_relations(List *relids, const MaEventSource *source)
 {
 	if (source == NULL)
-		return list_append_unique_oid(relids, get_relname_relid("event",
-																ma_extension_required()->internal_schema));
+		return list_append_unique_oid(relids, ma_own_table("event"));
 	if (OidIsValid(source->table->relid))
 		relids = list_append_unique_oid(relids, source->table->relid);
 	if (source->via_table != NULL && OidIsValid(source->via_table->relid))

@@ -115,6 +115,7 @@ pack_bits(const MaSegmentStates *states, int contact)
 	const MaSegments *all = states->all;
 	int			length = 0;
 	bytea	   *bytes = palloc0(VARHDRSZ + all->nslots / 8 + 1);
+	char	   *data = VARDATA(bytes);
 
 	for (int i = 0; i < all->n; i++)
 	{
@@ -122,7 +123,7 @@ pack_bits(const MaSegmentStates *states, int contact)
 
 		if (!states->bits[contact * all->n + i])
 			continue;
-		VARDATA(bytes)[slot / 8] |= 1 << (slot % 8);
+		data[slot / 8] |= 1 << (slot % 8);
 		length = Max(length, slot / 8 + 1);
 	}
 	SET_VARSIZE(bytes, VARHDRSZ + length);
@@ -282,7 +283,8 @@ write_transitions(MaSegmentStates *states, TimestampTz now)
 		"SELECT u.contact_id, u.segment_id, u.entered, u.at, $6, u.cause FROM ROWS FROM "
 		"(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 		"pg_catalog.unnest($4), pg_catalog.unnest($5)) AS u (contact_id, segment_id, entered, at, cause)",
-		6, {INT8ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
+		6, {INT8ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
+		TIMESTAMPTZOID}
 	};
 	int			n = list_length(states->flips);
 	int64	   *contacts = palloc_array(int64, n);
@@ -317,8 +319,9 @@ write_transitions(MaSegmentStates *states, TimestampTz now)
 static void
 write_states(MaSegmentStates *states)
 {
-#define ROWS_SQL "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), " \
-		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) " \
+#define ROWS_SQL "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), " \
+		"pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), " \
+		"pg_catalog.unnest($6)) " \
 		"AS u (contact_id, next_wake, bits, wakes, old_bits, old_wakes) "
 #define SAME_SQL "s.contact_id OPERATOR(pg_catalog.=) u.contact_id " \
 		"AND s.bits OPERATOR(pg_catalog.=) u.old_bits AND s.wakes OPERATOR(pg_catalog.=) u.old_wakes "
@@ -326,7 +329,8 @@ write_states(MaSegmentStates *states)
 		BYTEAARRAYOID, BYTEAARRAYOID}
 	static MaStatement statements[] = {
 		{"INSERT INTO marketing_internal.segment_state (contact_id, next_wake, bits, wakes) "
-		"SELECT u.contact_id, u.next_wake, u.bits, u.wakes FROM " ROWS_SQL "RETURNING 1", ROWS_TYPES},
+		"SELECT u.contact_id, u.next_wake, u.bits, u.wakes FROM " ROWS_SQL "RETURNING 1",
+		ROWS_TYPES},
 		{"UPDATE marketing_internal.segment_state AS s SET next_wake = u.next_wake, bits = u.bits, "
 		"wakes = u.wakes FROM " ROWS_SQL "WHERE " SAME_SQL "RETURNING 1", ROWS_TYPES},
 		{"DELETE FROM marketing_internal.segment_state AS s USING " ROWS_SQL "WHERE " SAME_SQL
