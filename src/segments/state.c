@@ -56,6 +56,7 @@ ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how)
 	states->old_wakes = palloc0_array(Datum, Max(n, 1));
 	states->bits = palloc0_array(bool, cells);
 	states->before = palloc0_array(bool, cells);
+	states->done = palloc0_array(bool, cells);
 	states->wakes = palloc_array(TimestampTz, cells);
 	for (Size i = 0; i < cells; i++)
 		states->wakes[i] = DT_NOEND;
@@ -222,7 +223,7 @@ entered_at(const MaSegmentStates *states, int contact, int segment)
 	return at;
 }
 
-/* Who came and went, taken over all flips of the batch. */
+/* Who came, went, or went and came again, taken over all flips of the batch. */
 static void
 write_members(MaSegmentStates *states)
 {
@@ -240,10 +241,19 @@ write_members(MaSegmentStates *states)
 		"AND m.contact_id OPERATOR(pg_catalog.=) u.contact_id RETURNING 1",
 		2, {INT4ARRAYOID, INT8ARRAYOID}
 	};
+	static MaStatement again = {
+		"UPDATE marketing_internal.segment_member AS m SET since = u.since FROM ROWS FROM "
+		"(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+		"AS u (segment_id, contact_id, since) "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) u.segment_id "
+		"AND m.contact_id OPERATOR(pg_catalog.=) u.contact_id RETURNING 1",
+		3, {INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+	};
+	MaStatement *statements[] = {&remove, &add, &again};
 	MaSegments *all = states->all;
 	int			most = list_length(states->flips);
 
-	for (int came = 0; came < 2; came++)
+	for (int kind = 0; kind < lengthof(statements); kind++)
 	{
 		int32	   *segments = palloc_array(int32, most);
 		int64	   *contacts = palloc_array(int64, most);
@@ -257,10 +267,11 @@ write_members(MaSegmentStates *states)
 			MaSegmentFlip *flip = lfirst(cell);
 			int			place = flip->contact * all->n + flip->segment;
 
-			if (states->bits[place] != came || states->before[place] == came)
+			if (states->done[place] || states->bits[place] != (kind > 0) ||
+				states->before[place] != (kind != 1))
 				continue;
 			/* Once, of several flips. */
-			states->before[place] = came;
+			states->done[place] = true;
 			segments[n] = all->segments[flip->segment]->id;
 			contacts[n] = states->contact_ids[flip->contact];
 			since[n++] = TimestampTzGetDatum(entered_at(states, flip->contact, flip->segment));
@@ -270,7 +281,7 @@ write_members(MaSegmentStates *states)
 		values[0] = ma_int4_array(segments, n);
 		values[1] = ma_int8_array(contacts, n);
 		values[2] = ma_datum_array(since, n, TIMESTAMPTZOID);
-		run_guarded(came ? &add : &remove, values, n);
+		run_guarded(statements[kind], values, n);
 	}
 }
 

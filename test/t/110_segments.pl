@@ -81,7 +81,7 @@ for my $turn (1 .. 12)
 	$node->safe_psql($db, "$zone SELECT check_reads('while writers write')");
 	$_->answer for @sessions;
 }
-$_->quit for @sessions;
+$_->close for @sessions;
 run_ok($node, $db, "CALL marketing.work('2 s')", 'the worker after the writers');
 my ($code, $out, $err) = $node->psql($db, "$zone SELECT check_stored(); SELECT check_reads('after the writers')");
 is($code, 0, 'what the writers left') or diag($err);
@@ -97,7 +97,7 @@ $writer->query('COMMIT');
 like($definer->answer, qr/^often: created/, 'and goes on after him');
 is($node->safe_psql($db, "SELECT count(*) FROM marketing_internal.segment_member JOIN marketing_internal.segment USING (segment_id) WHERE name = 'often'"), '1', 'with his rows');
 is($node->safe_psql($db, "SELECT count(*) FROM marketing.verify_segment('often')"), '0', 'and is right');
-$_->quit for ($writer, $definer);
+$_->close for ($writer, $definer);
 
 # 6. Dump and restore.
 my $members = "SELECT string_agg(format('%s %s', name, size), ', ' ORDER BY name) FROM (SELECT name, marketing.segment_size(name) AS size FROM marketing.segments) AS s";
