@@ -61,6 +61,9 @@ typedef struct MaExtension
 /* The installed extension, or NULL when this database has none. */
 extern const MaExtension *ma_extension(void);
 
+/* A table of ours in marketing_internal, as it is required to be there. */
+extern Oid	ma_own_table(const char *name);
+
 /* As ma_extension(), but absence is an error that says what to do. */
 extern const MaExtension *ma_extension_required(void);
 

@@ -163,12 +163,13 @@ analyse(ParseState *pstate, Node *raw, Oid type, const char *what)
 
 	if (exprType(tree) == UNKNOWNOID && type == InvalidOid)
 		type = TEXTOID;
-	if (type == BOOLOID)
-		tree = coerce_to_boolean(pstate, tree, "WHERE");
-	else if (OidIsValid(type))
+	if (OidIsValid(type))
 	{
 		Node	   *coerced = coerce_to_target_type(pstate, tree, exprType(tree), type, -1,
-													COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+													type == BOOLOID ? COERCION_ASSIGNMENT :
+													COERCION_EXPLICIT,
+													type == BOOLOID ? COERCE_IMPLICIT_CAST :
+													COERCE_EXPLICIT_CAST, -1);
 
 		if (coerced == NULL)
 			ereport(ERROR,

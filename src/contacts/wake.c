@@ -84,7 +84,8 @@ ma_contacts_leave_all(void)
 {
 	static MaStatement leave_all = {
 		"INSERT INTO marketing_internal.dirty (xid, table_id) "
-		"VALUES (pg_catalog.pg_current_xact_id(), 0)"
+		"SELECT pg_catalog.pg_current_xact_id(), 0 "
+		"WHERE EXISTS (SELECT FROM marketing_internal.contact)"
 	};
 
 	ma_run(&leave_all, NULL, NULL, MA_RUN_WRITE);

@@ -140,10 +140,8 @@ ma_relations_lock_writers(List *relids)
 static List *
 add_relations(List *relids, const MaEventSource *source)
 {
-	Oid			schema = ma_extension_required()->internal_schema;
-
 	if (source == NULL)
-		return list_append_unique_oid(relids, get_relname_relid("event", schema));
+		return list_append_unique_oid(relids, ma_own_table("event"));
 	if (OidIsValid(source->table->relid))
 		relids = list_append_unique_oid(relids, source->table->relid);
 	if (source->via_table != NULL && OidIsValid(source->via_table->relid))

@@ -279,15 +279,16 @@ overdue_at(Moment *moment, const MaNode *node, TimestampTz t, TimestampTz *next)
 	int			first = first_row_at(list, t, next);
 	int			n = list->n - first;
 	TimestampTz last;
+	int64		span;
 	Numeric		limit;
 	int64		whole;
 
 	if (n < 3 || TIMESTAMP_NOT_FINITE(list->rows[list->n - 1].at))
 		return false;
 	last = list->rows[first].at;
+	span = last - list->rows[list->n - 1].at;
 	limit = DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(node->left->constant),
-												NumericGetDatum(int64_to_numeric(last -
-																				 list->rows[list->n - 1].at))));
+												NumericGetDatum(int64_to_numeric(span))));
 	/* The first whole microsecond that is more than limit / (n - 1) after the last row. */
 	limit = DatumGetNumeric(DirectFunctionCall2(numeric_div_trunc, NumericGetDatum(limit),
 												NumericGetDatum(int64_to_numeric(n - 1))));

@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
 #include "parser/parse_coerce.h"
 #include "rules/columns.h"
 #include "utils/acl.h"
@@ -176,8 +177,16 @@ check_rights(Leaf *leaf, const MaScopedExpression *checked)
 static void
 unknown_column(Leaf *leaf, const char *name, int location, List *candidates)
 {
-	char	   *nearest = ma_nearest(name, candidates);
+	List	   *names = NIL;
+	char	   *nearest;
+	ListCell   *cell;
 
+	foreach(cell, candidates)
+		names = list_append_unique(names, makeString(lfirst(cell)));
+	candidates = NIL;
+	foreach(cell, names)
+		candidates = lappend(candidates, strVal(lfirst(cell)));
+	nearest = ma_nearest(name, candidates);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("%s: there is no column \"%s\"", leaf->parser->what, name),
@@ -407,6 +416,31 @@ ma_attribute(MaParser *parser, int first, int end, MaValueType type)
 												format_type_be(checked->type)), NULL);
 	return keep_attribute(&leaf, checked, text,
 						  psprintf("(%s)::pg_catalog.numeric", checked->text), type);
+}
+
+MaAttribute *
+ma_text_attribute(MaParser *parser, int first, int end, Oid *type)
+{
+	Leaf		leaf = {parser, first, end};
+	MaScopedExpression *checked;
+	char	   *text;
+
+	contact_scope(&leaf);
+	checked = analyse(&leaf, InvalidOid, resolve_contact, &text);
+	*type = getBaseType(checked->type);
+	return keep_attribute(&leaf, checked, text,
+						  psprintf("(%s)::pg_catalog.text", checked->text), MA_VALUE_TEXT);
+}
+
+const char *
+ma_declared_type(int32 event_id, const char *name)
+{
+	Leaf		leaf = {0};
+	const char *type;
+
+	leaf.properties = declared_properties(event_id);
+	(void) part_has(&leaf, NULL, name, &type);
+	return type;
 }
 
 MaAttribute *

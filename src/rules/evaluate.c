@@ -105,6 +105,7 @@ MaTruth
 ma_node_truth(Moment *moment, const MaNode *node)
 {
 	MaTruth		truth;
+	pg_tz	   *zone = moment->zone;
 
 	switch (node->kind)
 	{
@@ -117,15 +118,11 @@ ma_node_truth(Moment *moment, const MaNode *node)
 			truth.truth = !truth.truth;
 			return truth;
 		case MA_NODE_SEGMENT:
-			{
-				pg_tz	   *zone = moment->zone;
-
-				if (moment->batch->zones[moment->contact] == NULL)
-					moment->zone = node->rule->zone;
-				truth = ma_node_truth(moment, node->rule->top);
-				moment->zone = zone;
-				return truth;
-			}
+			if (moment->batch->zones[moment->contact] == NULL)
+				moment->zone = node->rule->zone;
+			truth = ma_node_truth(moment, node->rule->top);
+			moment->zone = zone;
+			return truth;
 		case MA_NODE_COMPARE:
 			return ma_compare(moment, node);
 		default:

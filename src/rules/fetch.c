@@ -386,7 +386,7 @@ compare_matching(const void *left, const void *right)
 
 	if (order != 0)
 		return order;
-	return (int) (!b->isnull && DatumGetBool(b->value)) - (int) (!a->isnull && DatumGetBool(a->value));
+	return (!b->isnull && DatumGetBool(b->value)) - (!a->isnull && DatumGetBool(a->value));
 }
 
 static void

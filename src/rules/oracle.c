@@ -225,14 +225,8 @@ window_sql(Oracle *oracle, const MaWindow *window, const char *at, const char *z
 		appendStringInfo(&sql, " AND %s OPERATOR(pg_catalog.>) %s",
 						 add_sql(at, &window->to, "+", zone), now);
 	if (window->kind == MA_WINDOW_SINCE)
-	{
-		int			nest_level = ma_pin_time_zone("UTC");
-
 		appendStringInfo(&sql, " AND %s OPERATOR(pg_catalog.>=) %s::pg_catalog.timestamptz", at,
-						 quote_literal_cstr(DatumGetCString(DirectFunctionCall1(timestamptz_out,
-																				TimestampTzGetDatum(window->since)))));
-		ma_unpin_settings(nest_level);
-	}
+						 ma_print_instant(window->since));
 	if (window->kind == MA_WINDOW_SINCE_COLUMN)
 		appendStringInfo(&sql, " AND %s OPERATOR(pg_catalog.>=) %s", at,
 						 instant_sql(oracle, window->column));
@@ -365,16 +359,17 @@ exists_sql(Oracle *oracle, const MaNode *node)
 static char *
 last_rows_sql(Oracle *oracle, const MaNode *node)
 {
-	int			n = join_table(oracle, psprintf("SELECT q.contact_id, pg_catalog.count(*) AS n, "
-												"pg_catalog.count(*) FILTER (WHERE q.value) AS matching "
-												"FROM (SELECT e.contact_id, e.value, "
-												"pg_catalog.row_number() OVER (PARTITION BY e.contact_id "
-												"ORDER BY e.at DESC, coalesce(e.value, false) DESC) AS place "
-												"FROM %s AS e WHERE e.at OPERATOR(pg_catalog.<=) %s) AS q "
-												"WHERE q.place OPERATOR(pg_catalog.<=) %d GROUP BY q.contact_id",
-												rows_sql(oracle, node->stream), oracle->now, node->count),
-							   NULL);
+	char	   *rows = rows_sql(oracle, node->stream);
+	int			n;
 
+	n = join_table(oracle, psprintf("SELECT q.contact_id, pg_catalog.count(*) AS n, "
+									"pg_catalog.count(*) FILTER (WHERE q.value) AS matching "
+									"FROM (SELECT e.contact_id, e.value, "
+									"pg_catalog.row_number() OVER (PARTITION BY e.contact_id "
+									"ORDER BY e.at DESC, coalesce(e.value, false) DESC) AS place "
+									"FROM %s AS e WHERE e.at OPERATOR(pg_catalog.<=) %s) AS q "
+									"WHERE q.place OPERATOR(pg_catalog.<=) %d GROUP BY q.contact_id",
+									rows, oracle->now, node->count), NULL);
 	if (node->test == MA_TEST_ANY)
 		return psprintf("coalesce(a%d.matching OPERATOR(pg_catalog.>) 0, false)", n);
 	return psprintf("coalesce(a%d.n OPERATOR(pg_catalog.=) %d "

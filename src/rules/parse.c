@@ -30,6 +30,7 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 {
 	MaParser	parser = {0};
 	MaRule	   *rule = palloc0_object(MaRule);
+	MaToken    *rest;
 
 	rule->time_zone = pstrdup(scope->time_zone ? scope->time_zone :
 							  pg_get_timezone_name(session_timezone));
@@ -50,10 +51,11 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 		ma_parse_failed(&parser, 0, "the rule is empty",
 						"For example: no order_placed in 30 days.");
 	rule->top = ma_parse_expression(&parser);
-	if (ma_token(&parser, 0)->kind != MA_TOKEN_END)
-		ma_parse_failed(&parser, parser.at, psprintf("\"%.*s\" is not expected here",
-													 ma_token(&parser, 0)->end - ma_token(&parser, 0)->start,
-													 text + ma_token(&parser, 0)->start),
+	rest = ma_token(&parser, 0);
+	if (rest->kind != MA_TOKEN_END)
+		ma_parse_failed(&parser, parser.at,
+						psprintf("\"%.*s\" is not expected here", rest->end - rest->start,
+								 text + rest->start),
 						"Conditions are joined by AND and OR.");
 	return rule;
 }
@@ -132,6 +134,36 @@ ma_parse_name(MaParser *parser, const char *what)
 		ma_parse_failed(parser, parser->at, psprintf("the name of %s is expected", what), NULL);
 	parser->at++;
 	return token->text;
+}
+
+/* An event that is known; rows of our own ones stand in no table a rule could read yet. */
+MaEvent *
+ma_parse_event(MaParser *parser)
+{
+	MaToken    *token = ma_token(parser, 0);
+	char	   *name = ma_parse_name(parser, "an event");
+	MaEvent    *event = ma_event_by_name(parser->definitions, name);
+	List	   *names = NIL;
+	char	   *nearest;
+	ListCell   *cell;
+
+	if (ma_builtin_columns(name) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s: built-in event \"%s\" is not available in rules yet", parser->what,
+						name),
+				 ma_rule_place(parser->text, token->start)));
+	if (event != NULL)
+		return event;
+	foreach(cell, parser->definitions->events)
+		names = lappend(names, ((MaEvent *) lfirst(cell))->name);
+	nearest = ma_nearest(name, names);
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_UNKNOWN_EVENT),
+			 errmsg("%s: there is no event \"%s\"", parser->what, name),
+			 nearest ? errhint("Did you mean %s?", nearest) :
+			 errhint("Events are known when attached, declared with declare_event(), or seen once."),
+			 ma_rule_place(parser->text, token->start)));
 }
 
 /* The token that closes the parenthesis at token `open`. */
@@ -246,7 +278,7 @@ ma_parse_duration(MaParser *parser)
 	n = pg_strtoint32(number->text);
 	for (int i = 0; i < lengthof(units) && unit->kind == MA_TOKEN_NAME; i++)
 	{
-		int64		span = units[i].months ? (int64) units[i].months * 31 * USECS_PER_DAY : units[i].usecs;
+		int64		span = units[i].months * 31 * USECS_PER_DAY + units[i].usecs;
 
 		if (strcmp(unit->text, units[i].word) != 0 &&
 			strcmp(unit->text, psprintf("%ss", units[i].word)) != 0)

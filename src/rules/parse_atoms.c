@@ -99,26 +99,8 @@ is_keyword(MaParser *parser, const char *word)
 static MaEvent *
 parse_event(MaParser *parser, int *where, int *where_end)
 {
-	MaToken    *token = ma_token(parser, 0);
-	char	   *name = ma_parse_name(parser, "an event");
-	MaEvent    *event = ma_event_by_name(parser->definitions, name);
+	MaEvent    *event = ma_parse_event(parser);
 
-	if (event == NULL)
-	{
-		List	   *names = NIL;
-		char	   *nearest;
-		ListCell   *cell;
-
-		foreach(cell, parser->definitions->events)
-			names = lappend(names, ((MaEvent *) lfirst(cell))->name);
-		nearest = ma_nearest(name, names);
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_UNKNOWN_EVENT),
-				 errmsg("%s: there is no event \"%s\"", parser->what, name),
-				 nearest ? errhint("Did you mean %s?", nearest) :
-				 errhint("Events are known when attached, declared with declare_event(), or seen once."),
-				 ma_rule_place(parser->text, token->start)));
-	}
 	*where = *where_end = parser->at;
 	if (ma_accept_word(parser, "where"))
 	{

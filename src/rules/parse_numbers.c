@@ -13,7 +13,6 @@ static MaNumber *parse_product(MaParser *parser);
 static MaNumber *parse_factor(MaParser *parser);
 static MaNumber *parse_aggregate(MaParser *parser, MaFunction function);
 static MaNumber *combine(char operator, MaNumber *left, MaNumber *right);
-static MaEvent *parse_aggregated(MaParser *parser);
 static void parse_measure(MaParser *parser, int *first, int *end);
 
 /* num cmp num */
@@ -179,29 +178,6 @@ parse_measure(MaParser *parser, int *first, int *end)
 	*end = parser->at;
 }
 
-static MaEvent *
-parse_aggregated(MaParser *parser)
-{
-	MaToken    *token = ma_token(parser, 0);
-	char	   *name = ma_parse_name(parser, "an event");
-	MaEvent    *event = ma_event_by_name(parser->definitions, name);
-	List	   *names = NIL;
-	char	   *nearest;
-	ListCell   *cell;
-
-	if (event != NULL)
-		return event;
-	foreach(cell, parser->definitions->events)
-		names = lappend(names, ((MaEvent *) lfirst(cell))->name);
-	nearest = ma_nearest(name, names);
-	ereport(ERROR,
-			(errcode(ERRCODE_MA_UNKNOWN_EVENT),
-			 errmsg("%s: there is no event \"%s\"", parser->what, name),
-			 nearest ? errhint("Did you mean %s?", nearest) :
-			 errhint("Events are known when attached, declared with declare_event(), or seen once."),
-			 ma_rule_place(parser->text, token->start)));
-}
-
 /* (count | ...) '(' [distinct] EVENT [measure] [where '(' sql ')'] ')' [window] */
 static MaNumber *
 parse_aggregate(MaParser *parser, MaFunction function)
@@ -213,18 +189,20 @@ parse_aggregate(MaParser *parser, MaFunction function)
 	int			measure;
 	int			measure_end;
 	int			start;
+	MaToken    *next;
 	MaValueType type;
 
 	parser->at += 2;
 	number->kind = MA_NUMBER_AGGREGATE;
 	number->function = function;
 	start = parser->at;
+	next = ma_token(parser, 1);
 	number->distinct = ma_is_word(ma_token(parser, 0), "distinct") &&
-		(ma_token(parser, 1)->kind == MA_TOKEN_NAME || ma_token(parser, 1)->kind == MA_TOKEN_STRING) &&
-		!ma_is_word(ma_token(parser, 1), "where");
+		(next->kind == MA_TOKEN_NAME || next->kind == MA_TOKEN_STRING) &&
+		!ma_is_word(next, "where");
 	if (number->distinct)
 		parser->at++;
-	event = parse_aggregated(parser);
+	event = ma_parse_event(parser);
 	parse_measure(parser, &measure, &measure_end);
 	where = where_end = parser->at;
 	if (ma_accept_word(parser, "where"))

@@ -11,8 +11,8 @@ static int	precedence(const MaNode *node);
 static void print_node(StringInfo out, const MaNode *node, int outer);
 static void print_list(StringInfo out, const MaNode *node, const char *word);
 static void print_atom(StringInfo out, const MaNode *node);
+static void print_date(StringInfo out, const MaNode *node);
 static void print_number(StringInfo out, const MaNumber *number, int outer);
-static char *print_instant(TimestampTz at);
 
 char *
 ma_rule_text(const MaRule *rule)
@@ -88,7 +88,6 @@ print_list(StringInfo out, const MaNode *node, const char *word)
 static void
 print_atom(StringInfo out, const MaNode *node)
 {
-	static const char *const periods[] = {"today", "this week", "this month"};
 	char	   *source = node->stream ? ma_print_source(node->stream) : "";
 
 	switch (node->kind)
@@ -97,21 +96,8 @@ print_atom(StringInfo out, const MaNode *node)
 			appendStringInfoString(out, node->attribute->text);
 			break;
 		case MA_NODE_DATE:
-			appendStringInfoString(out, node->attribute->text);
-			if (node->test == MA_TEST_PERIOD)
-				appendStringInfo(out, " is %s", periods[node->period]);
-			else if (node->test == MA_TEST_NEXT)
-				appendStringInfo(out, " within next %s", node->to.text);
-			else
-				appendStringInfo(out, " %s than %s ago",
-								 node->test == MA_TEST_MORE ? "more" : "less", node->to.text);
-			break;
 		case MA_NODE_ANNIVERSARY:
-			appendStringInfo(out, "anniversary(%s) is ", node->attribute->text);
-			if (node->test == MA_TEST_NEXT)
-				appendStringInfo(out, "within %s", node->to.text);
-			else
-				appendStringInfoString(out, "today");
+			print_date(out, node);
 			break;
 		case MA_NODE_EXISTS:
 			appendStringInfo(out, "%s %s%s", node->test == MA_TEST_NO ? "no" : "any", source,
@@ -157,6 +143,25 @@ print_atom(StringInfo out, const MaNode *node)
 		default:
 			elog(ERROR, "unexpected kind %d of a node", (int) node->kind);
 	}
+}
+
+static void
+print_date(StringInfo out, const MaNode *node)
+{
+	static const char *const periods[] = {"today", "this week", "this month"};
+	const char *column = node->attribute->text;
+
+	if (node->kind == MA_NODE_ANNIVERSARY)
+		appendStringInfo(out, "anniversary(%s) is %s%s", column,
+						 node->test == MA_TEST_NEXT ? "within " : "today",
+						 node->test == MA_TEST_NEXT ? node->to.text : "");
+	else if (node->test == MA_TEST_PERIOD)
+		appendStringInfo(out, "%s is %s", column, periods[node->period]);
+	else if (node->test == MA_TEST_NEXT)
+		appendStringInfo(out, "%s within next %s", column, node->to.text);
+	else
+		appendStringInfo(out, "%s %s than %s ago", column,
+						 node->test == MA_TEST_MORE ? "more" : "less", node->to.text);
 }
 
 char *
@@ -236,8 +241,8 @@ ma_print_aggregate(const MaNumber *number)
 }
 
 /* The instant so that no setting matters when it is read again. */
-static char *
-print_instant(TimestampTz at)
+char *
+ma_print_instant(TimestampTz at)
 {
 	int			nest_level = ma_pin_time_zone("UTC");
 	char	   *text = DatumGetCString(DirectFunctionCall1(timestamptz_out,
@@ -262,7 +267,7 @@ ma_print_window(const MaWindow *window)
 		case MA_WINDOW_BETWEEN:
 			return psprintf(" between %s and %s ago", window->from.text, window->to.text);
 		case MA_WINDOW_SINCE:
-			return psprintf(" since %s", print_instant(window->since));
+			return psprintf(" since %s", ma_print_instant(window->since));
 		case MA_WINDOW_SINCE_COLUMN:
 			return psprintf(" since %s", window->column->text);
 		case MA_WINDOW_CALENDAR:

@@ -1,82 +1,95 @@
 /*
  * row_rule.c
- *		`where (...)` of journeys: a condition over one row of an event that is held
- *		as jsonb, and over the row of the entry and the contact's fields.
+ *		`where (...)` over one row of an event that is held as a jsonb image: entries,
+ *		exits and waits of journeys.
  *
- * The image is all there is: the row may have changed or gone since.  So a name
- * stands for a member of the image, cast to the type its column has in the user's
- * table; the tests of a batch are one statement.  Nothing but images and fields is
- * read, and only functions that are built in are allowed, so it runs as our owner.
+ * The row itself may be another one by now, or gone, so nothing is read from the
+ * event's table: a name stands for a member of the image, cast to the column's type.
+ * That is the same for rows of tables, tracked events and our own ones.
  */
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
-#include "rules/rules_internal.h"
+#include "rules/columns.h"
+#include "rules/evaluator.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
+#include "utils/memutils.h"
+
+#define ROW "t"					/* aliases of the images */
+#define ENTRY "entry"
+#define PERSON "contact_image"
 
 struct MaRowRule
 {
 	char	   *text;
-	List	   *columns;		/* char *, of the event's row */
-	MaStatement test;
+	List	   *columns;		/* char * */
+	bool		reads_entry;
+	MaRule		contact;		/* attributes of the contact it reads, nothing else */
+	MaRuleSet  *set;
+	MaStatement statement;
 };
 
-/* What a name is looked up in. */
-typedef struct RowScope
+typedef struct Resolver
 {
+	MaRowRule  *rule;
+	const char *text;
+	const char *what;
 	MaDefinitions *definitions;
 	const MaEvent *event;
-	const MaEvent *entry;		/* NULL: there is none */
-	const char *what;
-	List	   *columns;
-} RowScope;
+	const MaEvent *entry_event;
+} Resolver;
 
-static void forget_plan(void *arg);
 static Node *resolve(List *names, int location, void *arg);
-static Node *member_of(RowScope *scope, const MaEvent *event, const char *alias, const char *name,
-					   int location);
-static char *column_type(RowScope *scope, const MaEvent *event, const char *name, bool *known,
-						 List **candidates);
-static char *table_column_type(RowScope *scope, Oid relid, const char *name);
-static char *declared_type(const MaEvent *event, const char *name);
-static void unknown(const RowScope *scope, const char *name, const char *event, List *candidates,
-					int location) pg_attribute_noreturn();
-static void set_statement(MaRowRule *rule, const char *condition);
+static char *member_type(Resolver *resolver, const MaEvent *event, const char *name, int location);
+static char *table_column_type(Resolver *resolver, Oid relid, const char *name, int location);
+static Node *contact_member(Resolver *resolver, const char *name, int location);
+static void unknown_name(Resolver *resolver, const char *name, int location,
+						 List *candidates) pg_attribute_noreturn();
+static void forget(void *arg);
+static Datum contact_image(Batch *batch, int contact, const MaRowRule *rule);
 
 MaRowRule *
 ma_row_rule_parse(const MaEvent *event, const char *text, const MaEvent *entry_event,
-		const char *what)
+				  const char *what)
 {
-	Oid			images = get_relname_relid("event", ma_extension_required()->internal_schema);
-	Oid			contacts = get_relname_relid("contact", ma_extension_required()->internal_schema);
-	MaScopeTable tables[] = {{"t", images}, {"entry", images}, {"contact", contacts}};
-	RowScope	names = {ma_definitions(), event, entry_event, what, NIL};
-	MaScope		scope = {tables, lengthof(tables), resolve, &names, NULL};
 	MaRowRule  *rule = palloc0_object(MaRowRule);
-	MemoryContextCallback *forget = palloc0_object(MemoryContextCallback);
-	MaScopedExpression *checked = ma_scoped_expression_check(text, text, &scope, BOOLOID, what);
+	Oid			images = get_relname_relid("event", ma_extension_required()->internal_schema);
+	MaScopeTable tables[] = {{ROW, images}, {ENTRY, images}, {PERSON, images}};
+	Resolver	resolver = {rule, text, what, ma_definitions(), event, entry_event};
+	MaScope		scope = {tables, lengthof(tables), resolve, &resolver, NULL};
+	MaScopedExpression *checked;
+	MemoryContextCallback *callback = palloc0_object(MemoryContextCallback);
+	MaRule	   *contact = &rule->contact;
 
+	rule->text = pstrdup(text);
+	checked = ma_scoped_expression_check(text, text, &scope, BOOLOID, what);
 	if (!checked->builtin_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_INVALID_EXPRESSION),
 				 errmsg("%s: only functions and types that are built in are allowed here", what)));
-	rule->text = pstrdup(text);
-	rule->columns = names.columns;
-	set_statement(rule, checked->text);
-	forget->func = forget_plan;
-	forget->arg = &rule->test;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, forget);
+	rule->set = ma_rule_set_make(&contact, 1);
+	rule->statement.nargs = 4;
+	rule->statement.argtypes[0] = INT4ARRAYOID;
+	for (int i = 1; i < 4; i++)
+		rule->statement.argtypes[i] = JSONBARRAYOID;
+	rule->statement.sql = psprintf("SELECT k.n FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
+								   "pg_catalog.unnest($3), pg_catalog.unnest($4)) AS k (n, t, entry, contact) "
+								   "CROSS JOIN LATERAL (SELECT k.t AS properties) AS " ROW
+								   " CROSS JOIN LATERAL (SELECT k.entry AS properties) AS " ENTRY
+								   " CROSS JOIN LATERAL (SELECT k.contact AS properties) AS " PERSON
+								   " WHERE %s", checked->text);
+	callback->func = forget;
+	callback->arg = rule;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	return rule;
 }
 
-/* The rule goes with its memory context; its kept plan must go too. */
 static void
-forget_plan(void *arg)
+forget(void *arg)
 {
-	ma_statement_forget(arg);
+	ma_statement_forget(&((MaRowRule *) arg)->statement);
 }
 
 char *
@@ -91,179 +104,203 @@ ma_row_rule_columns(const MaRowRule *rule)
 	return rule->columns;
 }
 
-/* A bare name, entry.name or contact.name. */
-static Node *
-resolve(List *names, int location, void *arg)
-{
-	static const char *const fields[] = {"email", "phone", "time_zone", "locale"};
-	RowScope   *scope = arg;
-	char	   *first = linitial(names);
-	char	   *last = llast(names);
-
-	if (list_length(names) == 1)
-	{
-		scope->columns = lappend(scope->columns, pstrdup(last));
-		return member_of(scope, scope->event, "t", last, location);
-	}
-	if (list_length(names) == 2 && strcmp(first, "entry") == 0 && scope->entry != NULL)
-		return member_of(scope, scope->entry, "entry", last, location);
-	if (list_length(names) == 2 && strcmp(first, "contact") == 0)
-	{
-		for (int i = 0; i < lengthof(fields); i++)
-			if (strcmp(last, fields[i]) == 0)
-				return ma_scope_column("contact", last);
-		return ma_scope_member("contact", "attributes", last, NULL);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("%s: there is no \"%s.%s\"", scope->what, first, last),
-			 errhint(scope->entry ? "Bare names are columns of the event's row; entry.x and "
-					"contact.x are the others." :
-					 "Bare names are columns of the event's row; contact.x is a field or attribute of the contact."),
-			 errposition(location + 1)));
-}
-
-static Node *
-member_of(RowScope *scope, const MaEvent *event, const char *alias, const char *name, int location)
-{
-	List	   *candidates = NIL;
-	bool		known = false;
-	char	   *type = column_type(scope, event, name, &known, &candidates);
-
-	if (!known)
-		unknown(scope, name, event->name, candidates, location);
-	return ma_scope_member(alias, "properties", name, type);
-}
+/* ---- names ---- */
 
 static void
-unknown(const RowScope *scope, const char *name, const char *event, List *candidates, int location)
+unknown_name(Resolver *resolver, const char *name, int location, List *candidates)
 {
 	char	   *nearest = ma_nearest(name, candidates);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("%s: event \"%s\" has no column \"%s\"", scope->what, event, name),
+			 errmsg("%s: there is no column \"%s\"", resolver->what, name),
+			 errdetail("Bare names are columns of event \"%s\"; entry.x is the row of the entry, contact.x the contact.",
+					   resolver->event->name),
 			 nearest ? errhint("Did you mean %s?", nearest) : 0,
-			 errposition(location + 1)));
+			 ma_rule_place(resolver->text, location)));
 }
 
-/* Type of the column in the first place that has it; NULL is text. */
-static char *
-column_type(RowScope *scope, const MaEvent *event, const char *name, bool *known, List **candidates)
+static Node *
+resolve(List *names, int location, void *arg)
 {
-	const MaBuiltinColumn *column = ma_builtin_columns(event->name);
-	List	   *sources = ma_event_sources(scope->definitions, event);
-	bool		free_form = false;
+	Resolver   *resolver = arg;
+	char	   *name = llast(names);
+	char	   *first = linitial(names);
+	ListCell   *cell;
+	char	   *type;
+
+	if (list_length(names) > 2)
+		unknown_name(resolver, name, location, NIL);
+	if (list_length(names) == 2 && strcmp(first, "contact") == 0)
+		return contact_member(resolver, name, location);
+	if (list_length(names) == 2 && strcmp(first, ENTRY) == 0 && resolver->entry_event != NULL)
+	{
+		resolver->rule->reads_entry = true;
+		return ma_scope_member(ENTRY, "properties", name,
+							   member_type(resolver, resolver->entry_event, name, location));
+	}
+	if (list_length(names) == 2 && strcmp(first, ROW) != 0)
+		unknown_name(resolver, psprintf("%s.%s", first, name), location, NIL);
+	type = member_type(resolver, resolver->event, name, location);
+	foreach(cell, resolver->rule->columns)
+		if (strcmp(lfirst(cell), name) == 0)
+			return ma_scope_member(ROW, "properties", name, type);
+	resolver->rule->columns = lappend(resolver->rule->columns, pstrdup(name));
+	return ma_scope_member(ROW, "properties", name, type);
+}
+
+/* Type of a column of the event as SQL; NULL: text. */
+static char *
+member_type(Resolver *resolver, const MaEvent *event, const char *name, int location)
+{
+	const MaBuiltinColumn *columns = ma_builtin_columns(event->name);
+	List	   *candidates = NIL;
+	const char *declared;
+	bool		tables = false;
 	ListCell   *cell;
 
-	for (; column != NULL && column->name != NULL; column++)
+	for (int i = 0; columns != NULL && columns[i].name != NULL; i++)
 	{
-		*candidates = lappend(*candidates, unconstify(char *, column->name));
-		if (strcmp(column->name, name) != 0)
-			continue;
-		*known = true;
-		return format_type_extended(column->type, -1, FORMAT_TYPE_FORCE_QUALIFY);
+		candidates = lappend(candidates, unconstify(char *, columns[i].name));
+		if (strcmp(columns[i].name, name) == 0)
+			return format_type_be_qualified(columns[i].type);
 	}
-	foreach(cell, sources)
+	if (columns != NULL)
+		unknown_name(resolver, name, location, candidates);
+	foreach(cell, ma_event_sources(resolver->definitions, event))
 	{
 		MaEventSource *source = lfirst(cell);
-		Oid			relid = source ? source->table->relid : InvalidOid;
 
-		free_form |= source == NULL;
-		if (!OidIsValid(relid))
+		if (source == NULL || !OidIsValid(source->table->relid))
 			continue;
-		if (get_attnum(relid, name) > 0)
-		{
-			*known = true;
-			return table_column_type(scope, relid, name);
-		}
-		*candidates = list_concat(*candidates, ma_column_names(relid));
+		tables = true;
+		if (get_attnum(source->table->relid, name) > 0)
+			return table_column_type(resolver, source->table->relid, name, location);
+		candidates = list_concat(candidates, ma_column_names(source->table->relid));
 	}
-	/* Properties of tracked events have the types of their declaration, or are texts. */
-	*known = free_form || (sources == NIL && !event->builtin);
-	return *known ? declared_type(event, name) : NULL;
+	declared = ma_declared_type(event->id, name);
+	if (declared == NULL && tables)
+		unknown_name(resolver, name, location, candidates);
+	return unconstify(char *, declared);
 }
 
-/* The image holds scalars as their texts; what is not one is not cast back. */
+/* Values of arrays and rows are no texts of their type in an image. */
 static char *
-table_column_type(RowScope *scope, Oid relid, const char *name)
+table_column_type(Resolver *resolver, Oid relid, const char *name, int location)
 {
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-	char		kind;
+	Oid			type = getBaseType(get_atttype(relid, get_attnum(relid, name)));
 
-	get_atttypetypmodcoll(relid, get_attnum(relid, name), &type, &typmod, &collation);
-	kind = get_typtype(getBaseType(type));
-	if (OidIsValid(get_element_type(getBaseType(type))) || kind == TYPTYPE_COMPOSITE ||
-		kind == TYPTYPE_RANGE || kind == TYPTYPE_MULTIRANGE)
+	if (OidIsValid(get_element_type(type)) || get_typtype(type) == TYPTYPE_COMPOSITE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s: column \"%s\" of type %s cannot be used here", scope->what, name,
-						format_type_be(type))));
-	/* Types of users would bring functions of theirs: their texts are compared. */
-	if (getBaseType(type) >= FirstNormalObjectId)
-		return NULL;
-	return format_type_extended(getBaseType(type), typmod,
-								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+				 errmsg("%s: column \"%s\" is of type %s, which cannot be used here",
+						resolver->what, name, format_type_be(type)),
+				 ma_rule_place(resolver->text, location)));
+	return format_type_be_qualified(type);
 }
 
-static char *
-declared_type(const MaEvent *event, const char *name)
+/* contact.x: read when the rule is tested, and handed over as one more image. */
+static Node *
+contact_member(Resolver *resolver, const char *name, int location)
 {
-	static MaStatement find = {
-		"SELECT e.properties OPERATOR(pg_catalog.->>) $2 FROM marketing_internal.event_type AS e "
-		"WHERE e.event_id OPERATOR(pg_catalog.=) $1",
-		2, {INT4OID, TEXTOID}
-	};
-	Datum		values[2];
-	MaRows		rows;
+	MaParser	parser = {resolver->text};
+	MaToken		tokens[4] = {0};
+	MaAttribute *attribute;
+	Oid			type;
+	ListCell   *cell;
 
-	values[0] = Int32GetDatum(event->id);
-	values[1] = CStringGetTextDatum(name);
-	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
-	return rows.n > 0 ? ma_text(&rows, 0, 1) : NULL;
+	/* As the tokens contact . name, at their place. */
+	tokens[0] = (MaToken) {MA_TOKEN_NAME, "contact", false, false, location, location + 7};
+	tokens[1] = (MaToken) {MA_TOKEN_SYMBOL, ".", false, false, location + 7, location + 8};
+	tokens[2] = (MaToken) {MA_TOKEN_NAME, unconstify(char *, name), false, false, location + 8,
+		location + 8 + (int) strlen(name)};
+	tokens[3] = (MaToken) {MA_TOKEN_END, "", false, false, tokens[2].end, tokens[2].end};
+	parser.text = psprintf("%*scontact.%s", location, "", quote_identifier(name));
+	tokens[2].end = strlen(parser.text);
+	parser.tokens = tokens;
+	parser.ntokens = lengthof(tokens);
+	parser.rule = &resolver->rule->contact;
+	parser.definitions = resolver->definitions;
+	parser.what = resolver->what;
+	attribute = ma_text_attribute(&parser, 0, 3, &type);
+	foreach(cell, resolver->rule->contact.attributes)
+		if (lfirst(cell) != attribute &&
+			strcmp(((MaAttribute *) lfirst(cell))->sql, attribute->sql) == 0)
+			resolver->rule->contact.attributes =
+				list_delete_ptr(resolver->rule->contact.attributes, attribute);
+	attribute->text = pstrdup(name);
+	return ma_scope_member(PERSON, "properties", name, format_type_be_qualified(type));
 }
 
-/* The numbers of those who fit; NULLs of `entries` are rows without anything in them. */
-static void
-set_statement(MaRowRule *rule, const char *condition)
+/* ---- tests ---- */
+
+/* The contact's attributes as a jsonb object of texts. */
+static Datum
+contact_image(Batch *batch, int contact, const MaRowRule *rule)
 {
-	rule->test.sql =
-		psprintf("SELECT u.n::pg_catalog.int4 FROM ROWS FROM (pg_catalog.unnest($1), "
-				 "pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY "
-				 "AS u (properties, entered, contact_id, n) "
-				 "CROSS JOIN LATERAL (SELECT u.properties) AS t (properties) "
-				 "CROSS JOIN LATERAL (SELECT u.entered) AS entry (properties) "
-				 "LEFT JOIN marketing_internal.contact AS contact "
-				 "ON contact.contact_id OPERATOR(pg_catalog.=) u.contact_id "
-				 "WHERE (%s) ORDER BY u.n", condition);
-	rule->test.nargs = 3;
-	rule->test.argtypes[0] = JSONBARRAYOID;
-	rule->test.argtypes[1] = JSONBARRAYOID;
-	rule->test.argtypes[2] = INT8ARRAYOID;
+	JsonbParseState *state = NULL;
+	ListCell   *cell;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	foreach(cell, rule->contact.attributes)
+	{
+		MaAttribute *attribute = lfirst(cell);
+		int			place = contact * batch->set->nattributes + attribute->place;
+		JsonbValue	key = {.type = jbvString};
+		JsonbValue	value = {.type = jbvNull};
+
+		key.val.string.val = attribute->text;
+		key.val.string.len = strlen(attribute->text);
+		(void) pushJsonbValue(&state, WJB_KEY, &key);
+		if (!batch->nulls[place])
+		{
+			value.type = jbvString;
+			value.val.string.val = TextDatumGetCString(batch->values[place]);
+			value.val.string.len = strlen(value.val.string.val);
+		}
+		(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
 void
 ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries, MaContactChange *contacts, int n,
 				 MaRun how, bool *out)
 {
-	int64	   *ids = palloc_array(int64, Max(n, 1));
-	bool	   *none = palloc_array(bool, Max(n, 1));
-	Datum	   *empty = palloc0_array(Datum, Max(n, 1));
-	Datum		values[3];
-	MaRows		fits;
+	int32	   *places = palloc_array(int32, Max(n, 1));
+	Datum	   *images = palloc0_array(Datum, Max(n, 1));
+	TimestampTz *as_of = palloc0_array(TimestampTz, Max(n, 1));
+	bool	   *nulls = palloc_array(bool, Max(n, 1));
+	Batch		batch = {rule->set, contacts, n, as_of, how};
+	bool		reads_contact = rule->contact.attributes != NIL;
+	Datum		arguments[4];
+	MaIdentity	caller;
+	MaRows		found;
 
+	if (n == 0)
+		return;
+	if (reads_contact)
+	{
+		ma_fetch_prepare(rule->set);
+		ma_fetch_contacts(&batch);
+	}
 	for (int i = 0; i < n; i++)
 	{
-		ids[i] = contacts[i].contact_id;
-		none[i] = entries == NULL;
+		places[i] = i;
 		out[i] = false;
+		nulls[i] = true;
+		if (reads_contact)
+			images[i] = contact_image(&batch, i, rule);
 	}
-	values[0] = ma_datum_array(rows, n, JSONBOID);
-	values[1] = ma_datum_array_nulls(entries ? entries : empty, none, n, JSONBOID);
-	values[2] = ma_int8_array(ids, n);
-	fits = ma_run(&rule->test, values, NULL, how);
-	for (uint64 i = 0; i < fits.n; i++)
-		out[ma_int32(&fits, i, 1) - 1] = true;
+	arguments[0] = ma_int4_array(places, n);
+	arguments[1] = ma_datum_array(rows, n, JSONBOID);
+	arguments[2] = entries != NULL ? ma_datum_array(entries, n, JSONBOID) :
+		ma_datum_array_nulls(images, nulls, n, JSONBOID);
+	arguments[3] = reads_contact ? ma_datum_array(images, n, JSONBOID) :
+		ma_datum_array_nulls(images, nulls, n, JSONBOID);
+	ma_become_restricted(&caller, ma_extension_required()->owner);
+	found = ma_run(&rule->statement, arguments, NULL, how);
+	ma_become_back(&caller);
+	for (uint64 i = 0; i < found.n; i++)
+		out[ma_int32(&found, i, 1)] = true;
 }

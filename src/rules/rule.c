@@ -135,7 +135,8 @@ collect_node(List **events, const MaNode *node, bool negated)
 			negated ^= node->test == MA_TEST_NO;
 			add_event(events, node->stream, turned(MA_MOVES_UP, negated));
 			if (node->follower != NULL)
-				add_event(events, node->follower, turned(MA_MOVES_UP, negated ^ node->not_followed));
+				add_event(events, node->follower,
+						  turned(MA_MOVES_UP, negated ^ node->not_followed));
 			break;
 		case MA_NODE_LAST_ROWS:
 		case MA_NODE_ENDS:

@@ -253,6 +253,7 @@ extern void ma_expect_symbol(MaParser *parser, const char *symbol, const char *w
 extern void ma_parse_failed(MaParser *parser, int at, const char *message,
 							const char *hint) pg_attribute_noreturn();
 extern char *ma_parse_name(MaParser *parser, const char *what);
+extern MaEvent *ma_parse_event(MaParser *parser);
 extern MaDuration ma_parse_duration(MaParser *parser);
 extern int	ma_match_parenthesis(MaParser *parser, int open);
 extern char *ma_parse_sql(MaParser *parser, int first, int end);
@@ -291,6 +292,8 @@ extern char *ma_print_number(const MaNumber *number);
 extern char *ma_print_window(const MaWindow *window);
 extern char *ma_print_source(const MaStream *stream);
 extern char *ma_print_aggregate(const MaNumber *number);
+/* As a quoted SQL string that means the same under any setting. */
+extern char *ma_print_instant(TimestampTz at);
 
 /* ---- calendar.c: time in a zone ---- */
 

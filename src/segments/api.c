@@ -32,8 +32,11 @@ MA_FUNCTION(ma_segment_overview);
 static void
 put_line(ReturnSetInfo *result, const char *what, char *value)
 {
-	Datum		values[2] = {CStringGetTextDatum(what), value ? CStringGetTextDatum(value) : (Datum) 0};
+	Datum		values[2] = {CStringGetTextDatum(what), 0};
 	bool		nulls[2] = {false, value == NULL};
+
+	if (value != NULL)
+		values[1] = CStringGetTextDatum(value);
 
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -131,7 +134,8 @@ ma_segment_rule(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	segment = ma_segment_get(ma_segments(), name);
-	answer = MemoryContextStrdup(context, segment->rule ? ma_rule_text(segment->rule) : segment->text);
+	answer = MemoryContextStrdup(context, segment->rule ? ma_rule_text(segment->rule) :
+								 segment->text);
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
@@ -224,7 +228,9 @@ put_difference(ReturnSetInfo *result, int64 contact_id, bool stored)
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
 
-	values[0] = CStringGetTextDatum(contact ? contact : psprintf("_contact_id " INT64_FORMAT, contact_id));
+	if (contact == NULL)
+		contact = psprintf("_contact_id " INT64_FORMAT, contact_id);
+	values[0] = CStringGetTextDatum(contact);
 	values[1] = BoolGetDatum(stored);
 	values[2] = BoolGetDatum(!stored);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -134,8 +134,8 @@ choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz
 
 			if (segment->place < 0)
 				continue;
-			want = states->wakes[i * all->n + j] <= at || (changed && wants(states, &contacts[i], i, j)) ||
-				(segment->building && step == 0);
+			want = states->wakes[i * all->n + j] <= at || (segment->building && step == 0) ||
+				(changed && wants(states, &contacts[i], i, j));
 			if (!segment->sync && !ma_worker_is_active())
 				want = false;
 			wanted[chosen * all->nrules + segment->place] = want;

@@ -40,10 +40,12 @@ static void check_name(const char *name);
 static void check_cycle(const MaSegments *all, const Wanted *wanted);
 static void follow(const MaSegments *all, const char *name, const Wanted *wanted, char *path);
 static char *changes(const MaSegment *before, const Wanted *wanted);
+static char *members_text(int64 n);
 static bool same(const char *a, const char *b);
 static void lock_definitions(void);
 static void lock_writers(const MaRule *rule);
-static void store(const MaSegment *before, const Wanted *wanted, bool building, const char *definer);
+static void store(const MaSegment *before, const Wanted *wanted, bool building,
+				  const char *definer);
 static List *dependents(const MaSegments *all, const char *name);
 static void rewatch(List *names);
 static int64 count_contacts(void);
@@ -143,7 +145,13 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	return psprintf("%s: %s, %s", wanted->name,
 					before ? psprintf("replaced (%s)", changed) : "created",
 					building ? "being built" :
-					psprintf("%s contacts", ma_grouped(count_members(wanted->name))));
+					members_text(count_members(wanted->name)));
+}
+
+static char *
+members_text(int64 n)
+{
+	return psprintf("%s contact%s", ma_grouped(n), n == 1 ? "" : "s");
 }
 
 static bool
@@ -242,7 +250,8 @@ ma_segments_naming(const char *word, const char *name)
 		foreach(cell, ma_rule_names(all->segments[i]->rule, word))
 			if (strcmp(lfirst(cell), name) == 0)
 			{
-				appendStringInfo(&text, "%s\"%s\"", text.len > 0 ? ", " : "", all->segments[i]->name);
+				appendStringInfo(&text, "%s\"%s\"", text.len > 0 ? ", " : "",
+								 all->segments[i]->name);
 				break;
 			}
 	}
@@ -273,8 +282,7 @@ rewatch(List *names)
 static void
 lock_definitions(void)
 {
-	LockRelationOid(get_relname_relid("segment", ma_extension_required()->internal_schema),
-					ShareRowExclusiveLock);
+	LockRelationOid(ma_own_table("segment"), ShareRowExclusiveLock);
 }
 
 /*
@@ -284,7 +292,8 @@ lock_definitions(void)
 static void
 lock_writers(const MaRule *rule)
 {
-	static const char *const own[] = {"contact", "contact_key", "event", "list_member", "segment_state"};
+	static const char *const own[] = {"contact", "contact_key", "event", "list_member",
+	"segment_state"};
 	List	   *relids = ma_rule_relations(rule);
 	ListCell   *cell;
 
@@ -296,8 +305,7 @@ lock_writers(const MaRule *rule)
 			relids = list_append_unique_oid(relids, source->table->relid);
 	}
 	for (int i = 0; i < lengthof(own); i++)
-		relids = list_append_unique_oid(relids, get_relname_relid(own[i],
-																  ma_extension_required()->internal_schema));
+		relids = list_append_unique_oid(relids, ma_own_table(own[i]));
 	ma_relations_lock_writers(relids);
 }
 
@@ -332,7 +340,8 @@ count_members(const char *name)
 /* ---- the row ---- */
 
 static void
-store(const MaSegment *before, const Wanted *wanted, bool building, const char *definer)
+store(const MaSegment *before, const Wanted *wanted, bool building,
+	  const char *definer)
 {
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.segment (name, slot, rule, rule_source, time_zone, "
@@ -367,7 +376,8 @@ tell_without_events(const Wanted *wanted)
 {
 	if (ma_rule_true_without_events(wanted->rule))
 		ereport(NOTICE,
-				(errmsg("segment \"%s\" also holds contacts who never had any of its events", wanted->name),
+				(errmsg("segment \"%s\" also holds contacts who never had any of its events",
+						wanted->name),
 				 errhint("If they are not meant, add a condition such as \"any ...\" on the event.")));
 }
 
@@ -401,8 +411,7 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("segment \"%s\" is named by the rule of segment %s", name, naming)));
 	/* Who evaluates now, with the segment, ends first or meets another state. */
-	ma_relations_lock_writers(list_make1_oid(get_relname_relid("segment_state",
-															   ma_extension_required()->internal_schema)));
+	ma_relations_lock_writers(list_make1_oid(ma_own_table("segment_state")));
 	value = Int32GetDatum(segment->id);
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
 	ma_unwatch_events(MA_SEGMENT_CONSUMER, name);

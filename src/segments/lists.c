@@ -77,7 +77,9 @@ segment_text(const char *name, char **time_zone)
 static int32
 list_id(const char *name, List **names)
 {
-	static MaStatement read = {"SELECT l.name, l.list_id FROM marketing_internal.list AS l ORDER BY 1"};
+	static MaStatement read = {
+		"SELECT l.name, l.list_id FROM marketing_internal.list AS l ORDER BY 1"
+	};
 	MaRows		rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
 
 	for (uint64 i = 0; i < rows.n; i++)

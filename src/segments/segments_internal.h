@@ -70,6 +70,7 @@ typedef struct MaSegmentStates
 	bool	   *bits;			/* n * all->n */
 	TimestampTz *wakes;			/* n * all->n; DT_NOEND: none */
 	bool	   *before;			/* the bits as stored */
+	bool	   *done;			/* its member row is written */
 	List	   *flips;			/* MaSegmentFlip */
 	const char *cause;			/* of the next ones: row, time or definition */
 } MaSegmentStates;

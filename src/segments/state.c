@@ -56,6 +56,7 @@ ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how)
 	states->old_wakes = palloc0_array(Datum, Max(n, 1));
 	states->bits = palloc0_array(bool, cells);
 	states->before = palloc0_array(bool, cells);
+	states->done = palloc0_array(bool, cells);
 	states->wakes = palloc_array(TimestampTz, cells);
 	for (Size i = 0; i < cells; i++)
 		states->wakes[i] = DT_NOEND;
@@ -115,6 +116,7 @@ pack_bits(const MaSegmentStates *states, int contact)
 	const MaSegments *all = states->all;
 	int			length = 0;
 	bytea	   *bytes = palloc0(VARHDRSZ + all->nslots / 8 + 1);
+	char	   *data = VARDATA(bytes);
 
 	for (int i = 0; i < all->n; i++)
 	{
@@ -122,7 +124,7 @@ pack_bits(const MaSegmentStates *states, int contact)
 
 		if (!states->bits[contact * all->n + i])
 			continue;
-		VARDATA(bytes)[slot / 8] |= 1 << (slot % 8);
+		data[slot / 8] |= 1 << (slot % 8);
 		length = Max(length, slot / 8 + 1);
 	}
 	SET_VARSIZE(bytes, VARHDRSZ + length);
@@ -221,7 +223,7 @@ entered_at(const MaSegmentStates *states, int contact, int segment)
 	return at;
 }
 
-/* Who came and went, taken over all flips of the batch. */
+/* Who came, went, or went and came again, taken over all flips of the batch. */
 static void
 write_members(MaSegmentStates *states)
 {
@@ -239,10 +241,19 @@ write_members(MaSegmentStates *states)
 		"AND m.contact_id OPERATOR(pg_catalog.=) u.contact_id RETURNING 1",
 		2, {INT4ARRAYOID, INT8ARRAYOID}
 	};
+	static MaStatement again = {
+		"UPDATE marketing_internal.segment_member AS m SET since = u.since FROM ROWS FROM "
+		"(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+		"AS u (segment_id, contact_id, since) "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) u.segment_id "
+		"AND m.contact_id OPERATOR(pg_catalog.=) u.contact_id RETURNING 1",
+		3, {INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+	};
+	MaStatement *statements[] = {&remove, &add, &again};
 	MaSegments *all = states->all;
 	int			most = list_length(states->flips);
 
-	for (int came = 0; came < 2; came++)
+	for (int kind = 0; kind < lengthof(statements); kind++)
 	{
 		int32	   *segments = palloc_array(int32, most);
 		int64	   *contacts = palloc_array(int64, most);
@@ -256,10 +267,11 @@ write_members(MaSegmentStates *states)
 			MaSegmentFlip *flip = lfirst(cell);
 			int			place = flip->contact * all->n + flip->segment;
 
-			if (states->bits[place] != came || states->before[place] == came)
+			if (states->done[place] || states->bits[place] != (kind > 0) ||
+				states->before[place] != (kind != 1))
 				continue;
 			/* Once, of several flips. */
-			states->before[place] = came;
+			states->done[place] = true;
 			segments[n] = all->segments[flip->segment]->id;
 			contacts[n] = states->contact_ids[flip->contact];
 			since[n++] = TimestampTzGetDatum(entered_at(states, flip->contact, flip->segment));
@@ -269,7 +281,7 @@ write_members(MaSegmentStates *states)
 		values[0] = ma_int4_array(segments, n);
 		values[1] = ma_int8_array(contacts, n);
 		values[2] = ma_datum_array(since, n, TIMESTAMPTZOID);
-		run_guarded(came ? &add : &remove, values, n);
+		run_guarded(statements[kind], values, n);
 	}
 }
 
@@ -282,7 +294,8 @@ write_transitions(MaSegmentStates *states, TimestampTz now)
 		"SELECT u.contact_id, u.segment_id, u.entered, u.at, $6, u.cause FROM ROWS FROM "
 		"(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 		"pg_catalog.unnest($4), pg_catalog.unnest($5)) AS u (contact_id, segment_id, entered, at, cause)",
-		6, {INT8ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
+		6, {INT8ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
+		TIMESTAMPTZOID}
 	};
 	int			n = list_length(states->flips);
 	int64	   *contacts = palloc_array(int64, n);
@@ -317,8 +330,9 @@ write_transitions(MaSegmentStates *states, TimestampTz now)
 static void
 write_states(MaSegmentStates *states)
 {
-#define ROWS_SQL "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), " \
-		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) " \
+#define ROWS_SQL "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), " \
+		"pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), " \
+		"pg_catalog.unnest($6)) " \
 		"AS u (contact_id, next_wake, bits, wakes, old_bits, old_wakes) "
 #define SAME_SQL "s.contact_id OPERATOR(pg_catalog.=) u.contact_id " \
 		"AND s.bits OPERATOR(pg_catalog.=) u.old_bits AND s.wakes OPERATOR(pg_catalog.=) u.old_wakes "
@@ -326,7 +340,8 @@ write_states(MaSegmentStates *states)
 		BYTEAARRAYOID, BYTEAARRAYOID}
 	static MaStatement statements[] = {
 		{"INSERT INTO marketing_internal.segment_state (contact_id, next_wake, bits, wakes) "
-		"SELECT u.contact_id, u.next_wake, u.bits, u.wakes FROM " ROWS_SQL "RETURNING 1", ROWS_TYPES},
+		"SELECT u.contact_id, u.next_wake, u.bits, u.wakes FROM " ROWS_SQL "RETURNING 1",
+		ROWS_TYPES},
 		{"UPDATE marketing_internal.segment_state AS s SET next_wake = u.next_wake, bits = u.bits, "
 		"wakes = u.wakes FROM " ROWS_SQL "WHERE " SAME_SQL "RETURNING 1", ROWS_TYPES},
 		{"DELETE FROM marketing_internal.segment_state AS s USING " ROWS_SQL "WHERE " SAME_SQL
