@@ -48,7 +48,8 @@ ma_rule_set_make(MaRule **rules, int nrules)
 	foreach(cell, set->streams)
 		add_event_fetches(set, lfirst(cell));
 	for (int i = 0; i < nrules; i++)
-		widen_node(set, rules[i]->top);
+		if (rules[i]->top != NULL)	/* a row rule has attributes only */
+			widen_node(set, rules[i]->top);
 	callback->func = forget;
 	callback->arg = set;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);

@@ -1,5 +1,6 @@
 -- Templates: definitions and their versions, what a contact is in them, layouts, locales, queries, previews.
 CREATE EXTENSION marketing_automation;
+SELECT marketing.define_sender('shop', 'email', from_address => 'hello@shop.example');
 \set SHOW_CONTEXT never
 \pset format unaligned
 SET client_min_messages = notice;
