@@ -34,12 +34,13 @@ static const MaHelpTopic topics[] = {
 			  "SELECT * FROM marketing.consent_state LIMIT 5;")
 	},
 	{
-		"templates", "what messages say, in Liquid",
-		LINES("define_template", "drop_template", "define_layout", "drop_layout", "define_snippet",
-			  "drop_snippet", "define_query", "drop_query", "preview_message", "render_liquid"),
-		LINES("SELECT marketing.define_template('thanks', topic => 'offers', subject => 'Thank you',",
-			  "    html => '<p>Thank you, {{ contact.first_name }}</p>');",
-			  "SELECT * FROM marketing.preview_message(42, 'thanks');")
+		"templates", "what messages say: Liquid over your rows, layouts, snippets, queries",
+		LINES("define_template", "preview_message", "define_layout", "define_snippet", "define_query",
+			  "render_liquid", "drop_template", "drop_layout", "drop_snippet", "drop_query"),
+		LINES("SELECT marketing.define_template('thanks', topic => 'transactional',",
+			  "    subject => 'Thank you, {{ contact.first_name | default: \"dear customer\" }}',",
+			  "    html => $$<p>Order {{ entry.id }}: {{ entry.total | money: \"EUR\" }}</p>$$);",
+			  "SELECT * FROM marketing.preview_message(42, 'thanks', '{\"entry\": {\"id\": 1, \"total\": 9.9}}');")
 	},
 	{
 		"sending", "messages: asking for them, what became of them, and why not",

@@ -108,7 +108,8 @@ text_state(LiquidHtml *html, char c, const char *rest, int left)
 static bool
 is_raw_tag(const LiquidHtml *html)
 {
-	return !html->closing && (strcmp(html->word, "script") == 0 || strcmp(html->word, "style") == 0);
+	return !html->closing && (strcmp(html->word, "script") == 0 || strcmp(html->word,
+				"style") == 0);
 }
 
 /* Inside a tag, but not in the value of an attribute. */

@@ -155,7 +155,8 @@ check_query(const char *name, char *sql, int nparams, Datum *types)
 	if (n != nparams || n >= MA_MAX_PARAMS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query \"%s\" has %d parameters, but %d params are given", name, n, nparams),
+				 errmsg("query \"%s\" has %d parameters, but %d params are given", name, n,
+							nparams),
 				 errdetail("There can be %d at most.", MA_MAX_PARAMS - 1),
 				 errhint("Give a path for each of $1, $2 ..., as in params => '{entry.id}'.")));
 	nest_level = ma_pin_settings();

@@ -31,7 +31,7 @@ def psql(d):
     if p.returncode: raise Exception(p.stderr)
     return bytes.fromhex(p.stdout.strip())
 def clean(s): return re.sub('[\x00-\x1f\x7f-\x9f\u2028\u2029]',' ',s)
-def norm(s): 
+def norm(s):
     s=s.replace('\r\n','\n').replace('\r','\n'); return s.rstrip('\n')
 bad=0
 def check(d):

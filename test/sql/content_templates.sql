@@ -118,12 +118,12 @@ SELECT text FROM marketing.preview_message(43, 'writes');
 CREATE FUNCTION seen() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'the query runs'; RETURN 1; END $$;
 SELECT marketing.define_query('noisy', 'SELECT seen() AS s WHERE $1 > 0', params => '{entry.id}');
 SELECT marketing.define_template('batch', topic => 'transactional', channel => 'sms', text =>
-	'{{ contact.email }} {{ entry.id }} {{ 6 | divided_by: data.d }} {% for c in cart_lines %}{{ c.title }} {% endfor %}{% if data.stop %}{% abort "stopped" %}{% endif %}{% if data.noisy %}{{ noisy.size }}{% endif %}');
+	'{{ contact.email }} {{ entry.id }} {{ 6 | divided_by: data.d }} {% for c in cart_lines %}{{ c.title }} {% endfor %}{% if data.stop %}{% abort "stopped" %}{% endif %}{% if data.loud %}{{ noisy.size }}{% endif %}');
 SELECT r FROM (SELECT marketing_internal.render_messages(jsonb_agg(jsonb_build_object('contact_id', c._contact_id, 'template_id', t.template_id, 'entry', x.entry, 'data', x.data) ORDER BY x.n)) AS list
-	FROM (VALUES (1, '{"id": 17}'::jsonb, '{"d": 1, "noisy": true}'::jsonb), (2, '{"id": 17}', '{"d": 0}'), (3, '{"id": "x"}', '{"d": 2}'), (4, '{"id": 18}', '{"d": 3}'), (5, '{"id": 18}', '{"d": 3, "stop": 1}'), (6, '{"id": 18}', '{"d": 4, "noisy": true}')) AS x (n, entry, data),
+	FROM (VALUES (1, '{"id": 17}'::jsonb, '{"d": 1, "loud": true}'::jsonb), (2, '{"id": 17}', '{"d": 0}'), (3, '{"id": "x"}', '{"d": 2}'), (4, '{"id": 18}', '{"d": 3}'), (5, '{"id": 18}', '{"d": 3, "stop": 1}'), (6, '{"id": 18}', '{"d": 4, "loud": true}')) AS x (n, entry, data),
 		marketing.contacts AS c, marketing_internal.template AS t WHERE c.contact = '42' AND t.name = 'batch') AS b, jsonb_array_elements(list) AS r;
 SELECT r FROM (SELECT marketing_internal.render_messages(jsonb_agg(jsonb_build_object('contact_id', c._contact_id, 'template_id', t.template_id, 'entry', x.entry, 'data', x.data) ORDER BY x.n)) AS list
-	FROM (VALUES (1, '{"id": 17}'::jsonb, '{"d": 1, "noisy": true}'::jsonb), (2, '{"id": 18}', '{"d": 4, "noisy": true}')) AS x (n, entry, data),
+	FROM (VALUES (1, '{"id": 17}'::jsonb, '{"d": 1, "loud": true}'::jsonb), (2, '{"id": 18}', '{"d": 4, "loud": true}')) AS x (n, entry, data),
 		marketing.contacts AS c, marketing_internal.template AS t WHERE c.contact = '42' AND t.name = 'batch') AS b, jsonb_array_elements(list) AS r;
 SELECT marketing_internal.render_messages('[{"contact_id": 999999, "template_id": 1, "data": {}}, {"template_id": 999}]'), marketing_internal.render_messages('[]');
 SELECT marketing.drop_query('cart_line');
