@@ -20,6 +20,7 @@ SELECT marketing.identify(42, '{"plan": "gold", "city": "hidden"}');
 SELECT marketing.define_template('hello', topic => 'transactional', subject => 'Hello {{ contact.first_name }}', html => '<p>Hi</p>');
 SELECT marketing.define_template('hello', topic => 'transactional', subject => 'Hello {{ contact.first_name }}', html => '<p>Hi</p>');
 SELECT marketing.define_template('hello', topic => 'transactional', subject => 'Hi {{ contact.first_name }}', html => '<p>Hi {{ contact.first_name }}</p>', preheader => 'p');
+SELECT marketing.define_sender('shop', 'email', from_address => 'hi@shop.example');
 SELECT marketing.define_template('hello', topic => 'transactional', subject => 'Hi {{ contact.first_name }}', html => '<p>Hi {{ contact.first_name }}</p>', preheader => 'p', sender => 'shop');
 SELECT marketing.define_template('hello', topic => 'transactional', subject => 'Hallo {{ contact.first_name }}', html => '<p>Hallo</p>', sender => 'shop', locale => 'de_DE.UTF-8');
 SELECT marketing.define_template('hello', topic => 'transactional', subject => 'Grüezi {{ contact.first_name }}', html => '<p>Grüezi</p>', sender => 'shop', locale => 'de');
