@@ -26,6 +26,17 @@ static const MaHelpTopic topics[] = {
 			  "SELECT marketing.track(42, 'plan_changed', '{\"plan\": \"pro\"}');")
 	},
 	{
+		"segments", "who fits a rule, at any instant; and lists put together by hand",
+		LINES("define_segment", "preview_segment", "segment_members", "segment_size", "in_segment",
+			  "segments_of", "explain_segment", "verify_segment", "segment_rule", "segment_sql",
+			  "drop_segment", "segments", "define_list", "add_to_list", "remove_from_list",
+			  "drop_list"),
+		LINES("SELECT * FROM marketing.preview_segment($$ no order_placed in 30 days $$);",
+			  "SELECT marketing.define_segment('vip', $$ sum(order_placed.total) in 365 days > 1000 $$);",
+			  "SELECT * FROM marketing.segment_members('vip');",
+			  "SELECT * FROM marketing.explain_segment(42, 'vip');")
+	},
+	{
 		"work", "the workers, the clock, and the same by hand",
 		LINES("work", "flush", "now", "set_clock", "arm", "disarm", "capture"),
 		LINES("CALL marketing.work();",

@@ -34,6 +34,7 @@ static uint32 mark_hash(const void *key, Size size);
 static int	mark_compare(const void *left, const void *right, Size size);
 static MaMark *find_mark(MaMarkTag *tag);
 static void track_level(void);
+static void bound_marks(void);
 static void spill_marks_of_level(void);
 static void remove_mark(MaMark *mark);
 static void spill_images_of_level(void);
@@ -124,8 +125,6 @@ find_mark(MaMarkTag *tag)
 	MemoryContext previous;
 
 	track_level();
-	if (hash_get_num_entries(set->marks) >= MAX_MARKS)
-		spill_marks_of_level();
 	mark = hash_search(set->marks, tag, HASH_ENTER, &found);
 	if (found)
 	{
@@ -174,6 +173,17 @@ ma_mark_add_event(MaMark *mark, int32 event_id, uint8 sign)
 	mark->nevents++;
 }
 
+/*
+ * To be called when a mark is complete, so that it can go, too: in a savepoint for
+ * each row it is the only one of its level, and stays in memory if it is not written now.
+ */
+static void
+bound_marks(void)
+{
+	if (hash_get_num_entries(current->marks) > MAX_MARKS)
+		spill_marks_of_level();
+}
+
 void
 ma_mark(MaMarkKind kind, int32 id, const char *text, bool identity,
 		int32 event_id, uint8 sign)
@@ -184,6 +194,7 @@ ma_mark(MaMarkKind kind, int32 id, const char *text, bool identity,
 	mark->identity |= identity;
 	if (event_id != 0)
 		ma_mark_add_event(mark, event_id, sign);
+	bound_marks();
 }
 
 void
@@ -192,6 +203,7 @@ ma_mark_contact(int64 contact_id)
 	MaMarkTag	tag = {MA_MARK_CONTACT, 0, contact_id, NULL};
 
 	find_mark(&tag)->identity = true;
+	bound_marks();
 }
 
 void
@@ -201,7 +213,10 @@ ma_mark_tracked(int64 contact_id, MaEvent *event, int64 row_id,
 	MaMarkTag	tag = {MA_MARK_CONTACT, 0, contact_id, NULL};
 
 	if (event->set_grade || event->row_grade)
+	{
 		ma_mark_add_event(find_mark(&tag), event->id, MA_SIGN_PLUS);
+		bound_marks();
+	}
 	if (event->row_grade)
 	{
 		MaImage		image = {0};

@@ -8,7 +8,7 @@ use MaProof;
 
 my $node = proof_server('bounds');
 my $db = shop($node, 'shop');
-my $kept = q{SELECT sum(total_bytes) / 1024 FROM pg_backend_memory_contexts WHERE name = 'marketing_automation changes'};
+my $kept = q{SELECT sum(total_bytes) / 1024 FROM pg_backend_memory_contexts WHERE 'marketing_automation changes' IN (name, parent)};
 $node->safe_psql($db, <<'END');
 SET client_min_messages = warning;
 SELECT marketing_internal.record_event('order_placed');
@@ -46,6 +46,16 @@ END $$}), '', 'all rolled back');
 cmp_ok($session->query($kept), '<', 8 * 1024, 'they are forgotten');
 is($session->query('INSERT INTO orders (id, customer_id) VALUES (200000, 1); COMMIT'), '', 'one row remains');
 exact($node, $db, 'evaluated at commit');
+is($session->query(q{BEGIN; DO $$ BEGIN
+	FOR i IN 1..60000 LOOP
+		BEGIN
+			INSERT INTO orders (id, customer_id) VALUES (1000000 + i, 1000000 + i);
+		EXCEPTION WHEN division_by_zero THEN NULL;
+		END;
+	END LOOP;
+END $$}), '', 'very many, each of another contact');
+cmp_ok($session->query($kept), '<', 8 * 1024, 'memory is bounded by more than their number');
+is($session->query('ROLLBACK'), '', 'and nothing of them is left');
 
 # marketing.flush() that failed has evaluated nobody.
 $node->safe_psql($db, <<'END');
