@@ -352,6 +352,7 @@ typedef struct MaMonths
 	const char *name;			/* of the partitioned table in marketing_internal */
 	const char *column;			/* by which it is partitioned */
 	const char *primary_key;	/* of each partition */
+	const char *index;			/* columns of another index of each, or NULL */
 } MaMonths;
 
 extern bool ma_months_exist(const MaMonths *table);

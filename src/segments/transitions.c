@@ -13,7 +13,8 @@
 
 static bool duty_tick(void);
 
-static const MaMonths months = {"segment_transition", "recorded_at", "contact_id, transition_id"};
+static const MaMonths months = {"segment_transition", "recorded_at", "contact_id, transition_id",
+"segment_id, effective_at"};
 
 void
 ma_transitions_init(void)
