@@ -1,12 +1,12 @@
 # marketing_automation, built with PGXS: `make`, `make install`, `make test`.
 #
-# Every src/*.c and src/*/*.c becomes part of the one module, but for rooms: a folder of src/ with
+# Every src/*.c and src/*/*.c becomes part of the one module, but for rooms: a folder below src/ with
 # a Makefile of its own is built, installed and cleaned by that Makefile.
 all:
 
 EXTENSION    = marketing_automation
 EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
-ROOMS       := $(patsubst %/Makefile,%,$(wildcard src/*/Makefile))
+ROOMS       := $(patsubst %/Makefile,%,$(wildcard src/*/Makefile src/*/*/Makefile))
 
 MODULE_big   = $(EXTENSION)
 OBJS         = $(patsubst %.c,%.o,$(filter-out $(addsuffix /%,$(ROOMS)),$(sort $(wildcard src/*.c src/*/*.c))))

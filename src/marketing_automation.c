@@ -8,8 +8,15 @@
  */
 #include "base/base.h"
 
+#include "consent/consent.h"
 #include "contacts/contacts.h"
+#include "content/content.h"
+#include "delivery/delivery.h"
+#include "journeys/journeys.h"
 #include "miscadmin.h"
+#include "rules/rules.h"
+#include "scoring/scoring.h"
+#include "segments/segments.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -22,6 +29,13 @@ _PG_init(void)
 	ma_guc_init();
 	ma_extension_init();
 	ma_contacts_init();
+	ma_consent_init();
+	ma_rules_init();
+	ma_content_init();
+	ma_segments_init();
+	ma_scoring_init();
+	ma_delivery_init();
+	ma_journeys_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

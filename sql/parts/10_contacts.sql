@@ -52,10 +52,11 @@ CREATE TABLE marketing_internal.contact_key (
 	external_id text COLLATE "C" NOT NULL,
 	contact_id bigint NOT NULL,
 	excluded boolean NOT NULL DEFAULT false,
+	mapped jsonb,
 	PRIMARY KEY (source_id, external_id)
 );
 COMMENT ON TABLE marketing_internal.contact_key IS
-	'Keys of contacts: the id of a source''s row, as its type prints it. excluded: the row is there but exclude => holds, so it does not count.';
+	'Keys of contacts: the id of a source''s row, as its type prints it. excluded: the row is there but exclude => holds, so it does not count. mapped: values of the columns of consent => as last seen, those that are not null.';
 CREATE INDEX contact_key_contact_idx ON marketing_internal.contact_key (contact_id);
 
 CREATE TABLE marketing_internal.contact_merge (

@@ -70,3 +70,13 @@ CREATE TABLE marketing_internal.event_watch (
 );
 COMMENT ON TABLE marketing_internal.event_watch IS
 	'What depends on an event: capture marks only events that stand here. columns are those the dependent reads besides contact, time and condition.';
+
+CREATE TABLE marketing_internal.source_watch (
+	consumer text NOT NULL,
+	object text NOT NULL,
+	source_id int NOT NULL,
+	columns text[] NOT NULL DEFAULT '{}',
+	PRIMARY KEY (consumer, object, source_id)
+);
+COMMENT ON TABLE marketing_internal.source_watch IS
+	'Columns of a contact source''s rows that something depends on: a change of one is a change of the contact.';

@@ -84,7 +84,7 @@ say_contents(ReturnSetInfo *result)
 	for (int i = 0; i < ma_help_ntopics; i++)
 		say(result, psprintf("%-10s %s", ma_help_topics[i].name, ma_help_topics[i].about));
 	say(result, "");
-	say(result, "SELECT marketing.help('events'), for example, shows functions and an example;");
+	say(result, "SELECT marketing.help('journeys'), for example, shows functions and an example;");
 	say(result, "\\df+ marketing.* and \\dv+ marketing.* show all of them.");
 }
 

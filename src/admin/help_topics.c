@@ -26,6 +26,58 @@ static const MaHelpTopic topics[] = {
 			  "SELECT marketing.track(42, 'plan_changed', '{\"plan\": \"pro\"}');")
 	},
 	{
+		"segments", "groups of contacts by a rule, right at every instant, and lists",
+		LINES("define_segment", "preview_segment", "segments", "segment_members", "segment_size", "in_segment",
+			  "segments_of", "explain_segment", "verify_segment", "segment_rule", "segment_sql", "drop_segment",
+			  "define_list", "add_to_list", "remove_from_list", "drop_list"),
+		LINES("SELECT * FROM marketing.preview_segment($$ count(order_placed) in 365 days >= 5 $$);",
+			  "SELECT marketing.define_segment('lapsed', $$ last order_placed more than 90 days ago $$);",
+			  "SELECT * FROM marketing.segment_members('lapsed') LIMIT 5;",
+			  "SELECT * FROM marketing.explain_segment(42, 'lapsed');")
+	},
+	{
+		"scores", "points by what people do, fading with time, and who is ready for sales",
+		LINES("define_score_model", "define_score_rule", "score", "explain_score", "sales_ready",
+			  "drop_score_rule", "drop_score_model"),
+		LINES("SELECT marketing.define_score_model('lead', half_life => '30 days', thresholds => '{\"hot\": 50}');",
+			  "SELECT marketing.define_score_rule('lead', 'order', event => 'order_placed', points => 'total / 10');",
+			  "SELECT marketing.score(42, 'lead');",
+			  "SELECT * FROM marketing.sales_ready WHERE model = 'lead';")
+	},
+	{
+		"consent", "who may be written to about what, and addresses that must not be",
+		LINES("define_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
+			  "unsuppress", "consent_state", "consent_change", "verify_consent"),
+		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
+			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
+			  "SELECT * FROM marketing.consent_state LIMIT 5;")
+	},
+	{
+		"templates", "what messages say: Liquid over your rows, layouts, snippets, queries",
+		LINES("define_template", "preview_message", "define_layout", "define_snippet", "define_query",
+			  "render_liquid", "drop_template", "drop_layout", "drop_snippet", "drop_query"),
+		LINES("SELECT marketing.define_template('thanks', topic => 'transactional',",
+			  "    subject => 'Thank you, {{ contact.first_name | default: \"dear customer\" }}',",
+			  "    html => $$<p>Order {{ entry.id }}: {{ entry.total | money: \"EUR\" }}</p>$$);",
+			  "SELECT * FROM marketing.preview_message(42, 'thanks', '{\"entry\": {\"id\": 1, \"total\": 9.9}}');")
+	},
+	{
+		"sending", "messages: asking for them, what became of them, and why not",
+		LINES("send_message", "messages", "why_not_sent", "define_sender", "settle_message"),
+		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
+			  "SELECT * FROM marketing.messages LIMIT 5;",
+			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")
+	},
+	{
+		"journeys", "who enters, what is sent and done step by step, what ends it",
+		LINES("define_journey", "activate_journey", "journeys", "journey_status", "explain_enrollment",
+			  "contact_timeline", "enroll", "exit_journey", "retry_enrollment", "drop_journey"),
+		LINES("SELECT marketing.define_journey('win_back', $$ {\"entry\": {\"segment_entered\": \"lapsed\"},",
+			  "    \"exit_on\": [{\"event\": \"order_placed\"}], \"steps\": [{\"send\": \"miss_you\"}]} $$);",
+			  "SELECT marketing.activate_journey('win_back', existing => 'skip');",
+			  "SELECT * FROM marketing.journey_status('win_back');")
+	},
+	{
 		"work", "the workers, the clock, and the same by hand",
 		LINES("work", "flush", "now", "set_clock", "arm", "disarm", "capture"),
 		LINES("CALL marketing.work();",

@@ -38,6 +38,7 @@ extern int	ma_guc_sync_max_contacts;	/* contact locks per transaction */
 extern int	ma_guc_sync_max_rows;	/* row-grade images kept per transaction */
 extern int	ma_guc_sync_max_rate;	/* evaluations of one contact a minute and session */
 extern bool ma_guc_sync_serializable;	/* evaluate in SERIALIZABLE commits */
+extern char *ma_guc_spool_directory; /* where the spool writes messages */
 extern bool ma_guc_strict;		/* let evaluation errors fail the commit */
 extern int	ma_guc_build_in_call_rows;	/* larger tables are built by the worker */
 extern char *ma_guc_worker_role;	/* role the workers connect as */
@@ -59,6 +60,9 @@ typedef struct MaExtension
 
 /* The installed extension, or NULL when this database has none. */
 extern const MaExtension *ma_extension(void);
+
+/* A table of ours in marketing_internal, as it is required to be there. */
+extern Oid	ma_own_table(const char *name);
 
 /* As ma_extension(), but absence is an error that says what to do. */
 extern const MaExtension *ma_extension_required(void);
@@ -147,7 +151,7 @@ extern void ma_call_end(MaCall *call);
 
 /* ---- spi.c: the only code that calls SPI ---- */
 
-#define MA_MAX_PARAMS 12
+#define MA_MAX_PARAMS 20
 
 /* One SQL statement with a plan that is kept for the life of the backend. */
 typedef struct MaStatement
@@ -242,6 +246,76 @@ typedef struct MaExpression
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
 
+/* ---- scoped_expression.c: one SQL expression over several rows, with names of our own ---- */
+
+/* A row the expression may read. */
+typedef struct MaScopeTable
+{
+	const char *alias;
+	Oid			relid;
+} MaScopeTable;
+
+typedef struct MaScope
+{
+	MaScopeTable *tables;
+	int			ntables;
+
+	/*
+	 * What a name (List of char *) stands for, as a raw tree of PostgreSQL's parser over
+	 * the aliases, see ma_scope_column(); it reports unknown names itself.  `location`
+	 * is a byte of the source.
+	 */
+	struct Node *(*resolve) (List *names, int location, void *arg);
+	void	   *arg;
+	const char *search_path;	/* to look up functions and types by; NULL: the pinned one */
+} MaScope;
+
+/* A column that is read. */
+typedef struct MaScopeRead
+{
+	int			table;			/* in the scope */
+	AttrNumber	attnum;
+	char	   *column;
+} MaScopeRead;
+
+typedef struct MaScopedExpression
+{
+	char	   *text;			/* SQL that means the same under the pinned search path */
+	Oid			type;
+	List	   *reads;			/* MaScopeRead */
+	bool		builtin_only;
+	struct Node *tree;			/* to compare two of the same scope with equal() */
+} MaScopedExpression;
+
+/*
+ * As ma_expression_check() with tables and names of the scope.  Places of errors are
+ * within `source`, which may begin with blanks in place of the text before it in
+ * `whole`; they are reported in `whole`.
+ */
+extern MaScopedExpression *ma_scoped_expression_check(const char *source, const char *whole,
+													  const MaScope *scope, Oid type,
+													  const char *what);
+
+/* Raw trees for MaScope.resolve. */
+extern struct Node *ma_scope_column(const char *alias, const char *column);
+extern struct Node *ma_scope_member(const char *alias, const char *column, const char *member,
+									const char *type);
+extern struct Node *ma_scope_null(void);
+
+/* ---- partitions.c: monthly partitions of our logs ---- */
+
+typedef struct MaPartitioned
+{
+	const char *name;			/* table of marketing_internal, partitioned by range */
+	const char *column;			/* of type timestamptz */
+	const char *key;			/* primary key of each partition */
+} MaPartitioned;
+
+/* Makes the first partitions if there are none; inside ma_call_begin(). */
+extern void ma_partitions_ensure(const MaPartitioned *table);
+/* The worker's turn: makes those of the months to come, once there are any. */
+extern void ma_partitions_extend(const MaPartitioned *table);
+
 /*
  * In PG_CATCH: throws the error on as one of the user's expression, without the
  * statement of ours that it stands in.
@@ -265,8 +339,27 @@ extern int	ma_name_distance(const char *name, const char *other, int limit);
  */
 extern AttrNumber ma_column_required(Oid relid, const char *column, const char *what);
 
+/* Names (char *) of the live columns of a relation, in order. */
+extern List *ma_column_names(Oid relid);
+
 /* Errors out for a generated column that is not stored: triggers do not see its value. */
 extern void ma_column_require_stored(Oid relid, AttrNumber number);
+
+/* ---- months.c: monthly partitions of a log, made at run time ---- */
+
+typedef struct MaMonths
+{
+	const char *name;			/* of the partitioned table in marketing_internal */
+	const char *column;			/* by which it is partitioned */
+	const char *primary_key;	/* of each partition */
+	const char *index;			/* columns of another index of each, or NULL */
+} MaMonths;
+
+extern bool ma_months_exist(const MaMonths *table);
+/* Makes the default partition and those of this month and the next, if there is none yet. */
+extern void ma_months_ensure(const MaMonths *table);
+/* Makes this month's partition and the next one, where they are missing and can be made. */
+extern void ma_months_extend(const MaMonths *table);
 
 /* ---- answer.c ---- */
 
@@ -280,6 +373,8 @@ extern TimestampTz ma_now(void);
 /* As ma_now(), but of this instant instead of the statement's start. */
 extern TimestampTz ma_clock(void);
 extern bool ma_clock_is_set(void);
+/* Calls `back` when the clock is set to an earlier time: what was kept is of the future. */
+extern void ma_register_clock_back(void (*back) (void));
 
 /* ---- authority.c: may this database send to real servers ---- */
 

@@ -88,4 +88,21 @@
 #define ma_is_virtual(attgenerated) false
 #endif
 
+/* 16 lets the parser of type names report errors softly. */
+#include "parser/parse_type.h"
+#if PG_VERSION_NUM >= 160000
+#define ma_type_name(name) typeStringToTypeName(name, NULL)
+#else
+#define ma_type_name(name) typeStringToTypeName(name)
+#endif
+
+/* 16 gave DecodeDateTime() a place for details of its errors. */
+#if PG_VERSION_NUM >= 160000
+#define ma_decode_datetime(fields, types, n, type, tm, fsec, zone) \
+	DecodeDateTime(fields, types, n, type, tm, fsec, zone, &(DateTimeErrorExtra) {0})
+#else
+#define ma_decode_datetime(fields, types, n, type, tm, fsec, zone) \
+	DecodeDateTime(fields, types, n, type, tm, fsec, zone)
+#endif
+
 #endif							/* MA_BASE_COMPAT_H */

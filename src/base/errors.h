@@ -31,5 +31,33 @@
 #define ERRCODE_MA_STILL_BUILDING MAKE_SQLSTATE('M', 'A', '0', '0', '9')
 /* MA010 state_changed: a guarded write met a state it did not expect. */
 #define ERRCODE_MA_STATE_CHANGED MAKE_SQLSTATE('M', 'A', '0', '1', '0')
+/* MA050 invalid_journey: the definition of a journey has errors, all listed with their places. */
+#define ERRCODE_MA_INVALID_JOURNEY MAKE_SQLSTATE('M', 'A', '0', '5', '0')
+/* MA051 unknown_journey: there is no journey of this name. */
+#define ERRCODE_MA_UNKNOWN_JOURNEY MAKE_SQLSTATE('M', 'A', '0', '5', '1')
+/* MA052 journey_not_active: nobody can enter the journey: it is a draft. */
+#define ERRCODE_MA_JOURNEY_NOT_ACTIVE MAKE_SQLSTATE('M', 'A', '0', '5', '2')
+/* MA040 unknown_topic: no topic of this name. */
+#define ERRCODE_MA_UNKNOWN_TOPIC MAKE_SQLSTATE('M', 'A', '0', '4', '0')
+/* MA041 unknown_message: no message under this number, or not in a state for it. */
+#define ERRCODE_MA_UNKNOWN_MESSAGE MAKE_SQLSTATE('M', 'A', '0', '4', '1')
+/* MA042 unknown_sender: no sender of this name. */
+#define ERRCODE_MA_UNKNOWN_SENDER MAKE_SQLSTATE('M', 'A', '0', '4', '2')
+/* MA020 invalid_rule: the text is not a rule. */
+#define ERRCODE_MA_INVALID_RULE MAKE_SQLSTATE('M', 'A', '0', '2', '0')
+/* MA021 unknown_segment: no segment, list, topic or stage of this name. */
+#define ERRCODE_MA_UNKNOWN_SEGMENT MAKE_SQLSTATE('M', 'A', '0', '2', '1')
+/* MA022 rule_cycle: segments would depend on each other in a circle. */
+#define ERRCODE_MA_RULE_CYCLE MAKE_SQLSTATE('M', 'A', '0', '2', '2')
+/* MA023 rule_broken: what the rule reads is gone. */
+#define ERRCODE_MA_RULE_BROKEN MAKE_SQLSTATE('M', 'A', '0', '2', '3')
+/* MA030 invalid_template: a template's text is wrong. */
+#define ERRCODE_MA_INVALID_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '0')
+/* MA031 render_failed: a template could not be rendered with these data. */
+#define ERRCODE_MA_RENDER_FAILED MAKE_SQLSTATE('M', 'A', '0', '3', '1')
+/* MA032 unknown_template: no template, layout, snippet or query of this name. */
+#define ERRCODE_MA_UNKNOWN_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '2')
+/* MA045 unknown_score: no score model or rule of this name. */
+#define ERRCODE_MA_UNKNOWN_SCORE MAKE_SQLSTATE('M', 'A', '0', '4', '5')
 
 #endif							/* MA_BASE_ERRORS_H */

@@ -13,12 +13,15 @@
  */
 #include "base/base.h"
 
+#include "base/expression_internal.h"
+
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/pg_namespace_d.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -37,7 +40,8 @@
 typedef struct CheckContext
 {
 	const char *what;
-	Oid			relid;
+	const char *source;			/* NULL: an error has no place */
+	int			location;		/* of the node looked at */
 	bool		builtin_only;
 } CheckContext;
 
@@ -47,7 +51,6 @@ typedef struct PlaceContext
 	const char *what;
 } PlaceContext;
 
-static Node *parse_alone(const char *source, const char *what);
 static Node *analyse(const char *source, Node *raw, Relation relation, Oid type, const char *what);
 static bool check_walker(Node *node, CheckContext *context);
 static bool check_function(Oid function, void *context);
@@ -58,6 +61,7 @@ static bool reaches_outside(const char *name, int nargs);
 static List *columns_of(Node *tree, Oid relid, const char *what);
 static void place_callback(void *arg);
 static void refuse(const char *what, const char *detail) pg_attribute_noreturn();
+static void refuse_node(const CheckContext *context, const char *detail) pg_attribute_noreturn();
 
 /* Puts the caret of a parser's error into the expression's own text. */
 static void
@@ -91,7 +95,6 @@ ma_expression_check(const char *source, Oid relid, Oid type, const char *what)
 	MaExpression *result = palloc0_object(MaExpression);
 	Relation	relation;
 	Node	   *tree;
-	CheckContext context = {what, relid, true};
 	PlaceContext place = {source, what};
 	ErrorContextCallback callback;
 	int			nest_level;
@@ -101,19 +104,41 @@ ma_expression_check(const char *source, Oid relid, Oid type, const char *what)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	relation = table_open(relid, AccessShareLock);
-	tree = analyse(source, parse_alone(source, what), relation, type, what);
+	tree = analyse(source, ma_expression_parse(source, what), relation, type, what);
 	error_context_stack = callback.previous;
 
-	(void) check_walker(tree, &context);
+	result->builtin_only = ma_expression_check_tree(tree, what, NULL);
 	result->type = exprType(tree);
 	result->columns = columns_of(tree, relid, what);
-	result->builtin_only = context.builtin_only;
 
 	nest_level = ma_pin_settings();
 	result->text = deparse_expression(tree, deparse_context_for("t", relid), true, false);
 	ma_unpin_settings(nest_level);
 	table_close(relation, NoLock);
 	return result;
+}
+
+bool
+ma_expression_check_tree(Node *tree, const char *what, const char *source)
+{
+	CheckContext context = {what, source, -1, true};
+
+	(void) check_walker(tree, &context);
+	return context.builtin_only;
+}
+
+/* Refuses, with the place of the node if there is a text to point into. */
+static void
+refuse_node(const CheckContext *context, const char *detail)
+{
+	if (context->source == NULL || context->location < 0)
+		refuse(context->what, detail);
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_INVALID_EXPRESSION),
+			 errmsg("%s is not allowed as an expression over one row", context->what),
+			 errdetail_internal("%s", detail),
+			 errhint("Use columns of the table, constants, operators and functions that depend on their arguments only."),
+			 errposition(pg_mbstrlen_with_len(context->source, context->location) + 1)));
 }
 
 void
@@ -129,8 +154,8 @@ ma_expression_failed(const char *what, MemoryContext context)
 }
 
 /* The raw tree of `source`, which must be one expression and nothing more. */
-static Node *
-parse_alone(const char *source, const char *what)
+Node *
+ma_expression_parse(const char *source, const char *what)
 {
 	List	   *statements = raw_parser(source, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
@@ -196,12 +221,14 @@ check_walker(Node *node, CheckContext *context)
 {
 	if (node == NULL)
 		return false;
+	if (exprLocation(node) >= 0)
+		context->location = exprLocation(node);
 	if (IsA(node, SubLink))
-		refuse(context->what, "It holds a subquery.");
+		refuse_node(context, "It holds a subquery.");
 	if (IsA(node, SQLValueFunction))
-		refuse(context->what, "It reads the clock or the session (CURRENT_DATE, CURRENT_USER and the like).");
+		refuse_node(context, "It reads the clock or the session (CURRENT_DATE, CURRENT_USER and the like).");
 	if (IsA(node, NextValueExpr) || IsA(node, CurrentOfExpr))
-		refuse(context->what, "It holds a sequence or cursor.");
+		refuse_node(context, "It holds a sequence or cursor.");
 	context->builtin_only &= runs_builtin_only(node);
 	check_functions_in_node(node, check_function, context);
 	return expression_tree_walker(node, check_walker, context);
@@ -311,9 +338,8 @@ check_function(Oid function, void *arg)
 		 !(proc->pronamespace == PG_CATALOG_NAMESPACE &&
 		   reaches_outside(NameStr(proc->proname), proc->pronargs)));
 	if (!allowed)
-		refuse(context->what,
-			   psprintf("Function %s depends on more than its arguments.",
-						format_procedure(function)));
+		refuse_node(context, psprintf("Function %s depends on more than its arguments.",
+									  format_procedure(function)));
 	if (function >= FirstNormalObjectId)
 		context->builtin_only = false;
 	ReleaseSysCache(tuple);

@@ -86,6 +86,12 @@ ma_extension_required(void)
 	return extension;
 }
 
+Oid
+ma_own_table(const char *name)
+{
+	return get_relname_relid(name, ma_extension_required()->internal_schema);
+}
+
 /*
  * Fills `state`, at the end: an error on the way (a lock that is not to be had, a
  * cancel) must not leave a session that takes the extension for absent.  A message

@@ -19,6 +19,7 @@ int			ma_guc_sync_max_contacts = 64;
 int			ma_guc_sync_max_rows = 1000;
 int			ma_guc_sync_max_rate = 6000;
 bool		ma_guc_sync_serializable = false;
+char	   *ma_guc_spool_directory = NULL;
 bool		ma_guc_strict = false;
 int			ma_guc_build_in_call_rows = 1000000;
 char	   *ma_guc_worker_role = NULL;
@@ -42,6 +43,11 @@ ma_guc_init(void)
 							 "Set to off to load history.",
 							 &ma_guc_enroll, true,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("marketing_automation.spool_directory",
+							   "Directory in which the spool writes messages, one folder a database.",
+							   "Empty: marketing_automation_spool in the data directory. Relative paths are below that.",
+							   &ma_guc_spool_directory, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomBoolVariable("marketing_automation.strict",
 							 "Whether an error in the evaluation at commit fails the commit.",
 							 "Normally the change is left to the worker and the commit stands.",

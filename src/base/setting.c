@@ -7,7 +7,15 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+static void (*clock_back) (void) = NULL;
+
 MA_FUNCTION(ma_set_clock);
+
+void
+ma_register_clock_back(void (*back) (void))
+{
+	clock_back = back;
+}
 
 /* set_clock(at timestamptz): null returns to real time. */
 Datum
@@ -24,11 +32,13 @@ ma_set_clock(PG_FUNCTION_ARGS)
 	MaCall		call;
 	StringInfoData answer;
 	Datum		value;
+	TimestampTz before;
 
 	initStringInfo(&answer);
 	appendStringInfoString(&answer, "clock follows real time");
 
 	ma_call_begin(&call);
+	before = ma_now();
 	if (PG_ARGISNULL(0))
 		ma_run(&unset, NULL, NULL, MA_RUN_WRITE);
 	else
@@ -52,6 +62,8 @@ ma_set_clock(PG_FUNCTION_ARGS)
 		ma_run(&set, &value, NULL, MA_RUN_WRITE);
 	}
 	ma_definitions_changed();
+	if (clock_back != NULL && ma_now() < before)
+		clock_back();
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer.data));
 }

@@ -25,7 +25,6 @@ typedef struct Suggestion
 
 static int	far_from(const char *name);
 static int	collect(const char *name, List *candidates, Suggestion *best);
-static List *column_names(Oid relid);
 
 /* Edits at which another name is still taken for a typo of this one. */
 static int
@@ -83,9 +82,8 @@ collect(const char *name, List *candidates, Suggestion *best)
 	return n;
 }
 
-/* Names (char *) of the live columns of a relation, in order. */
-static List *
-column_names(Oid relid)
+List *
+ma_column_names(Oid relid)
 {
 	Relation	relation = relation_open(relid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(relation);
@@ -109,7 +107,7 @@ ma_column_required(Oid relid, const char *column, const char *what)
 		ma_column_require_stored(relid, number);
 		return number;
 	}
-	nearest = ma_nearest(column, column_names(relid));
+	nearest = ma_nearest(column, ma_column_names(relid));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("table \"%s\" has no column \"%s\"", get_rel_name(relid), column),

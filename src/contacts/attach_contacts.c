@@ -310,6 +310,8 @@ attach(MaCall *call, Attachment *attachment)
 	/* One definition at a time; it conflicts with no reader. */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_tables_heal();
+	ma_mapped_check(DirectFunctionCall1(jsonb_in,
+										CStringGetDatum(attachment->value[PROPERTY_CONSENT])));
 	source_id = find_stored(attachment, stored);
 	check_name_free(attachment, source_id);
 	changed = changes(attachment, source_id, stored, &reread);
@@ -422,7 +424,7 @@ changes(const Attachment *attachment, int32 source_id, char **stored, bool *rere
 					 errhint("Detach the table first, with marketing.detach().")));
 		appendStringInfo(&text, "%s%s from %s to %s", text.len > 0 ? ", " : "", property_names[i],
 						 stored[i] ? stored[i] : "none", now ? now : "none");
-		*reread |= i != PROPERTY_SOURCE && i != PROPERTY_CONSENT && i != PROPERTY_MATCH;
+		*reread |= i != PROPERTY_SOURCE && i != PROPERTY_MATCH;
 	}
 	return text.len > 0 ? text.data : NULL;
 }
@@ -533,10 +535,14 @@ read_rows(int32 source_id, bool unseen)
 	return summary(source, &counts);
 }
 
-/* "customers: 52,800 contacts; 51,977 with e-mail, 39 invalid; 120 linked by email" */
+/*
+ * "customers: 52,800 contacts; 51,977 with e-mail, 39 invalid, 0 with consent for any
+ * topic; 120 linked by email"
+ */
 static char *
 summary(const MaSource *source, const MaBuildCounts *counts)
 {
+	char	   *mapped = ma_mapped_summary(source);
 	StringInfoData text;
 
 	initStringInfo(&text);
@@ -546,6 +552,8 @@ summary(const MaSource *source, const MaBuildCounts *counts)
 		append_addresses(&text, "e-mail", counts->with_email, counts->invalid_email);
 	if (source->phone_column != NULL)
 		append_addresses(&text, "phone", counts->with_phone, counts->invalid_phone);
+	if (mapped != NULL)
+		appendStringInfo(&text, ", %s", mapped);
 	if (source->match != NULL)
 		appendStringInfo(&text, "; %s linked by %s", ma_grouped(counts->linked), source->match);
 	return text.data;

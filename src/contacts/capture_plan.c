@@ -173,6 +173,7 @@ static void
 build_source(CapturePlan *plan, Relation relation, MaSource *source)
 {
 	List	   *columns = list_make1(source->key_column);
+	ListCell   *cell;
 
 	if (source->email_column)
 		columns = lappend(columns, source->email_column);
@@ -182,7 +183,10 @@ build_source(CapturePlan *plan, Relation relation, MaSource *source)
 		columns = lappend(columns, source->time_zone_column);
 	if (source->locale_column)
 		columns = lappend(columns, source->locale_column);
+	foreach(cell, source->mapped)
+		columns = lappend(columns, ((MaMappedColumn *) lfirst(cell))->column);
 	columns = list_concat(columns, source->exclude_columns);
+	columns = list_concat(columns, source->watched);
 	set_column(&plan->source_key, relation, source->key_column);
 	plan->source_columns = to_attnums(relation, columns, &plan->nsource_columns);
 	plan->source_id = source->id;

@@ -151,8 +151,6 @@ extern bool ma_changes_live(TransactionId xid);
 
 /* ---- capture_plan.c ---- */
 
-/* Columns (char *) of the unique key that identifies a row; NIL if there is none. */
-extern List *ma_row_key_columns(Oid relid);
 
 /* ---- spill.c: what is left to the worker ---- */
 

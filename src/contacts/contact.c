@@ -193,6 +193,21 @@ ma_contact_of_text(const char *text, bool create)
 }
 
 int64
+ma_contact_look_up(FunctionCallInfo fcinfo)
+{
+	char	   *id;
+	MaSource   *source = ma_key_argument(fcinfo, &id);
+
+	return ma_contact_by_key(source->id, id);
+}
+
+char *
+ma_contact_argument_text(FunctionCallInfo fcinfo)
+{
+	return argument_text(fcinfo);
+}
+
+int64
 ma_contact_argument(FunctionCallInfo fcinfo, bool create)
 {
 	return ma_contact_of_text(argument_text(fcinfo), create);

@@ -11,6 +11,7 @@
 #define MA_CONTACTS_H
 
 #include "base/base.h"
+#include "utils/jsonb.h"
 
 /* ---- definitions.c: attached tables, sources and events, compiled and cached ---- */
 
@@ -38,11 +39,14 @@ typedef struct MaSource
 	char	   *phone_column;
 	char	   *time_zone_column;
 	char	   *locale_column;
+	List	   *mapped;			/* MaMappedColumn *, see mapped.c */
 	char	   *match;			/* NULL, "email" or "phone" */
 	char	   *exclude;		/* canonical SQL over alias t, or NULL */
 	List	   *exclude_columns;
 	bool		building;
+	List	   *watched;		/* columns (char *) its dependents read */
 	MaStatement read;			/* rows by key, see sources.c */
+	MaStatement images;			/* whole rows by key, see source_images.c */
 } MaSource;
 
 /* An event name. */
@@ -55,6 +59,7 @@ typedef struct MaEvent
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
+	List	   *read_with;		/* events (int) whose rows one dependent reads with it */
 	struct MaEventSource *source;	/* its own; NULL: see ma_event_sources() */
 } MaEvent;
 
@@ -165,7 +170,24 @@ extern void ma_tell_events(const char *name, struct MaRowChange *rows, int n, Ti
 /* Both run inside ma_call_begin(); capture heeds them from the commit on. */
 extern void ma_watch_event(const char *consumer, const char *object, int32 event_id,
 						   bool row_grade, List *columns);
+/*
+ * The object reads these columns (char *) of the source's rows: a change of one marks
+ * the contact as changed himself (MaContactChange.identity).
+ */
+extern void ma_watch_source(const char *consumer, const char *object, int32 source_id,
+							List *columns);
+/* Undoes both. */
 extern void ma_unwatch_events(const char *consumer, const char *object);
+
+/*
+ * Keeps writers of the events' rows (ids as int) out until the commit: none of them
+ * may have begun without knowing that something depends on the event now, or write
+ * the state of what is being dropped.  The strongest locks of a call, so taken last;
+ * waits for lock_timeout, else 2 s.
+ */
+extern void ma_events_lock_writers(List *event_ids);
+/* The same for relations (Oid), attached ones and our own. */
+extern void ma_relations_lock_writers(List *relids);
 
 /* ---- contact.c: contacts as arguments and as text ---- */
 
@@ -183,8 +205,19 @@ typedef struct MaKey
  */
 extern int64 ma_contact_argument(FunctionCallInfo fcinfo, bool create);
 
+/* Likewise, with the contact's lock. */
+extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
+
+/* The contact that argument 0 names, or 0: changes nothing, as ma_contact_argument() may. */
+extern int64 ma_contact_look_up(FunctionCallInfo fcinfo);
+/* Argument 0 as text. */
+extern char *ma_contact_argument_text(FunctionCallInfo fcinfo);
+
 /* The text form of a contact every function takes ("42", "subscribers:7"); NULL: no id left. */
 extern char *ma_contact_text(int64 contact_id);
+
+/* The contact that this one has been merged into, at any remove; else itself. */
+extern int64 ma_contact_now(int64 contact_id);
 
 /* ---- changes.c: marks of the running transaction, used by track() and identify() ---- */
 
@@ -205,8 +238,23 @@ extern void ma_contact_lock(int64 contact_id);
  * would wait for each other.
  */
 extern void ma_contact_unlock(int64 contact_id);
+/*
+ * For the batches of workers: locks the contact unless somebody else has it or our
+ * share of the lock table is used up.
+ */
+extern bool ma_contact_lock_if_free(int64 contact_id);
 /* Locks an address (normalised) so that two transactions do not both make its contact. */
 extern void ma_address_lock(const char *address);
+
+/* ---- waiting.c: who is behind ---- */
+
+/*
+ * Sets waiting[i] where something committed about the contact has not been evaluated
+ * yet, or may not have been: it stands in the dirty log or in the capture log, by
+ * his number or by one of his keys; everybody where it cannot be told whose it is.
+ * Under the latest snapshot; inside ma_call_begin().
+ */
+extern void ma_contacts_waiting(const int64 *contact_ids, int n, bool *waiting);
 
 /* ---- address.c ---- */
 
@@ -239,8 +287,67 @@ extern char *ma_source_build(MaSource *source, const char *from, int limit, bool
 /* Makes the contact of one row that is there but not known yet; 0 if there is no such row. */
 extern int64 ma_source_adopt(MaSource *source, const char *external_id);
 
+/* ---- source_images.c ---- */
+
+/*
+ * Whole rows of an attached table as jsonb objects, by key, read as the table's owner:
+ * images[i] is that of external_ids[i], NULL if there is none.
+ */
+extern void ma_source_images(MaSource *source, char **external_ids, Jsonb **images, int n);
+
+/* A jsonb object with the columns of the table, all null; NULL if it is not there. */
+extern Jsonb *ma_source_no_row(const MaSource *source);
+
 /* Recomputes address fields from rows and attributes; the caller holds the contacts' locks. */
 extern void ma_contacts_recompute(const int64 *contact_ids, int n);
+
+/* ---- mapped.c: columns of contact tables that mean something to an upper room ---- */
+
+/* From attach_contacts(consent => {"offers/email": "newsletter_ok"}). */
+typedef struct MaMappedColumn
+{
+	char	   *name;			/* "offers/email" */
+	char	   *column;
+} MaMappedColumn;
+
+typedef struct MaMappedChange
+{
+	int64		contact_id;
+	const MaSource *source;
+	const char *name;
+	const char *column;
+	const char *old_value;		/* as text; NULL: null, or not seen before */
+	const char *new_value;		/* times as UTC */
+} MaMappedChange;
+
+typedef struct MaMapping
+{
+	/* Errors out unless a column can be mapped to this name. */
+	void		(*check) (const char *name);
+
+	/*
+	 * Values of rows that are new or have changed since they were last seen, once
+	 * each; the contacts' locks are held, or this transaction made the contacts.
+	 * `evaluating`: contacts are being evaluated, else they are read in bulk.
+	 */
+	void		(*changed) (MaMappedChange *changes, int n, bool evaluating);
+
+	/* What the answer of attach_contacts() ends with ("0 with consent for any topic"). */
+	char	   *(*summary) (const MaSource *source);
+} MaMapping;
+
+extern void ma_register_mapping(const MaMapping *mapping);
+
+/* ---- merge.c: who keeps something under a contact's number ---- */
+
+typedef struct MaContactListener
+{
+	/* Both contacts are locked; keys and events have moved already.  May be NULL. */
+	void		(*merged) (int64 contact_id, int64 merged_id);
+	void		(*split) (int64 contact_id, int64 split_id);
+} MaContactListener;
+
+extern void ma_register_contact_listener(const MaContactListener *listener);
 
 /* ---- consumers: what is told about changes ---- */
 
@@ -312,6 +419,92 @@ extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 /* Keys of the contacts in this source, typed, with whose they are; returns how many. */
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
+
+/* Errors out unless rows of the event can be told apart,
+		so that they can be followed one by one. */
+extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
+
+/* ---- drain.c: turns of workers that take locks on contacts ---- */
+
+/* Puts a duty's locks and their timeout on for `tick`, and off again. */
+extern bool ma_drain_turn(bool (*turn) (void));
+
+/*
+ * Does `work` in a subtransaction, within `ms` milliseconds; NULL, or the error that
+ * undid it.  Too long is an error like any other; a cancel or shutdown is thrown on.
+ */
+extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg, int ms);
+
+/* How many contacts a batch may lock here. */
+extern int	ma_drain_batch_size(void);
+
+/* Role that owns the relation; InvalidOid if it is gone. */
+extern Oid	ma_relation_owner(Oid relid);
+
+/* "=" of the type's btree operator class, schema-qualified. */
+extern char *ma_equality_operator(Oid type);
+
+/*
+ * The value of a key's type that the text stands for, as the owner of the table; an
+ * error of the input function if it stands for none.
+ */
+extern Datum ma_key_value(Oid relid, Oid type, int32 typmod, const char *text);
+
+/* Column names of the table's primary key, else of a unique index that can serve as one. */
+extern List *ma_row_key_columns(Oid relid);
+
+/* ---- reads.c: reads that are exact whatever the workers do ---- */
+
+/* Contacts whose stored state may be behind their rows. */
+typedef struct MaStale
+{
+	bool		any;			/* it may be anybody */
+	int			n;
+	int			nsorted;		/* the first so many are sorted and unique */
+	int			space;
+	int64	   *ids;
+} MaStale;
+
+/* From the dirty log and this transaction's own marks, under the active snapshot. */
+extern MaStale *ma_stale_contacts(void);
+extern void ma_stale_add(MaStale *stale, int64 contact_id);
+extern bool ma_stale_has(const MaStale *stale, int64 contact_id);
+extern void ma_stale_sort(MaStale *stale);
+
+/* Contacts with their counting keys, under the active snapshot. */
+extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
+/* The same under the snapshot that `how` says. */
+extern MaContactChange *ma_read_contacts_as(const int64 *ids, int n, MaRun how);
+
+/* ---- what is left to the worker, and what falls due ---- */
+
+/* Leaves contacts to the worker (dirty log: the contact itself). */
+extern void ma_contacts_leave(const int64 *contact_ids, int n);
+
+/* Leaves everybody: each contact is evaluated anew by the worker. */
+extern void ma_contacts_leave_all(void);
+
+/* ---- wake.c: contacts evaluated again by a duty ---- */
+
+/* How many contacts a duty should take at once, at most. */
+extern int	ma_wake_batch_size(void);
+
+/* Puts a duty's locks and their timeout on for one turn, inside ma_call_begin(). */
+extern bool ma_wake_turn(bool (*turn) (void));
+
+/*
+ * Evaluates the contacts as if rows of these events had changed (NULL: without any
+ * change, for what changes by time alone), under their locks.
+ * Who is busy stays as he is (with leave_busy: goes to the dirty log); who fails goes
+ * to the dirty log, which knows how to rest.  True if any was done or left so.
+ */
+extern bool ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n,
+							 bool leave_busy);
+
+/* Joins whether the contact of s waits in the dirty log by himself: w.waits, else null. */
+#define MA_JOIN_DIRTY \
+	"LEFT JOIN LATERAL (SELECT true AS waits FROM marketing_internal.dirty AS d " \
+	"WHERE d.table_id IS NULL AND d.contact_id OPERATOR(pg_catalog.=) s.contact_id LIMIT 1) AS w ON true "
 
 extern void ma_contacts_init(void);
 

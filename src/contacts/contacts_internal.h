@@ -15,13 +15,6 @@ extern Oid	ma_capture_trigger(Oid relid, int32 table_id);
 /* Table of the trigger if it is an own (not cloned) capture trigger with this number. */
 extern Oid	ma_trigger_table(Oid trigger, int32 table_id);
 
-extern Oid	ma_relation_owner(Oid relid);
-
-/* ---- event_rows.c ---- */
-
-/* "=" of the type's btree operator class, schema-qualified. */
-extern char *ma_equality_operator(Oid type);
-
 /* ---- heal.c ---- */
 
 /* Stores the names tables and their owners have now; inside ma_call_begin(). */
@@ -62,6 +55,12 @@ extern void ma_table_check_attachable(Oid relid);
  * The definitions are read anew after it: do not keep pointers into them.
  */
 extern int32 ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen);
+
+/*
+ * Locks table and partitions against writers to the end of the transaction; waits for
+ * lock_timeout, else two seconds.
+ */
+extern void ma_table_lock_writers(Oid relid);
 
 /*
  * True if all triggers of the table (already locked) are there and fire, so that
@@ -106,6 +105,7 @@ typedef struct MaSourceRow
 	bool		invalid_phone;
 	char	   *time_zone;		/* as the server spells it; NULL: none, or not known */
 	char	   *locale;
+	Datum		mapped;			/* jsonb: values of the mapped columns; 0: all null */
 
 	/* ma_keys_look_up(), ma_contacts_match(), ma_contacts_make() */
 	int64		contact_id;		/* 0: none (yet) */
@@ -126,11 +126,7 @@ extern bool ma_key_type_fits(Oid type);
 /* Errors out (MA004) unless the column's type without its domains is one of these. */
 extern void ma_key_column_check(Oid relid, const char *column);
 
-/*
- * The value that the text stands for, as the owner of the table; an error of the
- * input function if it stands for none.  Back again: as the type prints it.
- */
-extern Datum ma_key_value(Oid relid, Oid type, int32 typmod, const char *text);
+/* ma_key_value() of contacts.h back again: as the type prints it. */
 extern char *ma_key_value_text(Oid relid, Oid type, Datum value);
 
 /*
@@ -236,10 +232,7 @@ extern void ma_contacts_lock_rows(const int64 *contact_ids, int n);
 /* Runs a statement whose arrays have n elements: many are planned for anew. */
 extern MaRows ma_run_sized(MaStatement *statement, int n, Datum *values, MaRun how);
 
-/* Leaves contacts to the worker (dirty log: the contact itself). */
-extern void ma_contacts_leave(const int64 *contact_ids, int n);
-
-/* Likewise the keys of these rows: row, key and contact are looked at again. */
+/* As ma_contacts_leave(), the keys of these rows: row, key and contact are looked at again. */
 extern void ma_keys_leave(int32 source_id, const MaSourceRow *rows, int n);
 
 /* ---- sources.c: builds; ma_source_build() and ma_source_adopt() are in contacts.h ---- */
@@ -253,6 +246,23 @@ extern void ma_source_sweep(MaSource *source);
 /* Registers the duty that builds large tables; called by ma_contacts_init(). */
 extern void ma_build_init(void);
 
+/* ---- mapped.c ---- */
+
+/* MaMappedColumn * of what attach_contacts() was given (jsonb, checked by it). */
+extern List *ma_mapped_columns(Datum consent);
+/* SQL over alias t of all mapped columns as one jsonb, null if all are null. */
+extern char *ma_mapped_sql(const MaSource *source);
+/* Has the names checked by who registered; inside ma_call_begin(). */
+extern void ma_mapped_check(Datum consent);
+/*
+ * Compares the values of rows that count and have their contact with those last
+ * seen, remembers them, and tells of those that changed.
+ */
+extern void ma_mapped_follow(const MaSource *source, const MaSourceRow *rows, int n,
+							 bool evaluating);
+/* What is to be said of the source's contacts; NULL: nothing. */
+extern char *ma_mapped_summary(const MaSource *source);
+
 /* ---- contact.c: contacts and keys as people write them ---- */
 
 /* ma_contact_text() in this context; an error if the contact has lost its ids meanwhile. */
@@ -260,9 +270,6 @@ extern char *ma_contact_answer(int64 contact_id, MemoryContext context);
 
 /* As ma_contact_argument(), of a text ("42", "subscribers:42"). */
 extern int64 ma_contact_of_text(const char *text, bool create);
-
-/* As ma_contact_argument(), with the contact's lock. */
-extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
 
 /* Source and external_id that a text or argument 0 names; the key may be unknown. */
 extern MaSource *ma_key_of_text(const char *text, bool create, char **external_id);

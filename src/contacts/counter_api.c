@@ -7,10 +7,7 @@
 
 #include "catalog/pg_type.h"
 #include "contacts/counter.h"
-#include "contacts/drain.h"
-#include "contacts/reads.h"
 #include "funcapi.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "worker/worker.h"
 
@@ -19,14 +16,7 @@
 #define READ_BATCH 1000
 #define MAX_WITHIN_YEARS 100
 
-/* Joins whether the contact of s waits in the dirty log by himself: w.waits, else null. */
-#define JOIN_LOG \
-	"LEFT JOIN LATERAL (SELECT true AS waits FROM marketing_internal.dirty AS d " \
-	"WHERE d.table_id IS NULL AND d.contact_id OPERATOR(pg_catalog.=) s.contact_id LIMIT 1) AS w ON true "
-
 static void check_within(const Interval *within);
-static void lock_sources(MaDefinitions *definitions, MaEvent *event);
-static void leave_new(const MaDrainBatch *batch);
 static MaCounterDefinition *counter_required(const char *name, MaCounterGroup **group);
 static char *name_argument(FunctionCallInfo fcinfo);
 static void emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
@@ -63,10 +53,6 @@ ma_define_counter(PG_FUNCTION_ARGS)
 		"INSERT INTO marketing_internal.counter (name, event_id, within) VALUES ($1, $2, $3)",
 		3, {TEXTOID, INT4OID, INTERVALOID}
 	};
-	static MaStatement leave = {
-		"INSERT INTO marketing_internal.dirty (xid, table_id) "
-		"VALUES (pg_catalog.pg_current_xact_id(), 0)"
-	};
 	MemoryContext context = CurrentMemoryContext;
 	char	   *name;
 	MaEvent    *event;
@@ -84,15 +70,14 @@ ma_define_counter(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ma_call_begin(&call);
 	event = ma_event_required(ma_definitions(), text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	lock_sources(ma_definitions(), event);
+	ma_events_lock_writers(list_make1_int(event->id));
 	values[0] = CStringGetTextDatum(name);
 	values[1] = Int32GetDatum(event->id);
 	values[2] = PG_GETARG_DATUM(2);
 	nulls[2] = PG_ARGISNULL(2) ? 'n' : ' ';
 	ma_run(&add, values, nulls, MA_RUN_WRITE);
 	ma_watch_event(CONSUMER, name, event->id, false, NIL);
-	ma_run(&leave, NULL, NULL, MA_RUN_WRITE);
-	ma_worker_wake_at_commit();
+	ma_contacts_leave_all();
 	MemoryContextSwitchTo(context);
 	answer = psprintf("%s: created", name);
 	ma_call_end(&call);
@@ -116,33 +101,6 @@ check_within(const Interval *within)
 				 errmsg("a counter counts within a time of more than zero and at most %d years",
 						MAX_WITHIN_YEARS),
 				 errhint("Leave the time out to count all rows.")));
-}
-
-/*
- * Keeps writers of the event's tables out until the commit: none of them may
- * have begun without knowing that something depends on the event now, or write
- * the state of a counter that is being dropped.
- */
-static void
-lock_sources(MaDefinitions *definitions, MaEvent *event)
-{
-	List	   *relids = NIL;
-	ListCell   *cell;
-
-	foreach(cell, ma_event_sources(definitions, event))
-	{
-		MaEventSource *source = lfirst(cell);
-
-		if (source == NULL)
-			continue;
-		if (OidIsValid(source->table->relid))
-			relids = list_append_unique_oid(relids, source->table->relid);
-		if (source->via_table != NULL && OidIsValid(source->via_table->relid))
-			relids = list_append_unique_oid(relids, source->via_table->relid);
-	}
-	list_sort(relids, list_oid_cmp);
-	foreach(cell, relids)
-		LockRelationOid(lfirst_oid(cell), ShareRowExclusiveLock);
 }
 
 /* The counter of this name and the group it is computed with. */
@@ -200,7 +158,7 @@ ma_drop_counter(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	(void) counter_required(name, &group);
-	lock_sources(ma_definitions(), ma_event_by_id(ma_definitions(), group->event_id));
+	ma_events_lock_writers(list_make1_int(group->event_id));
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
 	ma_run(&sweep, NULL, NULL, MA_RUN_WRITE_LATEST);
 	ma_unwatch_events(CONSUMER, name);
@@ -327,7 +285,7 @@ emit_all(ReturnSetInfo *result, MaCounterGroup *group, const MaCounterDefinition
 static bool
 due(void)
 {
-	return ma_drain_turn(due_turn);
+	return ma_wake_turn(due_turn);
 }
 
 static bool
@@ -335,18 +293,15 @@ due_turn(void)
 {
 	static MaStatement read = {
 		"SELECT s.contact_id, c.event_id FROM marketing_internal.contact_counter AS s "
-		"JOIN marketing_internal.counter AS c USING (counter_id) " JOIN_LOG
+		"JOIN marketing_internal.counter AS c USING (counter_id) " MA_JOIN_DIRTY
 		"WHERE s.until OPERATOR(pg_catalog.<=) $1 AND w.waits IS NULL "
 		"ORDER BY s.until LIMIT $2",
 		2, {TIMESTAMPTZOID, INT4OID}
 	};
 	Datum		arguments[2];
 	MaRows		rows;
-	MaDrainBatch batch = {NIL};
-	MaEvaluation evaluation;
-	ErrorData  *error;
-	ListCell   *cell;
-	bool		done = false;
+	int64	   *contacts;
+	int32	   *events;
 	int			nest_level;
 
 	arguments[0] = TimestampTzGetDatum(ma_clock());
@@ -356,37 +311,14 @@ due_turn(void)
 	ma_unpin_settings(nest_level);
 	if (rows.n == 0)
 		return false;
+	contacts = palloc_array(int64, rows.n);
+	events = palloc_array(int32, rows.n);
 	for (uint64 i = 0; i < rows.n; i++)
-		ma_mark_add_event(ma_drain_mark(&batch, MA_MARK_CONTACT, 0, ma_int64(&rows, i, 1), NULL, 0),
-						  ma_int32(&rows, i, 2), MA_SIGN_PLUS | MA_SIGN_MINUS);
-	ma_drain_start(&evaluation, &batch);
-	error = ma_drain_try(&evaluation);
-	if (error != NULL)
 	{
-		ma_count_error(error->sqlerrcode, error->message);
-		leave_new(&batch);
-		return true;
+		contacts[i] = ma_int64(&rows, i, 1);
+		events[i] = ma_int32(&rows, i, 2);
 	}
-	foreach(cell, batch.marks)
-		done |= ((MaDrainMark *) lfirst(cell))->mark.done;
-	return done && rows.n == DUE_BATCH;
-}
-
-/*
- * Who cannot be evaluated is left to the dirty log, which knows how to rest; until he
- * is out of it he is not due.  Nobody of them stood in the log when they were read.
- */
-static void
-leave_new(const MaDrainBatch *batch)
-{
-	int64	   *ids = palloc_array(int64, Max(list_length(batch->marks), 1));
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, batch->marks)
-		ids[n++] = ((MaDrainMark *) lfirst(cell))->mark.tag.contact_id;
-	ma_contacts_leave(ids, n);
-	ma_worker_wake_at_commit();
+	return ma_contacts_wake(contacts, events, (int) rows.n, false);
 }
 
 /* The next instant at which a counter changes, but of contacts who are in the dirty log. */
@@ -395,7 +327,7 @@ next_due(void)
 {
 	static MaStatement read = {
 		"SELECT s.until FROM marketing_internal.contact_counter AS s "
-		"JOIN marketing_internal.counter AS c USING (counter_id) " JOIN_LOG
+		"JOIN marketing_internal.counter AS c USING (counter_id) " MA_JOIN_DIRTY
 		"WHERE s.until OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
 		"AND w.waits IS NULL ORDER BY s.until LIMIT 1"
 	};

@@ -52,6 +52,7 @@ static bool is_owners(const MaTable *table, Oid relid);
 static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
+static List *int_list(const MaRows *rows, uint64 row, int column);
 static void retire(void);
 static void free_plans(void *arg);
 static void table_callback(Datum arg, Oid relid);
@@ -138,7 +139,10 @@ free_plans(void *arg)
 	ListCell   *cell;
 
 	foreach(cell, definitions->sources)
+	{
 		ma_statement_forget(&((MaSource *) lfirst(cell))->read);
+		ma_statement_forget(&((MaSource *) lfirst(cell))->images);
+	}
 	foreach(cell, definitions->event_sources)
 	{
 		ma_statement_forget(&((MaEventSource *) lfirst(cell))->images);
@@ -207,7 +211,7 @@ load_sources(MaDefinitions *definitions)
 {
 	static MaStatement all = {
 		"SELECT source_id, name, table_id, key_column, email_column, phone_column, "
-		"time_zone_column, locale_column, match, exclude, exclude_columns, building "
+		"time_zone_column, locale_column, match, exclude, exclude_columns, building, consent "
 		"FROM marketing_internal.contact_source ORDER BY source_id"
 	};
 	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
@@ -215,6 +219,7 @@ load_sources(MaDefinitions *definitions)
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaSource   *source = palloc0_object(MaSource);
+		bool		isnull;
 
 		source->id = ma_int32(&rows, i, 1);
 		source->name = ma_text(&rows, i, 2);
@@ -229,6 +234,7 @@ load_sources(MaDefinitions *definitions)
 		source->exclude = ma_text(&rows, i, 10);
 		source->exclude_columns = text_list(&rows, i, 11);
 		source->building = ma_bool(&rows, i, 12);
+		source->mapped = ma_mapped_columns(ma_value(&rows, i, 13, &isnull));
 		definitions->sources = lappend(definitions->sources, source);
 	}
 }
@@ -297,7 +303,15 @@ static void
 load_watches(MaDefinitions *definitions)
 {
 	static MaStatement all = {
-		"SELECT event_id, row_grade, columns FROM marketing_internal.event_watch"
+		"SELECT w.event_id, w.row_grade, w.columns, ARRAY(SELECT o.event_id "
+		"FROM marketing_internal.event_watch AS o "
+		"WHERE o.consumer OPERATOR(pg_catalog.=) w.consumer "
+		"AND o.object OPERATOR(pg_catalog.=) w.object "
+		"AND o.event_id OPERATOR(pg_catalog.<>) w.event_id AND NOT o.row_grade AND NOT w.row_grade) "
+		"FROM marketing_internal.event_watch AS w"
+	};
+	static MaStatement sources = {
+		"SELECT source_id, columns FROM marketing_internal.source_watch"
 	};
 	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
 
@@ -312,7 +326,33 @@ load_watches(MaDefinitions *definitions)
 		else
 			event->set_grade = true;
 		event->columns = list_concat(event->columns, text_list(&rows, i, 3));
+		event->read_with = list_concat_unique_int(event->read_with, int_list(&rows, i, 4));
 	}
+	rows = ma_run(&sources, NULL, NULL, MA_RUN_READ_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaSource   *source = ma_source_by_id(definitions, ma_int32(&rows, i, 1));
+
+		if (source != NULL)
+			source->watched = list_concat(source->watched, text_list(&rows, i, 2));
+	}
+}
+
+/* The int array in the column as a list. */
+static List *
+int_list(const MaRows *rows, uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = ma_value(rows, row, column, &isnull);
+	Datum	   *items;
+	int			n;
+	List	   *list = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(value), INT4OID, sizeof(int32), true, TYPALIGN_INT,
+					  &items, NULL, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend_int(list, DatumGetInt32(items[i]));
+	return list;
 }
 
 /* The table as it is called now: by its name if it carries our trigger, else by the trigger. */

@@ -34,23 +34,11 @@ extern MaMark *ma_drain_mark(MaDrainBatch *batch, MaMarkKind kind, int32 id,
 /* An evaluation as the worker does it: patient, in batches. */
 extern void ma_drain_start(MaEvaluation *evaluation, MaDrainBatch *batch);
 
-/*
- * Does `work` in a subtransaction, within `ms` milliseconds; NULL, or the error that
- * undid it.  Too long is an error like any other; a cancel or shutdown is thrown on.
- */
-extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg, int ms);
-
 /* Evaluates in such a subtransaction. */
 extern ErrorData *ma_drain_try(MaEvaluation *evaluation);
 
 /* True when this tick should end: what is not tried alone yet is for the next one. */
 extern bool ma_drain_late(void);
-
-/* How many marks a batch may have here. */
-extern int	ma_drain_batch_size(void);
-
-/* Puts a duty's locks and their timeout on for `tick`, and off again. */
-extern bool ma_drain_turn(bool (*turn) (void));
 
 /*
  * Rows of the dirty log, by their places in `rows`, of which column 1 is the ctid

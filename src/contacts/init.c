@@ -15,6 +15,7 @@
 void
 ma_contacts_init(void)
 {
+	ma_register_clock_back(ma_contacts_leave_all);
 	ma_flush_init();
 	ma_capture_plan_init();
 	ma_truncate_init();

@@ -26,8 +26,10 @@
 
 static int	reserved = 0;		/* locks this transaction has reserved */
 static int	reserved_links = 0; /* of these, for links: they have a limit of their own */
+static int	reserved_batch = 0; /* besides, for the batch of a worker */
 
 static bool lock_relation(MaEvaluation *evaluation, Oid relid);
+static List *relations_of_events(MaEvaluation *evaluation, int32 event_id, List *relids);
 static List *relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids);
 static List *relations_of_identity(MaEvaluation *evaluation, List *relids);
 static List *add_table(List *relids, const MaTable *table);
@@ -53,8 +55,8 @@ ma_evaluation_late(const MaEvaluation *evaluation)
 void
 ma_locks_forget(void)
 {
-	ma_lock_release(reserved);
-	reserved = reserved_links = 0;
+	ma_lock_release(reserved + reserved_batch);
+	reserved = reserved_links = reserved_batch = 0;
 }
 
 static bool
@@ -76,6 +78,21 @@ reserve_link(MaEvaluation *evaluation)
 	return true;
 }
 
+bool
+ma_contact_lock_if_free(int64 contact_id)
+{
+	MaLockResult result;
+
+	if (ma_lock_reserve(1) == 0)
+		return false;
+	result = ma_contact_try_lock(contact_id);
+	if (result == MA_LOCK_NEW)
+		reserved_batch++;
+	else
+		ma_lock_release(1);
+	return result != MA_LOCK_BUSY;
+}
+
 /*
  * Locks every relation the evaluation will read; false if one is not to be had,
  * for example because of an ALTER TABLE.
@@ -93,7 +110,7 @@ ma_lock_relations(MaEvaluation *evaluation)
 		if (mark->identity)
 			relids = relations_of_identity(evaluation, relids);
 		for (int j = 0; j < mark->nevents; j++)
-			relids = relations_of_event(evaluation, mark->events[j].event_id, relids);
+			relids = relations_of_events(evaluation, mark->events[j].event_id, relids);
 	}
 	list_sort(relids, list_oid_cmp);
 	foreach(cell, relids)
@@ -121,6 +138,20 @@ lock_relation(MaEvaluation *evaluation, Oid relid)
 		ma_worker_pause(PAUSE_MS);
 	}
 	return true;
+}
+
+/* Of the event, and of those that are read when it changes. */
+static List *
+relations_of_events(MaEvaluation *evaluation, int32 event_id, List *relids)
+{
+	MaEvent    *event = ma_event_by_id(evaluation->definitions, event_id);
+	ListCell   *cell;
+
+	relids = relations_of_event(evaluation, event_id, relids);
+	if (event != NULL)
+		foreach(cell, event->read_with)
+			relids = relations_of_event(evaluation, lfirst_int(cell), relids);
+	return relids;
 }
 
 static List *

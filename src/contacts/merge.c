@@ -18,6 +18,11 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#define MAX_LISTENERS 8
+
+static const MaContactListener *listeners[MAX_LISTENERS];
+static int	nlisteners = 0;
+
 /* A link that split_contact() takes back. */
 typedef struct Link
 {
@@ -44,6 +49,14 @@ static int64 split_merge(const Link *link);
 MA_FUNCTION(ma_merge_contacts);
 MA_FUNCTION(ma_split_contact);
 
+void
+ma_register_contact_listener(const MaContactListener *listener)
+{
+	if (nlisteners == MAX_LISTENERS)
+		elog(ERROR, "cannot happen: more than %d listeners", MAX_LISTENERS);
+	listeners[nlisteners++] = listener;
+}
+
 /* marketing.merge_contacts(contact, other) */
 Datum
 ma_merge_contacts(PG_FUNCTION_ARGS)
@@ -63,6 +76,9 @@ ma_merge_contacts(PG_FUNCTION_ARGS)
 	lock_keys(both[1]);
 	log_merge(both[0], both[1], call.caller.userid);
 	move_all(both[0], both[1]);
+	for (int i = 0; i < nlisteners; i++)
+		if (listeners[i]->merged != NULL)
+			listeners[i]->merged(both[0], both[1]);
 	ma_contacts_recompute(both, 2);
 	ma_mark_contact(both[0]);
 	ma_mark_contact(both[1]);
@@ -191,6 +207,25 @@ move_all(int64 winner, int64 loser)
 		ma_run(&moves[i], values, NULL, MA_RUN_WRITE_LATEST);
 }
 
+int64
+ma_contact_now(int64 contact_id)
+{
+	static MaStatement follow = {
+		"WITH RECURSIVE holder (contact_id, step) AS (SELECT $1, 0 UNION ALL "
+		"SELECT m.contact_id, h.step OPERATOR(pg_catalog.+) 1 FROM holder AS h "
+		"JOIN marketing_internal.contact_merge AS m "
+		"ON m.merged_id OPERATOR(pg_catalog.=) h.contact_id "
+		"AND m.contact_id OPERATOR(pg_catalog.<>) h.contact_id AND m.split_at IS NULL "
+		"WHERE h.step OPERATOR(pg_catalog.<) 100) "
+		"SELECT contact_id FROM holder ORDER BY step DESC LIMIT 1",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(contact_id);
+	MaRows		rows = ma_run(&follow, &value, NULL, MA_RUN_READ_LATEST);
+
+	return ma_int64(&rows, 0, 1);
+}
+
 /* marketing.split_contact(contact) */
 Datum
 ma_split_contact(PG_FUNCTION_ARGS)
@@ -218,6 +253,9 @@ ma_split_contact(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum(link.merge_id);
 	values[1] = TimestampTzGetDatum(ma_now());
 	ma_run(&close, values, NULL, MA_RUN_WRITE_LATEST);
+	for (int i = 0; i < nlisteners; i++)
+		if (listeners[i]->split != NULL)
+			listeners[i]->split(both[0], both[1]);
 	ma_contacts_recompute(both, 2);
 	ma_mark_contact(both[0]);
 	ma_mark_contact(both[1]);

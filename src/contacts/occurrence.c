@@ -13,7 +13,6 @@
 #define CONSUMER "occurrences"
 
 static void record(MaRowChange *rows, int n, TimestampTz now);
-static void require_key(MaDefinitions *definitions, MaEvent *event);
 
 MA_FUNCTION(ma_record_event);
 
@@ -92,7 +91,7 @@ ma_record_event(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	definitions = ma_definitions();
 	event = ma_event_required(definitions, name);
-	require_key(definitions, event);
+	ma_event_require_row_key(definitions, event);
 	ma_unwatch_events(CONSUMER, name);
 	if (recorded)
 		ma_watch_event(CONSUMER, name, event->id, true, NIL);
@@ -100,24 +99,4 @@ ma_record_event(PG_FUNCTION_ARGS)
 	answer = psprintf("%s: %s", name, recorded ? "recorded" : "no longer recorded");
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
-}
-
-/* Rows can be told apart only by a unique key. */
-static void
-require_key(MaDefinitions *definitions, MaEvent *event)
-{
-	ListCell   *cell;
-
-	foreach(cell, ma_event_sources(definitions, event))
-	{
-		MaEventSource *source = lfirst(cell);
-
-		if (source != NULL && OidIsValid(source->table->relid) &&
-			ma_row_key_columns(source->table->relid) == NIL)
-			ereport(ERROR,
-					(errcode(ERRCODE_MA_NOT_ATTACHABLE),
-					 errmsg("table %s has no unique key", source->table->qualified),
-					 errdetail("Without one its rows can be counted, but not followed one by one."),
-					 errhint("Add a primary key.")));
-	}
 }

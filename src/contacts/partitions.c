@@ -1,48 +1,20 @@
 /*
  * partitions.c
- *		Monthly partitions of the tracked events, made at run time.
- *
- * Never by the install script: pg_dump takes a table made there for a part of
- * the extension and would lose its rows.  The first track() makes the default
- * partition, so that no event is ever without a place, and the months at hand; a
- * duty of the worker makes the following ones ahead.
- *
- * A partition is made as a table of its own and then attached, because CREATE
- * TABLE ... PARTITION OF would lock the parent against everybody, while ATTACH
- * takes a lock that only another ATTACH waits for; the same lock on the parent,
- * taken first, lets the second of two first track() calls find what the other made.
+ *		The partitions of tracked events: with the first track(), and a month ahead by
+ *		the worker.
  */
 #include "base/base.h"
 
 #include "contacts/events.h"
-#include "datatype/timestamp.h"
-#include "storage/lmgr.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 #include "worker/worker.h"
 
-#define DEFAULT_PARTITION "event_default"
-#define MONTHS_AHEAD 1
 #define DUTY_EVERY_MS (10 * 60 * 1000)
-#define DUTY_LOCK_TIMEOUT "2s"
-
-/* A month of UTC. */
-typedef struct Month
-{
-	int			year;
-	int			month;			/* 1 to 12 */
-} Month;
 
 static bool duty_tick(void);
-static bool partition_exists(const char *name);
-static void make_months(void);
-static Month month_of(TimestampTz at);
-static Month next_month(Month month);
-static char *month_start(Month month);
-static bool default_holds(Month month);
-static void make_partition(const char *name, const char *bounds);
+
+static const MaPartitioned events = {
+	"event", "occurred_at", "contact_id, event_id, occurred_at, event_row_id"
+};
 
 void
 ma_events_init(void)
@@ -58,122 +30,12 @@ ma_events_init(void)
 static bool
 duty_tick(void)
 {
-	MaCall		call;
-
-	if (ma_extension() == NULL || !partition_exists(DEFAULT_PARTITION))
-		return false;
-	ma_call_begin(&call);
-	(void) set_config_option("lock_timeout", DUTY_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	make_months();
-	ma_call_end(&call);
+	ma_partitions_extend(&events);
 	return false;
 }
 
 void
 ma_event_partitions_ensure(void)
 {
-	Oid			parent;
-
-	if (partition_exists(DEFAULT_PARTITION))
-		return;
-	parent = get_relname_relid("event", ma_extension_required()->internal_schema);
-	LockRelationOid(parent, ShareUpdateExclusiveLock);
-	if (partition_exists(DEFAULT_PARTITION))
-		return;
-	make_partition(DEFAULT_PARTITION, "DEFAULT");
-	make_months();
-}
-
-/* True if marketing_internal has a partition of this name. */
-static bool
-partition_exists(const char *name)
-{
-	Oid			relid = get_relname_relid(name, ma_extension_required()->internal_schema);
-
-	return OidIsValid(relid) && get_rel_relispartition(relid);
-}
-
-/* Makes this month's partition and the next ones, where they are missing and can be made. */
-static void
-make_months(void)
-{
-	Oid			parent = get_relname_relid("event", ma_extension_required()->internal_schema);
-	Month		month = month_of(ma_clock());
-
-	for (int i = 0; i <= MONTHS_AHEAD; i++, month = next_month(month))
-	{
-		char	   *name = psprintf("event_%04d_%02d", month.year, month.month);
-
-		if (partition_exists(name))
-			continue;
-		LockRelationOid(parent, ShareUpdateExclusiveLock);
-		if (partition_exists(name) || default_holds(month))
-			continue;
-		make_partition(name, psprintf("FOR VALUES FROM (%s) TO (%s)", month_start(month),
-									  month_start(next_month(month))));
-	}
-}
-
-/* The month in UTC, so that servers and sessions of any zone agree on the bounds. */
-static Month
-month_of(TimestampTz at)
-{
-	struct pg_tm tm;
-	fsec_t		fraction;
-	Month		month;
-
-	if (timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-	month.year = tm.tm_year;
-	month.month = tm.tm_mon;
-	return month;
-}
-
-static Month
-next_month(Month month)
-{
-	if (month.month == 12)
-		return (Month) {month.year + 1, 1};
-	return (Month) {month.year, month.month + 1};
-}
-
-/* The month's first instant as an SQL literal. */
-static char *
-month_start(Month month)
-{
-	return psprintf("'%04d-%02d-01 00:00:00+00'", month.year, month.month);
-}
-
-/* True if the default partition has rows of the month, which then stay there. */
-static bool
-default_holds(Month month)
-{
-	char	   *sql = psprintf("SELECT FROM marketing_internal." DEFAULT_PARTITION " AS e "
-							   "WHERE e.occurred_at OPERATOR(pg_catalog.>=) %s "
-							   "AND e.occurred_at OPERATOR(pg_catalog.<) %s LIMIT 1",
-							   month_start(month), month_start(next_month(month)));
-
-	return ma_run_once(sql, 0, NULL, NULL, NULL, MA_RUN_READ_LATEST).n > 0;
-}
-
-/*
- * Makes one partition; `bounds` as in ATTACH PARTITION.  The primary key is the
- * partition's own: pg_dump restores the parent with the extension, where a key
- * of the parent would give each partition one before its own is restored.
- */
-static void
-make_partition(const char *name, const char *bounds)
-{
-	ma_run_once(psprintf("CREATE TABLE marketing_internal.%s "
-						 "(LIKE marketing_internal.event INCLUDING COMMENTS, "
-						 "PRIMARY KEY (contact_id, event_id, occurred_at, event_row_id))",
-						 quote_identifier(name)),
-				0, NULL, NULL, NULL, MA_RUN_WRITE);
-	ma_run_once(psprintf("ALTER TABLE marketing_internal.event "
-						 "ATTACH PARTITION marketing_internal.%s %s",
-						 quote_identifier(name), bounds),
-				0, NULL, NULL, NULL, MA_RUN_WRITE);
+	ma_partitions_ensure(&events);
 }

@@ -10,7 +10,6 @@
 
 #include "catalog/pg_type.h"
 #include "contacts/changes.h"
-#include "contacts/reads.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
 #include "utils/builtins.h"
@@ -126,6 +125,12 @@ add_own(MaStale *stale)
 MaContactChange *
 ma_read_contacts(const int64 *ids, int n)
 {
+	return ma_read_contacts_as(ids, n, MA_RUN_READ);
+}
+
+MaContactChange *
+ma_read_contacts_as(const int64 *ids, int n, MaRun how)
+{
 	static MaStatement read = {
 		"SELECT u.n::pg_catalog.int4, k.source_id, k.external_id "
 		"FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (contact_id, n) "
@@ -140,7 +145,7 @@ ma_read_contacts(const int64 *ids, int n)
 
 	for (int i = 0; i < n; i++)
 		contacts[i].contact_id = ids[i];
-	rows = ma_run(&read, &value, NULL, MA_RUN_READ);
+	rows = ma_run(&read, &value, NULL, how);
 	keys = palloc_array(MaKey, Max(rows.n, 1));
 	for (uint64 i = 0; i < rows.n; i++)
 	{

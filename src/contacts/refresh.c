@@ -26,6 +26,7 @@ static bool is_same_row(const MaSourceRow *a, const MaSourceRow *b);
 static bool is_same_text(const char *a, const char *b);
 static void check_links(MaEvaluation *evaluation, SourceWorks *group);
 static void make(MaEvaluation *evaluation, SourceWorks *part);
+static void follow_mapped(SourceWorks *group);
 static bool apply(MaEvaluation *evaluation, SourceWorks *group);
 static SourceWorks with_action(const SourceWorks *group, MaAction action);
 
@@ -148,6 +149,8 @@ ma_refresh_check(MaEvaluation *evaluation)
 				evaluation->left_lock++;
 				group.works[i]->left = true;
 			}
+			else
+				group.works[i]->row->mapped = group.rows[i].mapped;
 		check_links(evaluation, &group);
 	}
 }
@@ -222,6 +225,26 @@ make(MaEvaluation *evaluation, SourceWorks *part)
 	}
 }
 
+/* Tells of mapped columns of rows that are there and count, now that each has its contact. */
+static void
+follow_mapped(SourceWorks *group)
+{
+	MaSourceRow *rows = palloc_array(MaSourceRow, Max(group->n, 1));
+	int			n = 0;
+
+	if (group->source->mapped == NIL)
+		return;
+	for (int i = 0; i < group->n; i++)
+	{
+		MaWork	   *work = group->works[i];
+
+		if (work->left || work->contact_id == 0 || !work->row->present || work->row->excluded)
+			continue;
+		rows[n++] = *work->row;
+	}
+	ma_mapped_follow(group->source, rows, n, true);
+}
+
 static bool
 apply(MaEvaluation *evaluation, SourceWorks *group)
 {
@@ -249,5 +272,6 @@ apply(MaEvaluation *evaluation, SourceWorks *group)
 
 	part = with_action(group, MA_ACTION_INCLUDE);
 	ma_keys_exclude(group->source->id, part.rows, part.n);
+	follow_mapped(group);
 	return changed || part.n > 0;
 }

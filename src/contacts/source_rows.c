@@ -28,6 +28,7 @@
 #define COLUMN_TIME_ZONE 4
 #define COLUMN_LOCALE 5
 #define COLUMN_EXCLUDED 6
+#define COLUMN_MAPPED 8			/* only of sources that have any */
 
 /* Whether a row counts must not be decided by the zone of who wrote it. */
 #define EXCLUDE_TIME_ZONE "UTC"
@@ -166,6 +167,8 @@ append_fields(StringInfo sql, const MaSource *source)
 	else
 		appendStringInfo(sql, "(%s) IS TRUE", source->exclude);
 	appendStringInfo(sql, ", t.%s", quote_identifier(source->key_column));
+	if (source->mapped != NIL)
+		appendStringInfo(sql, ", %s", ma_mapped_sql(source));
 }
 
 /* Builds the statement that reads by key; it lives as long as the definition. */
@@ -302,6 +305,13 @@ set_fields(MaSourceRow *row, const MaRows *rows, uint64 i)
 	row->invalid_phone = phone != NULL && row->phone == NULL;
 	row->time_zone = ma_known_time_zone(without_blanks(ma_text(rows, i, COLUMN_TIME_ZONE)));
 	row->locale = without_blanks(ma_text(rows, i, COLUMN_LOCALE));
+	if (rows->desc->natts >= COLUMN_MAPPED)
+	{
+		bool		isnull;
+		Datum		mapped = ma_value(rows, i, COLUMN_MAPPED, &isnull);
+
+		row->mapped = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(mapped));
+	}
 }
 
 char *

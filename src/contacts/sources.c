@@ -29,6 +29,7 @@
 static void count_row(const MaSourceRow *row, MaBuildCounts *counts);
 static void make_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked,
 						  MaBuildCounts *counts);
+static void follow_mapped(MaSource *source, MaSourceRow *rows, int n);
 static void settle_matches(MaSource *source, MaSourceRow *rows, int n, bool locked);
 static void refresh_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked);
 static int	collect(const MaSourceRow *rows, int n, bool (*wanted) (const MaSourceRow *row),
@@ -74,6 +75,26 @@ count_row(const MaSourceRow *row, MaBuildCounts *counts)
 	counts->invalid_phone += row->invalid_phone;
 }
 
+/* Mapped columns of new contacts here; of linked ones by the worker, under their locks. */
+static void
+follow_mapped(MaSource *source, MaSourceRow *rows, int n)
+{
+	MaSourceRow *created = palloc_array(MaSourceRow, Max(n, 1));
+	MaSourceRow *linked = palloc_array(MaSourceRow, Max(n, 1));
+	int			ncreated = 0;
+	int			nlinked = 0;
+
+	if (source->mapped == NIL)
+		return;
+	for (int i = 0; i < n; i++)
+		if (rows[i].created)
+			created[ncreated++] = rows[i];
+		else if (rows[i].linked)
+			linked[nlinked++] = rows[i];
+	ma_mapped_follow(source, created, ncreated, false);
+	ma_keys_leave(source->id, linked, nlinked);
+}
+
 /* Makes or links the contacts of rows that have none. */
 static void
 make_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked, MaBuildCounts *counts)
@@ -99,6 +120,7 @@ make_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked, MaBuildCo
 	ma_contacts_recompute(ids, linked);
 	ma_contacts_leave(ids, linked);
 	created = collect(lacking, count, is_created, ids);
+	follow_mapped(source, lacking, count);
 	if (ma_consumers_want_new_contacts())
 		ma_contacts_leave(ids, created);
 	counts->linked += linked;
@@ -313,6 +335,8 @@ ma_source_adopt(MaSource *source, const char *external_id)
 	ma_contacts_make(source, &row, 1);
 	if (row.linked)
 		ma_contacts_recompute(&row.contact_id, 1);
+	if (row.created || row.linked)
+		ma_mapped_follow(source, &row, 1, false);
 	return row.contact_id;
 }
 

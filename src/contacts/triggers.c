@@ -49,7 +49,6 @@ typedef enum TriggerState
 static void refuse(const char *table, const char *detail, const char *hint) pg_attribute_noreturn();
 static void check_partitions(Oid relid);
 static int32 table_number(Oid relid, bool on_replica);
-static void lock_table(Oid relid);
 static void lock_partitions(Oid relid);
 static bool ensure_trigger(Oid relid, const char *name, int32 table_id, bool on_replica);
 static TriggerState trigger_state(Oid relid, const char *name, int32 table_id, bool on_replica);
@@ -153,7 +152,7 @@ ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen)
 
 	/* From here as the caller: his table, his right to make a trigger. */
 	ma_become_back(&call->caller);
-	lock_table(relid);
+	ma_table_lock_writers(relid);
 	*unseen = ensure_trigger(relid, ROW_TRIGGER, table_id, on_replica);
 	all = find_all_inheritors(relid, NoLock, NULL);
 	foreach(cell, all)
@@ -188,8 +187,8 @@ table_number(Oid relid, bool on_replica)
 }
 
 /* Locks table and partitions against writers, for at most lock_timeout, else two seconds. */
-static void
-lock_table(Oid relid)
+void
+ma_table_lock_writers(Oid relid)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			nest_level = NewGUCNestLevel();
@@ -214,7 +213,7 @@ lock_table(Oid relid)
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not lock table \"%s\" within %d ms",
 						get_rel_name(relid), LockTimeout),
-				 errdetail("Another transaction uses the table; making a trigger waits for its end."),
+				 errdetail("Another transaction uses the table; its writers must end first."),
 				 errhint("Try again when the table is less busy, or set lock_timeout to wait longer.")));
 	}
 	PG_END_TRY();
@@ -228,7 +227,7 @@ lock_partitions(Oid relid)
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the table was dropped while it was being attached")));
+				 errmsg("the table was dropped while it was to be locked")));
 	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
 }
 
@@ -353,7 +352,7 @@ ma_table_detach_if_unused(MaCall *call, int32 table_id)
 		ListCell   *cell;
 
 		ma_become_back(&call->caller);
-		lock_table(relid);
+		ma_table_lock_writers(relid);
 		foreach(cell, find_all_inheritors(relid, NoLock, NULL))
 			for (int i = 0; i < lengthof(names); i++)
 			{

@@ -42,7 +42,11 @@ typedef struct DutyState
 static DutyState duties[MA_MAX_DUTIES];
 static int	number_of_duties = 0;
 static bool active = false;
+static bool woken = false;
+static bool does_scheduler = true;
+static bool does_helper = true;
 
+static bool is_ours(int duty);
 static bool lock_duty(int duty, bool wait);
 static bool tick(int duty, bool wait, int *pause);
 static int	pause_after(const MaDuty *duty);
@@ -81,10 +85,41 @@ ma_duty_name(int duty)
 	return duties[duty].duty->name;
 }
 
+void
+ma_duty_choose(bool scheduler, bool helper)
+{
+	does_scheduler = scheduler;
+	does_helper = helper;
+}
+
+/* Does this process do the duty? */
+static bool
+is_ours(int duty)
+{
+	return duties[duty].duty->helper ? does_helper : does_scheduler;
+}
+
 bool
 ma_duty_is_due(int duty)
 {
-	return duties[duty].due <= ma_monotonic_ms();
+	return is_ours(duty) && duties[duty].due <= ma_monotonic_ms();
+}
+
+bool
+ma_duty_busy(void)
+{
+	for (int i = 0; i < number_of_duties; i++)
+		if (is_ours(i) && duties[i].duty->busy != NULL && duties[i].duty->busy())
+			return true;
+	return false;
+}
+
+void
+ma_duty_end(void)
+{
+	for (int i = 0; i < number_of_duties; i++)
+		if (duties[i].duty->end != NULL)
+			duties[i].duty->end();
 }
 
 int
@@ -94,15 +129,26 @@ ma_duty_pause(int limit)
 	int64		pause = limit;
 
 	for (int i = 0; i < number_of_duties; i++)
-		pause = Min(pause, Max(duties[i].due - now, 0));
+		if (is_ours(i))
+			pause = Min(pause, Max(duties[i].due - now, 0));
 	return (int) pause;
 }
 
 void
 ma_duty_woken(void)
 {
+	woken = true;
 	for (int i = 0; i < number_of_duties; i++)
 		duties[i].due = duties[i].earliest;
+}
+
+bool
+ma_duty_was_woken(void)
+{
+	bool		was = woken;
+
+	woken = false;
+	return was;
 }
 
 void
@@ -239,15 +285,20 @@ ma_duty_committed(int duty)
 	DutyState  *state = &duties[duty];
 	MaSlot	   *slot = ma_slot_of_database();
 
-	if (state->failures == 0 || state->failed)
+	if (state->failed)
 		return;
-	state->failures = 0;
-	if (slot != NULL)
+	if (state->failures > 0)
 	{
-		LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
-		slot->duties[duty].failures = 0;
-		LWLockRelease(ma_registry_lock);
+		state->failures = 0;
+		if (slot != NULL)
+		{
+			LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
+			slot->duties[duty].failures = 0;
+			LWLockRelease(ma_registry_lock);
+		}
 	}
+	if (state->duty->after_commit != NULL)
+		state->duty->after_commit();
 }
 
 void

@@ -1,7 +1,7 @@
 /*
  * launcher.c
  *		The launcher: which databases there are, which of them have the extension,
- *		and one scheduler in each of those.
+ *		one scheduler in each of those, and a helper where there is work for one.
  *
  * It is the only static worker and is connected to no database, so it is in the
  * way of nothing.  It owns every start and restart: probes and schedulers are
@@ -50,6 +50,7 @@ static void check_starts(void);
 static int	next_to_probe(void);
 static bool probe_runs(void);
 static bool wants_scheduler(MaSlot *slot);
+static bool wants_helper(MaSlot *slot);
 static void start(int slot, MaProcessKind kind);
 static void no_slot(int slot, MaProcessKind kind, Oid database);
 static int	pause_until(int64 next_pass);
@@ -87,7 +88,7 @@ ma_launcher_main(Datum arg)
 	int64		next_pass = 0;
 
 	ma_launcher_attach();
-	ma_process_signals();
+	ma_process_signals(false);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	ma_process_settings(MA_LAUNCHER_NAME);
 	context = AllocSetContextCreate(TopMemoryContext, "marketing_automation launcher turn",
@@ -132,13 +133,18 @@ turn(bool reloaded, int64 *next_pass)
 	for (slot = 0; slot < MA_MAX_DATABASES; slot++)
 	{
 		bool		wanted;
+		bool		helper;
 
 		LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
+		helper = wants_helper(&ma_registry->slots[slot]);
 		wanted = wants_scheduler(&ma_registry->slots[slot]);
 		LWLockRelease(ma_registry_lock);
-		if (wanted && handles[slot][MA_PROCESS_PROBE] == NULL &&
-			handles[slot][MA_PROCESS_SCHEDULER] == NULL)
+		if (handles[slot][MA_PROCESS_PROBE] != NULL)
+			continue;
+		if (wanted && handles[slot][MA_PROCESS_SCHEDULER] == NULL)
 			start(slot, MA_PROCESS_SCHEDULER);
+		if (helper && handles[slot][MA_PROCESS_HELPER] == NULL)
+			start(slot, MA_PROCESS_HELPER);
 	}
 	return pause_until(*next_pass);
 }
@@ -364,6 +370,28 @@ wants_scheduler(MaSlot *slot)
 	return ready && !slot->probe_wanted && slot->next_start <= ma_monotonic_ms();
 }
 
+/*
+ * Should a helper be started here now?  It is asked for by the scheduler, or by a
+ * commit, and ends by itself.  Called with the lock held.
+ */
+static bool
+wants_helper(MaSlot *slot)
+{
+	MaProcess  *helper = &slot->process[MA_PROCESS_HELPER];
+	bool		ready = slot->listed && slot->blocked == 0 && slot->state == MA_SLOT_READY;
+
+	if (pg_atomic_read_u32(&slot->database) == InvalidOid || ma_helper() == NULL)
+		return false;
+	if (helper->pid != 0 || helper->starting)
+	{
+		if ((!ready || helper->role != slot->role) && !helper->stop)
+			ma_process_stop(helper);
+		return false;
+	}
+	return ready && !slot->probe_wanted && slot->next_start <= ma_monotonic_ms() &&
+		pg_atomic_read_u32(&slot->helper_wanted) != 0;
+}
+
 /* Requests a process for a slot. */
 static void
 start(int slot_number, MaProcessKind kind)
@@ -393,9 +421,16 @@ start(int slot_number, MaProcessKind kind)
 	launch.role = process->role;
 	LWLockRelease(ma_registry_lock);
 
-	strlcpy(worker.bgw_name, is_probe ? MA_PROBE_NAME : MA_SCHEDULER_NAME, BGW_MAXLEN);
+	if (kind == MA_PROCESS_HELPER)
+	{
+		pg_atomic_write_u32(&slot->helper_wanted, 0);
+		strlcpy(worker.bgw_library_name, ma_helper()->library, BGW_MAXLEN);
+	}
+	strlcpy(worker.bgw_name, is_probe ? MA_PROBE_NAME :
+			kind == MA_PROCESS_HELPER ? ma_helper()->name : MA_SCHEDULER_NAME, BGW_MAXLEN);
 	strlcpy(worker.bgw_type, worker.bgw_name, BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, is_probe ? "ma_probe_main" : "ma_scheduler_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, is_probe ? "ma_probe_main" :
+			kind == MA_PROCESS_HELPER ? ma_helper()->function : "ma_scheduler_main", BGW_MAXLEN);
 	StaticAssertStmt(sizeof(MaLaunch) <= BGW_EXTRALEN, "MaLaunch does not fit");
 	memcpy(worker.bgw_extra, &launch, sizeof(launch));
 	if (RegisterDynamicBackgroundWorker(&worker, &handles[slot_number][kind]))
@@ -421,6 +456,8 @@ no_slot(int slot_number, MaProcessKind kind, Oid database)
 	slot->next_start = ma_monotonic_ms() + NO_SLOT_MS;
 	if (kind == MA_PROCESS_PROBE)
 		slot->probe_wanted = true;
+	else if (kind == MA_PROCESS_HELPER)
+		pg_atomic_write_u32(&slot->helper_wanted, 1);
 	LWLockRelease(ma_registry_lock);
 	if (!is_new || !ma_log_allowed(&logged))
 		return;
@@ -450,8 +487,11 @@ pause_until(int64 next_pass)
 		if (slot->probe_wanted || (slot->state == MA_SLOT_READY && scheduler->pid == 0 &&
 								   !scheduler->starting))
 			until = Min(until, Max(slot->next_start, now + 100));
-		if (scheduler->starting)
+		if (scheduler->starting || slot->process[MA_PROCESS_HELPER].starting)
 			until = Min(until, now + START_MS);
+		if (pg_atomic_read_u32(&slot->helper_wanted) != 0 && slot->state == MA_SLOT_READY &&
+			slot->process[MA_PROCESS_HELPER].pid == 0)
+			until = Min(until, Max(slot->next_start, now + 100));
 	}
 	LWLockRelease(ma_registry_lock);
 	return (int) Max(until - now, 10);

@@ -40,7 +40,7 @@ ma_probe_main(Datum arg)
 
 	if (!ma_process_attach(&launch))
 		proc_exit(0);
-	ma_process_signals();
+	ma_process_signals(false);
 	BackgroundWorkerInitializeConnectionByOid(launch.database, InvalidOid, 0);
 	ma_process_settings(MA_PROBE_NAME);
 

@@ -9,6 +9,10 @@
  * code is 1 in both cases: the postmaster then restarts the launcher, and the
  * launcher restarts a scheduler; at a shutdown neither happens.
  *
+ * The helper is different: between what it has claimed and what has become of it a
+ * statement must not be interrupted, so there SIGTERM only sets a flag, which is
+ * looked at where nothing is under way; its statements are short.
+ *
  * SIGUSR1 keeps the handler of a connected background worker: it takes part in
  * barriers and sets the latch.
  */
@@ -24,10 +28,10 @@
 #include "utils/guc.h"
 
 void
-ma_process_signals(void)
+ma_process_signals(bool gently)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, gently ? SignalHandlerForShutdownRequest : die);
 	BackgroundWorkerUnblockSignals();
 }
 
@@ -69,21 +73,32 @@ ma_process_settings(const char *name)
 bool
 ma_process_interrupts(void)
 {
-	bool		reloaded = false;
+	bool		reloaded;
 
-	if (ProcDiePending)
+	if (ProcDiePending || ShutdownRequestPending)
 		proc_exit(1);
-	QueryCancelPending = false;
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-		reloaded = true;
-	}
+	reloaded = ma_process_reload();
 	if (ma_process_should_stop())
 		proc_exit(0);
 	return reloaded;
+}
+
+bool
+ma_process_reload(void)
+{
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
+}
+
+bool
+ma_worker_is_ending(void)
+{
+	return ProcDiePending || ShutdownRequestPending || ma_process_should_stop();
 }
 
 uint32

@@ -80,6 +80,8 @@ start_memory(void)
 		{
 			pg_atomic_init_u32(&ma_registry->slots[i].database, InvalidOid);
 			pg_atomic_init_u32(&ma_registry->slots[i].wake, 0);
+			pg_atomic_init_u32(&ma_registry->slots[i].wake_helper, 0);
+			pg_atomic_init_u32(&ma_registry->slots[i].helper_wanted, 0);
 			pg_atomic_init_u64(&ma_registry->slots[i].turns, 0);
 			slot_init(&ma_registry->slots[i]);
 		}
@@ -135,6 +137,8 @@ slot_init(MaSlot *slot)
 	slot->last_turn = 0;
 	slot->reason[0] = '\0';
 	pg_atomic_write_u32(&slot->wake, 0);
+	pg_atomic_write_u32(&slot->wake_helper, 0);
+	pg_atomic_write_u32(&slot->helper_wanted, 0);
 	pg_atomic_write_u64(&slot->turns, 0);
 	memset(slot->duties, 0, sizeof(slot->duties));
 }
@@ -247,6 +251,26 @@ ma_scheduler_wake(Oid database)
 	slot = database == MyDatabaseId ? ma_slot_of_database() : ma_slot_find(database);
 	if (slot != NULL && pg_atomic_exchange_u32(&slot->wake, 1) == 0)
 		process_set_latch(&slot->process[MA_PROCESS_SCHEDULER]);
+}
+
+/* Wakes a database's helper, or has one started; takes no lock. */
+void
+ma_helper_wake(Oid database)
+{
+	MaSlot	   *slot;
+
+	if (ma_registry == NULL)
+		return;
+	slot = database == MyDatabaseId ? ma_slot_of_database() : ma_slot_find(database);
+	if (slot == NULL)
+		return;
+	if (slot->process[MA_PROCESS_HELPER].pid != 0)
+	{
+		if (pg_atomic_exchange_u32(&slot->wake_helper, 1) == 0)
+			process_set_latch(&slot->process[MA_PROCESS_HELPER]);
+	}
+	else if (pg_atomic_exchange_u32(&slot->helper_wanted, 1) == 0)
+		ma_launcher_wake(false);
 }
 
 /* Asks the launcher to look into a database again, without regard to past failures. */

@@ -13,6 +13,10 @@
  * the scheduler to end, dbevents.c), and the scheduler never waits for it.  No
  * transaction is open while the scheduler waits.
  *
+ * The helper runs by the same loop with duties of its own, in a library of its own
+ * (it calls ma_helper_run()).  It is not interrupted in the midst of a piece of work,
+ * and ends when it has had nothing to do for a minute.
+ *
  * An error inside a duty ends in duty.c.  What still gets here comes from the
  * commit or from our own steps around a tick; it is counted against the duty and
  * the loop goes on.  Only FATAL ends the process, and then the launcher decides.
@@ -31,17 +35,51 @@
 
 #define BUSY_MS 100				/* look again while the extension is being dropped */
 #define TICK_TIMEOUT_MS 60000	/* a tick that takes this long is cancelled */
+#define FINISH_MS 5000			/* a process asked to end takes no longer */
+#define HELPER_TIMEOUT_MS 10000 /* ... of a helper, which SIGTERM does not interrupt */
 
+static const MaHelper *helper = NULL;	/* registered */
+static bool is_helper = false;	/* this process is one */
+
+static void run(void);
+static bool woken(void);
+static void end_if_idle(bool worked);
 static int	turn(void);
 static MaTurn work(int duty, bool *more);
 static void recover(int duty, MemoryContext context);
 static void look_around(void);
+static bool must_finish(void);
 static void answer(MaTurn met, const char *installed);
 static void count_turn(void);
 static void leave(void);
 
 void
+ma_worker_register_helper(const MaHelper *what)
+{
+	helper = what;
+}
+
+const MaHelper *
+ma_helper(void)
+{
+	return helper;
+}
+
+void
 ma_scheduler_main(Datum arg)
+{
+	run();
+}
+
+void
+ma_helper_run(void)
+{
+	is_helper = true;
+	run();
+}
+
+static void
+run(void)
 {
 	MaLaunch	launch;
 	MemoryContext context;
@@ -49,13 +87,14 @@ ma_scheduler_main(Datum arg)
 
 	if (!ma_process_attach(&launch))
 		proc_exit(0);
-	ma_process_signals();
+	ma_process_signals(is_helper);
 	BackgroundWorkerInitializeConnectionByOid(launch.database, launch.role,
 											  MA_WORKER_CONNECT_FLAGS);
-	ma_process_settings(MA_SCHEDULER_NAME);
+	ma_process_settings(is_helper ? helper->name : MA_SCHEDULER_NAME);
 	if (RecoveryInProgress())
 		proc_exit(0);
 	ma_worker_set_active(true);
+	ma_duty_choose(!is_helper, is_helper);
 
 	context = AllocSetContextCreate(TopMemoryContext, "marketing_automation turn",
 									ALLOCSET_DEFAULT_SIZES);
@@ -66,13 +105,37 @@ ma_scheduler_main(Datum arg)
 							 pause, ma_wait_event());
 		ResetLatch(MyLatch);
 		look_around();
-		if (pg_atomic_exchange_u32(&ma_process_slot()->wake, 0) != 0)
+		if (woken())
 			ma_duty_woken();
 
 		MemoryContextSwitchTo(context);
 		pause = turn();
 		MemoryContextReset(context);
 	}
+}
+
+/* Was this process told to look? */
+static bool
+woken(void)
+{
+	MaSlot	   *slot = ma_process_slot();
+
+	return pg_atomic_exchange_u32(is_helper ? &slot->wake_helper : &slot->wake, 0) != 0;
+}
+
+/* A helper makes room when there has been nothing for it for a while. */
+static void
+end_if_idle(bool worked)
+{
+	static int64 last = 0;
+	int64		now = ma_monotonic_ms();
+
+	if (!is_helper)
+		return;
+	if (worked || last == 0)
+		last = now;
+	else if (now - last > MA_HELPER_IDLE_MS && !ma_duty_busy())
+		proc_exit(0);
 }
 
 /*
@@ -87,12 +150,30 @@ look_around(void)
 
 	if (role == NULL)
 		role = MemoryContextStrdup(TopMemoryContext, ma_guc_worker_role ? ma_guc_worker_role : "");
-	if (ma_process_interrupts() &&
-		strcmp(role, ma_guc_worker_role ? ma_guc_worker_role : "") != 0)
+	if (must_finish())
+	{
+		(void) ma_process_reload();
+		return;
+	}
+	(void) ma_process_interrupts();
+	if (strcmp(role, ma_guc_worker_role ? ma_guc_worker_role : "") != 0)
 	{
 		ma_probe_request(MyDatabaseId);
 		proc_exit(0);
 	}
+}
+
+/* Who is asked to end brings to its end what is under way, if that takes no longer than this. */
+static bool
+must_finish(void)
+{
+	static int64 since = 0;
+
+	if (!ma_worker_is_ending())
+		return ma_duty_busy();
+	if (since == 0)
+		since = ma_monotonic_ms();
+	return ma_duty_busy() && ma_monotonic_ms() - since < FINISH_MS;
 }
 
 /* Does every duty that is due, once; returns the milliseconds to wait after it. */
@@ -113,7 +194,9 @@ turn(void)
 	}
 	if (!looked)
 		met = work(-1, &more);
-	count_turn();
+	if (!is_helper)
+		count_turn();
+	end_if_idle(more);
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (met != MA_TURN_GO)
@@ -135,7 +218,7 @@ work(int duty, bool *more)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		pgstat_report_activity(STATE_RUNNING, duty < 0 ? "looking" : ma_duty_name(duty));
-		enable_timeout_after(STATEMENT_TIMEOUT, TICK_TIMEOUT_MS);
+		enable_timeout_after(STATEMENT_TIMEOUT, is_helper ? HELPER_TIMEOUT_MS : TICK_TIMEOUT_MS);
 		met = ma_turn_begin(&installed);
 		answer(met, installed);
 		if (met == MA_TURN_GO && duty >= 0)
@@ -180,7 +263,7 @@ recover(int duty, MemoryContext context)
 	else if (ma_log_allowed(&logged))
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
-				 errmsg("%s failed: %s", MA_SCHEDULER_NAME,
+				 errmsg("%s failed: %s", is_helper ? helper->name : MA_SCHEDULER_NAME,
 						error->message ? error->message : "no message")));
 }
 

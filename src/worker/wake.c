@@ -18,6 +18,7 @@
 
 #define MA_MAX_BLOCKED 16
 static bool wake_wanted = false;	/* this database's scheduler */
+static bool helper_wanted = false;	/* this database's helper */
 static bool probe_wanted = false;	/* extensions of this database have changed */
 static bool list_wanted = false;	/* databases have changed */
 
@@ -44,6 +45,14 @@ ma_worker_wake_at_commit(void)
 {
 	wake_wanted = true;
 	/* A duty left work to another one: CALL marketing.work() goes on with that. */
+	if (ma_worker_is_active())
+		ma_duty_woken();
+}
+
+void
+ma_worker_helper_at_commit(void)
+{
+	helper_wanted = true;
 	if (ma_worker_is_active())
 		ma_duty_woken();
 }
@@ -97,7 +106,7 @@ at_transaction_end(XactEvent event, void *arg)
 		default:
 			return;
 	}
-	wake_wanted = probe_wanted = list_wanted = false;
+	wake_wanted = helper_wanted = probe_wanted = list_wanted = false;
 }
 
 static void
@@ -105,6 +114,8 @@ at_commit(void)
 {
 	if (wake_wanted || probe_wanted)
 		ma_scheduler_wake(MyDatabaseId);
+	if (helper_wanted)
+		ma_helper_wake(MyDatabaseId);
 	if (probe_wanted)
 		ma_probe_request(MyDatabaseId);
 	unblock(true);

@@ -44,6 +44,7 @@ ma_work(PG_FUNCTION_ARGS)
 						(int) slot->process[MA_PROCESS_SCHEDULER].pid)));
 	ma_spi_begin_nonatomic();
 	ma_worker_set_active(true);
+	ma_duty_choose(true, true);
 	PG_TRY();
 	{
 		run(run_for);
@@ -51,6 +52,7 @@ ma_work(PG_FUNCTION_ARGS)
 	PG_FINALLY();
 	{
 		ma_worker_set_active(false);
+		ma_duty_end();
 	}
 	PG_END_TRY();
 	ma_spi_end();
@@ -106,8 +108,12 @@ run(int64 run_for)
 	{
 		int64		left;
 
+		/* What one duty has done may be what another one waited for. */
 		if (turn())
+		{
+			ma_duty_woken();
 			continue;
+		}
 		left = end - ma_monotonic_ms();
 		if (left <= 0)
 			break;
@@ -124,6 +130,7 @@ turn(void)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext previous = MemoryContextSwitchTo(context);
 
+	(void) ma_duty_was_woken();
 	for (int i = 0; i < ma_duty_count(); i++)
 	{
 		if (!ma_duty_is_due(i))
@@ -137,7 +144,8 @@ turn(void)
 	}
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);
-	return more;
+	/* One may have left work to another that had its turn before. */
+	return ma_duty_was_woken() || more;
 }
 
 /* Locks the extension for this transaction. */

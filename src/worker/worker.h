@@ -19,17 +19,49 @@
  * returns true when there is more to do at once.  An error undoes the batch, is
  * counted, and the duty rests with growing pauses (1 s to 60 s); other duties go
  * on.  next_due() may say when work falls due by itself (DT_NOEND: not known).
+ *
+ * What takes time outside of the database (sending) is a duty of the helper: a
+ * process of its own beside the scheduler, started when there is something to do.
+ * after_commit() is called when a tick's transaction has committed, with no snapshot
+ * and, in the helper, no transaction at all; that is where such work is done.
  */
 typedef struct MaDuty
 {
 	const char *name;			/* shown in status and pg_stat_activity */
 	int			every_ms;		/* least time between two ticks; 0: each turn */
 	bool		(*tick) (void);
-	TimestampTz (*next_due) (void); /* may be NULL */
+	TimestampTz (*next_due) (void); /* this and what follows may be NULL */
+	bool		helper;			/* of the helper, not of the scheduler */
+	void		(*after_commit) (void);
+	bool		(*busy) (void); /* in the midst of something: a stop waits for its ticks */
+	void		(*end) (void);	/* CALL marketing.work() ends, also by an error */
 } MaDuty;
 
 /* Registers a duty, in the order they are to run; from a room's init only. */
 extern void ma_worker_register_duty(const MaDuty *duty);
+
+/*
+ * The process for duties of the helper: its entry point stands in a library of its
+ * own, which may need what must not be loaded into every backend, and calls
+ * ma_helper_run() (handed to it as it sees fit).  One kind per server; from an init.
+ */
+typedef struct MaHelper
+{
+	const char *name;			/* of the process */
+	const char *library;
+	const char *function;		/* void (Datum), exported by the library */
+} MaHelper;
+
+extern void ma_worker_register_helper(const MaHelper *helper);
+
+/* The main loop of the helper: does its duties until it is asked to end or idle. */
+extern void ma_helper_run(void);
+
+/* Wakes or starts this database's helper when the transaction commits; cheap. */
+extern void ma_worker_helper_at_commit(void);
+
+/* True when this process was asked to end: what need not be begun is left. */
+extern bool ma_worker_is_ending(void);
 
 /*
  * Wakes this database's scheduler when the transaction commits (at once if it

@@ -28,6 +28,7 @@
 #define MA_LAUNCHER_NAME "marketing_automation launcher"
 #define MA_SCHEDULER_NAME "marketing_automation scheduler"
 #define MA_PROBE_NAME "marketing_automation probe"
+#define MA_HELPER_IDLE_MS 60000	/* a helper with nothing to do ends after this */
 
 /* What is known about a database. */
 typedef enum MaSlotState
@@ -43,6 +44,7 @@ typedef enum MaProcessKind
 {
 	MA_PROCESS_PROBE,
 	MA_PROCESS_SCHEDULER,
+	MA_PROCESS_HELPER,
 	MA_NUM_PROCESSES
 } MaProcessKind;
 
@@ -73,6 +75,8 @@ typedef struct MaSlot
 {
 	pg_atomic_uint32 database;	/* OID, 0 = free; written under the lock */
 	pg_atomic_uint32 wake;		/* 1: the scheduler has been told to look */
+	pg_atomic_uint32 wake_helper;	/* likewise the helper */
+	pg_atomic_uint32 helper_wanted; /* 1: there is work for one */
 	pg_atomic_uint64 turns;		/* of schedulers here, since the server's start */
 	MaSlotState state;
 	bool		listed;			/* the launcher may run workers here */
@@ -129,6 +133,7 @@ extern MaSlot *ma_slot_of_database(void);
 extern void ma_launcher_attach(void);
 extern void ma_launcher_wake(bool list);
 extern void ma_scheduler_wake(Oid database);
+extern void ma_helper_wake(Oid database);
 extern void ma_probe_request(Oid database);
 
 /* In a process that the launcher started. */
@@ -146,6 +151,8 @@ extern bool ma_wake_unblock(Oid database, bool dropped);
 /* ---- launcher.c, probe.c, scheduler.c: entry points of the processes ---- */
 
 extern void ma_launcher_register(void);
+/* What was registered; NULL: no helper. */
+extern const MaHelper *ma_helper(void);
 
 extern PGDLLEXPORT void ma_launcher_main(Datum arg);
 extern PGDLLEXPORT void ma_probe_main(Datum arg);
@@ -153,12 +160,14 @@ extern PGDLLEXPORT void ma_scheduler_main(Datum arg);
 
 /* ---- process.c: what all our processes have in common ---- */
 
-/* Signal handlers; before anything else. */
-extern void ma_process_signals(void);
+/* Signal handlers; before anything else.  `gently`: SIGTERM interrupts no statement. */
+extern void ma_process_signals(bool gently);
 /* Name and pinned settings; after connecting. */
 extern void ma_process_settings(const char *name);
 /* After each wait: ends the process or reloads the configuration when asked to. */
 extern bool ma_process_interrupts(void);
+/* The same while something must be brought to its end first: only reloads. */
+extern bool ma_process_reload(void);
 extern uint32 ma_wait_event(void);
 
 /* ---- dbevents.c ---- */
@@ -184,6 +193,8 @@ extern bool ma_duty_is_due(int duty);
 extern int	ma_duty_pause(int limit);
 /* There may be work: duties are due as soon as their interval allows. */
 extern void ma_duty_woken(void);
+/* True if that has happened since the last call. */
+extern bool ma_duty_was_woken(void);
 /* All duties fall due and forget their failures. */
 extern void ma_duty_restart(void);
 /* Runs one tick; true when there is more to do at once. */
@@ -193,5 +204,11 @@ extern void ma_duty_committed(int duty);
 /* Counts a failure outside of the tick (at commit). */
 extern void ma_duty_failed(int duty, const ErrorData *error, bool in_session);
 extern void ma_worker_set_active(bool active);
+/* Whose duties this process does. */
+extern void ma_duty_choose(bool scheduler, bool helper);
+/* Does a duty of this process wait for its further ticks? */
+extern bool ma_duty_busy(void);
+/* Tells duties that this session does no more. */
+extern void ma_duty_end(void);
 
 #endif							/* MA_WORKER_INTERNAL_H */

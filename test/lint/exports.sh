@@ -11,7 +11,7 @@ if [ ! -f "$main" ]; then
 fi
 
 bad=0
-for object in "$main" src/*/marketing_automation*.so; do
+for object in "$main" src/*/marketing_automation*.so src/*/*/marketing_automation*.so; do
 	[ -f "$object" ] || continue
 	symbols=$(nm -D --defined-only --format=posix "$object" | awk '{print $1}')
 	while read -r symbol; do

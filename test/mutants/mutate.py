@@ -47,12 +47,6 @@ MUTANTS = {
         "\t\tif (ma_changes_live(((MaImage *) lfirst(cell))->xid))\n",
         "",
     ),
-    "left_deleted": (
-        "the drain deletes rows of contacts it had to leave",
-        "src/contacts/drain.c",
-        "\t\tif (mark->mark.done)\n\t\t{\n",
-        "\t\tif (batch != NULL)\n\t\t{\n",
-    ),
     "no_second_look": (
         "keys that became somebody else's before the lock was had are not left",
         "src/contacts/evaluate.c",
@@ -76,12 +70,6 @@ MUTANTS = {
         "src/contacts/evaluate.c",
         "\tma_lock_unknown_keys(evaluation);\n",
         "",
-    ),
-    "prepare_evaluates": (
-        "a prepared transaction evaluates although others do not see it yet",
-        "src/contacts/flush.c",
-        "\t\t\tflush_at_end(true);\n",
-        "\t\t\tflush_at_end(false);\n",
     ),
     "truncate_unseen": (
         "TRUNCATE leaves nothing to the worker",

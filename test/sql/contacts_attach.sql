@@ -39,6 +39,8 @@ SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', time
 SELECT contact FROM people;
 SELECT marketing.identify('clients:1'), marketing.identify(1);
 SELECT marketing.attach_contacts('leads', id => 'id', email => 'mail', consent => '{"offers/email": "optin"}');
+SELECT marketing.define_topic('offers'), marketing.define_topic('news', channels => '{sms}');
+SELECT marketing.attach_contacts('leads', id => 'id', email => 'mail', consent => '{"offers/email": "optin"}');
 ALTER TABLE leads ADD optin boolean, ADD asked timestamptz;
 SELECT marketing.attach_contacts('leads', id => 'id', email => 'mail', consent => '{"offers/email": "optin", "news/sms": "asked"}');
 SELECT marketing.attach_contacts('leads', id => 'id', email => 'mail', consent => '{"news/sms": "asked", "offers/email": "optin"}');

@@ -43,6 +43,17 @@ run_ok($node, $db, "INSERT INTO orders (id, customer_id) SELECT nextval('numbers
 is(figure($node, $db, 'contacts left to the worker: too many'), $left, 'all locks were free again');
 exact($node, $db, 'exact', left => undef);
 
+# A contact that somebody keeps busy is left by the worker too, and its change waits in the log; those
+# beside it are done.
+my $busy = session($node, $db, name => 'busy');
+$busy->query(q{BEGIN; SELECT marketing.identify(7, '{"seen": "1"}')});
+run_ok($node, $db, "SET marketing_automation.sync_wait = '1ms'; INSERT INTO orders (id, customer_id) SELECT nextval('numbers'), i FROM generate_series(6, 8) AS i", 'a busy contact among others');
+run_ok($node, $db, q{CALL marketing.work()}, 'the worker');
+is(dirty($node, $db), '1', 'the change of the busy one waits on');
+is($node->safe_psql($db, 'SELECT * FROM proof.wrong(false)'), '', 'all others are right');
+$busy->query('COMMIT');
+exact($node, $db, 'when he is free, it is done', left => undef);
+
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/out of shared memory/, 'nobody ran out of shared memory');
 no_crash($node);
 $node->stop;

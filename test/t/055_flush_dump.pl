@@ -50,6 +50,10 @@ SELECT marketing.attach_events('visits', event_column => 'name', contact => 'cus
 SELECT marketing.attach_events('keeper.calls', event => 'call', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', mode => 'async');
 SELECT marketing_internal.define_counter('orders', 'order_placed');
 SELECT marketing_internal.define_counter('items', 'item_bought', '10 years');
+SELECT marketing.define_snippet('line', '{{ line.id }};');
+SELECT marketing.define_layout('frame', html => '<p>{{ content }}</p>');
+SELECT marketing.define_query('lines', 'SELECT id FROM orders WHERE customer_id = $1 ORDER BY id', params => '{contact.id}');
+SELECT marketing.define_template('mail', topic => 'transactional', layout => 'frame', subject => '{{ contact.email }}', html => '{% for line in lines %}{% render "line", line: line %}{% endfor %}');
 SELECT marketing.track('1', 'called', '{"a": 1}', occurred_at => '2020-01-01');
 SELECT marketing.track('web:anon', 'called', occurred_at => now());
 INSERT INTO orders VALUES (1, 1, '2020-01-01', 'paid');
@@ -87,6 +91,10 @@ SELECT marketing_internal.define_counter('visits', 'visit');
 INSERT INTO proof.recount VALUES ('visits', $$ SELECT proof.contact('customers', customer_id::text), count(*) FROM visits GROUP BY 1 $$);
 CREATE TABLE visits_2021 PARTITION OF visits FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
 SELECT marketing_internal.record_event('order_placed');
+SELECT marketing.define_snippet('line', '{{ line.id }};');
+SELECT marketing.define_layout('frame', html => '<p>{{ content }}</p>');
+SELECT marketing.define_query('lines', 'SELECT id FROM orders WHERE customer_id = $1 ORDER BY id', params => '{contact.id}');
+SELECT marketing.define_template('mail', topic => 'transactional', layout => 'frame', subject => '{{ contact.email }}', html => '{% for line in lines %}{% render "line", line: line %}{% endfor %}');
 SELECT marketing.declare_event('called', '{"plan": "text"}');
 SELECT marketing.track('1', 'called', '{"plan": "x"}', occurred_at => '2020-01-01', dedup_key => 'k');
 SELECT marketing.track('web:anon', 'called', occurred_at => now());
@@ -97,6 +105,16 @@ SELECT marketing.merge_contacts('5', '6');
 SELECT marketing.split_contact('6');
 INSERT INTO orders (id, customer_id) SELECT i, i % 9 + 1 FROM generate_series(1, 20) AS i;
 INSERT INTO visits SELECT i, i % 9 + 1, timestamptz '2020-06-01' + i * interval '10 days' FROM generate_series(1, 40) AS i;
+SELECT marketing.define_topic('offers');
+SELECT marketing.subscribe('1', 'offers', proof => '{"form": "x"}');
+SELECT marketing.suppress('nobody@example.com');
+SELECT marketing.define_sender('shop', channel => 'email', from_address => 'hello@shop.example');
+SELECT marketing.define_layout('brand', html => '<p>{{ content }}</p>');
+SELECT marketing.define_snippet('foot', 'bye');
+SELECT marketing.define_query('one', 'SELECT 1 AS n');
+SELECT marketing.define_template('offer', topic => 'offers', layout => 'brand', subject => 'x', html => 'x');
+SELECT marketing.send_message('1', 'offer', dedup_key => 'k');
+SELECT marketing.send_message('1', 'offer', not_before => '2099-01-01');
 CALL marketing.work();
 SELECT marketing.arm();
 SELECT marketing.disarm();
@@ -111,7 +129,8 @@ SELECT marketing.arm();
 DO $$
 DECLARE t regclass; filled boolean;
 BEGIN
-	FOR t IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'marketing_internal.event'::regclass LOOP
+	FOR t IN SELECT i.inhrelid FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+		WHERE c.relnamespace = 'marketing_internal'::regnamespace AND c.relkind = 'r' LOOP
 		EXECUTE format('SELECT EXISTS (SELECT FROM %s)', t) INTO filled;
 		IF NOT filled THEN EXECUTE format('DROP TABLE %s', t); END IF;
 	END LOOP;
@@ -169,6 +188,8 @@ for my $way ('plain', 'custom', 'data and schema apart')
 	is($node->safe_psql($copy, q{SELECT string_agg(value, ' ') FROM marketing.status WHERE item LIKE 'table %'}), 'attached attached attached attached', "$way: triggers are there");
 	is($node->safe_psql($copy, q{SELECT string_agg(item, ', ') FROM marketing.status WHERE state = 'error'}), '', "$way: no error in status");
 	exact($node, $copy, "$way: what waited is done", left => 'some');
+	is($node->safe_psql($copy, q{SELECT subject, html <> '<p></p>' FROM marketing.preview_message('1', 'mail')}),
+		$node->safe_psql($db, q{SELECT subject, true FROM marketing.preview_message('1', 'mail')}), "$way: a template shows rows");
 	run_ok($node, $copy, <<'END', "$way: it works on");
 SET client_min_messages = warning;
 INSERT INTO orders (id, customer_id) VALUES (200, 1), (201, 90);

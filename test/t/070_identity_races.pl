@@ -95,7 +95,7 @@ run_ok($node, $db, q{SET lock_timeout = '10s'; CALL marketing.work()}, 'the work
 $subscriber->send(q{SELECT marketing.attach_contacts('guests', id => 'id', email => 'email', match => 'email')});
 ok($node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'subscriber' AND wait_event_type = 'Lock'}), 'attach_contacts() does');
 is($merger->query('COMMIT'), '', 'the merge commits');
-is($subscriber->answer, 'guests: 4 contacts; 4 with e-mail; 3 linked by email', 'and answers: c7 and both of the address that leads have brought');
+is($subscriber->answer, 'guests: 4 contacts; 4 with e-mail, 0 with consent for any topic; 3 linked by email', 'and answers: c7 and both of the address that leads have brought');
 value('SELECT proof.wake()');
 run_ok($node, $db, 'CALL marketing.work()', 'the worker');
 is(value(q{SELECT count(*) FROM marketing_internal.contact_key WHERE contact_id = } . $gone), '0', 'nobody is linked to the contact that is no more');

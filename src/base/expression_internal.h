@@ -1,0 +1,20 @@
+/*
+ * expression_internal.h
+ *		What expression.c and scoped_expression.c share; private to base/.
+ */
+#ifndef MA_BASE_EXPRESSION_INTERNAL_H
+#define MA_BASE_EXPRESSION_INTERNAL_H
+
+#include "base/base.h"
+#include "nodes/primnodes.h"
+
+/* The raw tree of `source`, which must be one expression and nothing more. */
+extern Node *ma_expression_parse(const char *source, const char *what);
+
+/*
+ * Refuses node kinds and functions that depend on more than the row, at their place in
+ * `source` (NULL: without one); returns whether only built-in functions are used.
+ */
+extern bool ma_expression_check_tree(Node *tree, const char *what, const char *source);
+
+#endif							/* MA_BASE_EXPRESSION_INTERNAL_H */

@@ -1,0 +1,133 @@
+/*
+ * consent.h
+ *		The one public header of consent/ (layer 2): topics, who may be written to
+ *		about what, and addresses that must not be written to at all.
+ *
+ * delivery/ asks with the SQL conditions given here; nothing here knows messages.
+ */
+#ifndef MA_CONSENT_H
+#define MA_CONSENT_H
+
+#include "base/base.h"
+#include "contacts/contacts.h"
+
+/* ---- topic.c: what messages are about ---- */
+
+typedef enum MaConsentKind
+{
+	MA_TOPIC_TRANSACTIONAL,		/* built in: free of consent; suppression holds */
+	MA_TOPIC_OPT_IN,
+	MA_TOPIC_DOUBLE_OPT_IN,
+	MA_TOPIC_OPT_OUT			/* unknown counts as yes */
+} MaConsentKind;
+
+#define MA_TOPIC_TRANSACTIONAL_NAME "transactional"
+#define MA_TOPIC_TRANSACTIONAL_ID 0	/* no row: a built-in one would not survive a dump */
+
+typedef struct MaTopic
+{
+	int32		id;				/* does not change as long as the topic lives */
+	char	   *name;
+	MaConsentKind kind;
+	char	   *confirm;		/* template that asks for the confirmation, or NULL */
+	List	   *channels;		/* names (char *) */
+} MaTopic;
+
+/* In the current context; the topic of the name, or an error with the nearest names. */
+extern MaTopic *ma_topic_required(const char *name);
+/* NULL when there is none. */
+extern MaTopic *ma_topic_by_name(const char *name);
+extern MaTopic *ma_topic_by_id(int32 id);
+extern bool ma_topic_has_channel(const MaTopic *topic, const char *channel);
+
+/* ---- channel.c: ways to a contact, and addresses ---- */
+
+/* Errors out (22023) unless the name is email, sms, push or webhook. */
+extern void ma_channel_check(const char *channel);
+
+/*
+ * The field of marketing_internal.contact that holds a contact's address of the
+ * channel ("email", "phone", "push_token"); NULL for a channel without addresses.
+ */
+extern const char *ma_channel_field(const char *channel);
+
+/* The address as the channel writes it, NULL if it is not valid; in the current context. */
+extern char *ma_channel_normalise(const char *channel, const char *address);
+
+/*
+ * HMAC-SHA-256 (bytea) of a normalised address under this shop's own key: what the
+ * suppression list holds, so that it survives the erasure of the person.
+ */
+extern Datum ma_address_hash(const char *channel, const char *address);
+
+/* HMAC-SHA-256 (bytea) under the same key; `data` begins with what it is for. */
+extern Datum ma_shop_hmac(const void *data, Size length);
+
+/*
+ * The lock of a recipient, by the hash of his address; held to the end of the
+ * transaction.  The gate takes those of a batch in ascending order and passes over
+ * busy ones; suppress(), unsubscribe() and the like wait for theirs.  After the
+ * contacts' locks, before our rows.
+ */
+extern uint64 ma_recipient_lock_key(Datum address_hash);
+extern bool ma_recipient_try_lock(uint64 key);
+extern void ma_recipient_lock(uint64 key);
+
+/* ---- ledger.c: the ledger and the present state ---- */
+
+typedef enum MaConsentState
+{
+	MA_CONSENT_NONE,
+	MA_CONSENT_PENDING,			/* asked for, to be confirmed by the contact */
+	MA_CONSENT_OPTED_IN,
+	MA_CONSENT_OPTED_OUT
+} MaConsentState;
+
+extern const char *ma_consent_state_name(MaConsentState state);
+
+typedef struct MaConsentChange
+{
+	int64		contact_id;
+	int32		topic_id;
+	const char *channel;
+	MaConsentState state;
+	const char *origin;			/* "subscribe", "column customers.newsletter_ok", ... */
+	Datum		proof;			/* jsonb, or 0 */
+	bool		requested;		/* by subscribe(): subscription_requested besides */
+	bool		quiet;			/* no events: known before, as at a merge or attachment */
+	bool		enroll;			/* its events may start journeys, if raised while evaluating */
+} MaConsentChange;
+
+/*
+ * Appends an entry for each change that changes the state, set-based, and raises
+ * the events subscription_requested, subscription_confirmed and unsubscribed;
+ * returns how many there were.  Inside ma_call_begin(), with the contacts' locks
+ * held or the contacts made by this transaction; `evaluating`: while contacts are
+ * evaluated, so that events are told at once.
+ */
+extern int	ma_consent_append(MaConsentChange *changes, int n, bool evaluating);
+
+/* ---- token.c ---- */
+
+/* The last part of {{ confirm_url }}: confirms all the contact has pending. */
+extern char *ma_confirm_token(int64 contact_id);
+/* ... of {{ unsubscribe_url }}: for this topic and channel. */
+extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
+
+/* ---- gate.c: what delivery asks ---- */
+
+/*
+ * SQL expressions of type text over aliases of the caller's: null when the message
+ * may go, else the reason why not.  `m` has contact_id, topic_id and channel; `r` has
+ * address_hash.  Evaluated under the caller's snapshot.
+ */
+extern const char *const ma_consent_reason_sql;
+extern const char *const ma_suppression_reason_sql;
+
+/* Told when contacts become pending on a topic with `confirm`; delivery sends that template. */
+typedef void (*MaConfirmationSender) (const char *template_name, int64 contact_id);
+extern void ma_consent_set_confirmation_sender(MaConfirmationSender sender);
+
+extern void ma_consent_init(void);
+
+#endif							/* MA_CONSENT_H */

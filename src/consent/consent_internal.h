@@ -1,0 +1,54 @@
+/*
+ * consent_internal.h
+ *		What the files of consent/ share among themselves.
+ */
+#ifndef MA_CONSENT_INTERNAL_H
+#define MA_CONSENT_INTERNAL_H
+
+#include "consent/consent.h"
+
+/* ---- arguments.c: arguments of SQL functions ---- */
+
+/* Text of argument n, NULL for null; or an error naming it. */
+extern char *ma_consent_text(FunctionCallInfo fcinfo, int n);
+extern char *ma_consent_required(FunctionCallInfo fcinfo, int n, const char *name);
+
+/* ---- topic.c ---- */
+
+/* All topics in order of their names, without the built-in one. */
+extern List *ma_topics(void);
+
+/* ---- channel.c ---- */
+
+/* Place of a channel among all, from 1 and for ever the same; NULL and 0: none. */
+extern int	ma_channel_number(const char *channel);
+extern const char *ma_channel_by_number(int number);
+
+/*
+ * Locks the contact's addresses of these channels (char *), in the order of the gate.
+ * Without `wait` busy ones are passed over.
+ */
+extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
+
+/* ---- token.c ---- */
+
+#define MA_TOKEN_CONFIRM 'c'
+#define MA_TOKEN_UNSUBSCRIBE 'u'
+
+typedef struct MaToken
+{
+	int64		contact_id;
+	int32		topic_id;
+	int			channel;
+} MaToken;
+
+extern char *ma_token_make(char kind, const MaToken *token);
+/* Errors out for what is not a token of this kind that this shop has made. */
+extern void ma_token_read(const char *text, char kind, MaToken *token);
+
+/* ---- columns.c, ledger.c: registration ---- */
+
+extern void ma_consent_columns_init(void);
+extern void ma_consent_ledger_init(void);
+
+#endif							/* MA_CONSENT_INTERNAL_H */

@@ -1,0 +1,161 @@
+/*
+ * content.h
+ *		The one public header of content/ (layer 2): templates in Liquid, what a
+ *		message says for one contact, and its form as a MIME message.
+ *
+ * Nothing here sends or decides: delivery/ asks for the rendered parts of a batch
+ * of messages when it has claimed them, and for the bytes of one mail.  What lies
+ * above (topics, tracked links) registers itself.
+ */
+#ifndef MA_CONTENT_H
+#define MA_CONTENT_H
+
+#include "base/base.h"
+
+/* ---- liquid.c: the language alone, no tables ---- */
+
+/* How output is escaped where the template does not say `raw`. */
+typedef enum MaEscape
+{
+	MA_ESCAPE_NONE,				/* text parts, subjects, SMS */
+	MA_ESCAPE_HTML				/* by the place in the HTML: text, attribute, URL, script, style */
+} MaEscape;
+
+typedef struct MaLiquid MaLiquid;	/* a compiled template */
+
+/*
+ * Compiles `source` in the current memory context.  `what` names the text in errors
+ * ("template \"welcome\", html"); they have SQLSTATE MA030, line and column, and a
+ * hint.  Snippets it names must exist only when it is rendered.
+ */
+extern MaLiquid *ma_liquid_compile(const char *source, int length, MaEscape escape,
+								   const char *what);
+
+/*
+ * Renders with the members of the jsonb object `data` as variables, in the current
+ * memory context.  A fault is an error MA031 with place; {% abort "reason" %} gives
+ * NULL and the reason in *abort_reason.  Dates are in `zone` (NULL: the session's).
+ */
+extern char *ma_liquid_render(MaLiquid *liquid, Datum data, const char *zone,
+							  char **abort_reason);
+
+/* ---- template.c: what is defined ---- */
+
+typedef struct MaTemplate
+{
+	int32		id;
+	char	   *name;
+	char	   *topic;
+	char	   *channel;		/* email, sms, push, webhook ... */
+	char	   *sender;			/* NULL: the channel's first one */
+} MaTemplate;
+
+/*
+ * The template of this name, or an error MA032 with the nearest names; or by id, NULL
+ * if there is none.  Valid to the end of the transaction.  Inside ma_call_begin().
+ */
+extern MaTemplate *ma_template_required(const char *name);
+extern MaTemplate *ma_template_by_id(int32 template_id);
+
+/* Topics belong to consent/: it registers the check that raises an error if there is none. */
+extern void ma_register_topic_check(void (*check) (const char *topic));
+/* Likewise senders, for who has defined them; sender is not NULL. */
+extern void ma_register_sender_check(void (*check) (const char *sender, const char *channel));
+
+/* ---- message.c: messages of a batch ---- */
+
+/* A further variable of one message at the top level of its templates, as confirm_url. */
+typedef struct MaRenderVariable
+{
+	const char *name;
+	const char *value;
+} MaRenderVariable;
+
+typedef struct MaRenderRequest
+{
+	int64		contact_id;
+	int32		template_id;
+	int32		version;		/* 0: the current one of the contact's locale */
+	Datum		entry;			/* jsonb object, 0: none; {{ entry.x }} */
+	Datum		data;			/* jsonb object, 0: none; {{ data.x }}, and {{ x }} */
+	int			nvariables;
+	const MaRenderVariable *variables;
+} MaRenderRequest;
+
+/*
+ * Of the parts only those are set that the template has; text is derived from html
+ * where the template has none.  With abort_reason ({% abort %}) or error (a fault of
+ * this message) the parts are NULL.
+ */
+typedef struct MaRendered
+{
+	char	   *subject;
+	char	   *html;
+	char	   *text;
+	char	   *preheader;
+	char	   *abort_reason;
+	char	   *error;
+	int32		version;		/* the version of the template that was rendered */
+} MaRendered;
+
+/*
+ * Renders a batch in the current memory context.  Contacts' rows are read once for all
+ * of it, and each declared query that is used is run once.  The fault of one message
+ * is in its `error`; only what stops the batch (cancel, out of memory) is thrown.
+ * Inside ma_call_begin().
+ */
+extern void ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered);
+
+/*
+ * {{ url | track }}: delivery/ registers what makes a tracked link of a URL for the
+ * message (its place in the batch, and in the array given to ma_render_messages()).
+ * Without it the URL stays as it is.
+ */
+typedef char *(*MaLinkTracker) (const MaRenderRequest *request, const char *url);
+extern void ma_register_link_tracker(MaLinkTracker tracker);
+
+/* Text of an HTML part, for mail programs that show none; lines are not wrapped. */
+extern char *ma_html_to_text(const char *html);
+
+/* ---- mime.c: the bytes of one mail (no catalog access, palloc only) ---- */
+
+typedef struct MaMimeHeader
+{
+	const char *name;
+	const char *value;			/* UTF-8 text; encoded as needed */
+} MaMimeHeader;
+
+typedef struct MaMimeMessage
+{
+	const char *from_address;	/* required: local@domain in ASCII */
+	const char *from_name;		/* these may be NULL; names are UTF-8 */
+	const char *to_address;		/* required */
+	const char *to_name;
+	const char *reply_to;
+	const char *subject;
+	const char *text;			/* at least one of text and html */
+	const char *html;
+	const char *preheader;		/* goes hidden to the start of the html */
+	const char *message_id;		/* required: unique@domain, without brackets */
+	pg_time_t	date;			/* seconds since 1970 */
+	const char *unsubscribe_url;	/* List-Unsubscribe, one-click if https */
+	const char *unsubscribe_mailto; /* address, without mailto: */
+	int			nheaders;		/* further ones: X-..., List-Id, Feedback-ID, Precedence ... */
+	const MaMimeHeader *headers;
+} MaMimeMessage;
+
+/*
+ * The message by RFC 5322 and 2045-2047: CRLF line ends, 7-bit, lines of at most 998
+ * octets (78 where possible); *length is its length, it ends with NUL besides.  NULL
+ * with *error (English, for a log) if a part is not allowed: addresses and header
+ * names are checked, CR, LF and NUL are in no header.  The same input gives the same
+ * bytes.
+ */
+extern char *ma_mime_build(const MaMimeMessage *message, Size *length, const char **error);
+
+/* True if the address can stand in a header and in an SMTP command as it is (ASCII only). */
+extern bool ma_mime_address_ok(const char *address);
+
+extern void ma_content_init(void);
+
+#endif							/* MA_CONTENT_H */

@@ -1,0 +1,93 @@
+/*
+ * content_internal.h
+ *		Inside content/: stored definitions, compiled and cached, and what a batch of
+ *		messages shares.
+ */
+#ifndef MA_CONTENT_INTERNAL_H
+#define MA_CONTENT_INTERNAL_H
+
+#include "content/liquid.h"
+
+/* ---- compiled.c: the cache of compiled texts ---- */
+
+/* Parts of one version of a template; NULL: it has none. */
+typedef struct MaVersion
+{
+	int32		template_id;
+	int32		version;
+	char	   *locale;
+	MaLiquid   *subject;
+	MaLiquid   *html;
+	MaLiquid   *text;
+	MaLiquid   *preheader;
+	MaLiquid   *layout_html;
+	MaLiquid   *layout_text;
+} MaVersion;
+
+/*
+ * Both are valid to the end of the transaction.  The version that holds for a locale
+ * ("de-CH", then "de", then the one for everybody), or version `version` if it is not 0;
+ * NULL if there is none.  Inside ma_call_begin().
+ */
+extern MaVersion *ma_version_find(int32 template_id, const char *locale, int32 version);
+
+/* The snippet of this name, compiled for the kind of escaping; NULL if there is none. */
+extern MaLiquid *ma_snippet_find(const char *name, int length, MaEscape escape);
+
+/* "de_CH.UTF-8" as "de-ch": how locales are compared. */
+extern char *ma_locale_key(const char *locale);
+
+/* ---- definitions of content: names, answers ---- */
+
+/* Text of an argument, NULL for null. */
+extern char *ma_content_argument(FunctionCallInfo fcinfo, int number);
+
+/* The name of `what` that is argument `number`: 1 to 63 octets without control characters. */
+extern char *ma_content_name(FunctionCallInfo fcinfo, int number, const char *what);
+
+/* Error MA032 for a template, layout, snippet or query that is not there; with the nearest. */
+extern void ma_content_unknown(const char *what, const char *table, const char *name)
+	pg_attribute_noreturn();
+
+/* True for the same text, or null both times. */
+extern bool ma_content_same(const char *left, const char *right);
+
+/* ---- contact_view.c: {{ contact }} ---- */
+
+typedef struct MaContactView
+{
+	int64		contact_id;
+	char	   *locale;
+	char	   *time_zone;
+	LiquidValue value;			/* layers */
+} MaContactView;
+
+/*
+ * Reads the contacts (ids without duplicates, ascending) and their rows in the attached
+ * tables, as the owners of these, in the current context.  One that is gone has an
+ * empty view.
+ */
+extern MaContactView *ma_contact_views(const int64 *contact_ids, int n);
+
+/* ---- query.c: rows of declared queries ---- */
+
+typedef struct MaQuery
+{
+	char	   *name;
+	char	   *sql;
+	char	   *role;
+	int			nparams;
+	char	  **params;		/* paths */
+	char	  **types;		/* of $1, $2 ..., qualified */
+} MaQuery;
+
+/* The queries there are (MaQuery *), cached.  Inside ma_call_begin(). */
+extern List *ma_queries(void);
+
+/*
+ * Runs the query for n messages at once; params[i * nparams + j] is text or NULL.
+ * rows[i] becomes a jsonb array, or errors[i] says what is wrong.
+ */
+extern void ma_query_run(const MaQuery *query, char **params, int n, Datum *rows, char **errors);
+
+#endif							/* MA_CONTENT_INTERNAL_H */

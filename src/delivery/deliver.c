@@ -1,0 +1,450 @@
+/*
+ * deliver.c
+ *		The duty that delivers: claim, commit, look again, send, settle.
+ *
+ * Its steps are ticks of one duty, each a transaction of its own, and sending comes
+ * after a commit, with no transaction open:
+ *
+ *	tick: settle what was sent, claim the next messages and compose them -- commit
+ *	tick: look again at what was claimed -- commit -- send
+ *
+ * What a tick did counts only from its commit on (after_commit): an error leaves the
+ * step as it was, and it is tried again.
+ *
+ * One process of a database delivers at a time: it holds a session lock from its first
+ * claim until nothing is left.  Who gets that lock knows that whatever is `sending`
+ * was claimed by a process that has died; no time-out is needed to tell.
+ */
+#include "base/base.h"
+
+#include "access/xact.h"
+#include "delivery/delivery_internal.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "worker/worker.h"
+
+#define LOCK_CLASS 7			/* of advisory locks: delivery in one database */
+#define BATCH 50				/* what a crash can leave in doubt */
+#define MAX_TRANSPORTS 8
+#define MAX_ATTEMPTS 12
+#define RETRY_MIN 60			/* seconds, doubled each time */
+#define RETRY_MAX (6 * 3600)
+
+/* Messages on their way between two transactions. */
+typedef struct Batch
+{
+	MemoryContext context;
+	MaMessage  *messages;
+	int			n;
+} Batch;
+
+typedef enum Step
+{
+	STEP_NONE,					/* nothing is under way */
+	STEP_CLAIMED,				/* to be looked at again */
+	STEP_CHECKED,				/* to be sent, right after the commit */
+	STEP_SENT					/* to be settled */
+} Step;
+
+static const MaTransport *transports[MAX_TRANSPORTS];
+static int	ntransports = 0;
+static bool holds_lock = false;
+static bool taken_over = false; /* abandoned messages have been settled */
+static Step step = STEP_NONE;
+static Batch batch;				/* under way */
+static Batch next;				/* claimed by a tick that has not committed yet */
+static Step next_step;
+static bool choosing = false;	/* a tick was in the midst of claiming */
+static int	limit = BATCH;
+
+static bool lock(void);
+static void unlock(void);
+static void drop(Batch *which);
+static bool tick(void);
+static bool step_claim(void);
+static void step_recheck(void);
+static void after_commit(void);
+static bool busy(void);
+static void end(void);
+static TimestampTz next_due(void);
+static void force_durable(void);
+static const MaTransport *transport_for(const char *server);
+static void send_batch(void);
+static void judge(MaMessage *message);
+static bool start_tick(void);
+
+static const MaDuty duty = {
+	.name = "delivery", .every_ms = 0, .tick = tick, .next_due = next_due, .helper = true,
+	.after_commit = after_commit, .busy = busy, .end = end
+};
+
+/* The scheduler's part: has a helper started when messages fall due. */
+static const MaDuty start_duty = {
+	.name = "start delivery", .every_ms = 500, .tick = start_tick, .next_due = next_due
+};
+
+void
+ma_transport_add(const MaTransport *transport)
+{
+	if (ntransports == MAX_TRANSPORTS)
+		elog(ERROR, "cannot happen: more than %d transports", MAX_TRANSPORTS);
+	transports[ntransports++] = transport;
+}
+
+void
+ma_deliver_init(void)
+{
+	ma_transport_add(&ma_spool);
+	ma_worker_register_duty(&start_duty);
+	ma_worker_register_duty(&duty);
+}
+
+static bool
+lock(void)
+{
+	LOCKTAG		tag;
+
+	if (holds_lock)
+		return true;
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
+	holds_lock = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	taken_over = false;
+	return holds_lock;
+}
+
+static void
+unlock(void)
+{
+	LOCKTAG		tag;
+
+	if (!holds_lock)
+		return;
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
+	(void) LockRelease(&tag, ExclusiveLock, true);
+	holds_lock = false;
+}
+
+static void
+drop(Batch *which)
+{
+	if (which->context != NULL)
+		MemoryContextDelete(which->context);
+	memset(which, 0, sizeof(Batch));
+}
+
+/* The priorities there are, as p, by a few probes of the index. */
+#define PRIORITIES_SQL \
+	"WITH RECURSIVE p (priority) AS ((SELECT m.priority FROM marketing_internal.message AS m " \
+	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
+	"ORDER BY m.priority DESC LIMIT 1) UNION ALL " \
+	"SELECT (SELECT m.priority FROM marketing_internal.message AS m " \
+	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
+	"AND m.priority OPERATOR(pg_catalog.<) p.priority ORDER BY m.priority DESC LIMIT 1) " \
+	"FROM p WHERE p.priority IS NOT NULL) "
+
+/* True if a message is due, or one is left from a process that died. */
+static bool
+any_due(void)
+{
+	static MaStatement find = {
+		PRIORITIES_SQL "SELECT FROM p WHERE EXISTS (SELECT FROM marketing_internal.message AS m "
+		"WHERE m.priority OPERATOR(pg_catalog.=) p.priority "
+		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
+		"AND m.next_at OPERATOR(pg_catalog.<=) $1) UNION ALL "
+		"SELECT FROM (SELECT FROM marketing_internal.message AS m "
+		"WHERE m.state OPERATOR(pg_catalog.=) 'sending' LIMIT 1) AS s LIMIT 1",
+		1, {TIMESTAMPTZOID}
+	};
+	Datum		value = TimestampTzGetDatum(ma_now());
+
+	return ma_run(&find, &value, NULL, MA_RUN_READ_LATEST).n > 0;
+}
+
+static bool
+start_tick(void)
+{
+	MaCall		call;
+
+	ma_call_begin(&call);
+	if (any_due())
+		ma_message_wake();
+	ma_call_end(&call);
+	return false;
+}
+
+static TimestampTz
+next_due(void)
+{
+	static MaStatement find = {
+		PRIORITIES_SQL "SELECT pg_catalog.min(n.next_at) FROM p CROSS JOIN LATERAL ("
+		"SELECT m.next_at FROM marketing_internal.message AS m "
+		"WHERE m.priority OPERATOR(pg_catalog.=) p.priority "
+		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
+		"AND m.next_at OPERATOR(pg_catalog.>) $1 ORDER BY m.next_at LIMIT 1) AS n",
+		1, {TIMESTAMPTZOID}
+	};
+	Datum		value = TimestampTzGetDatum(ma_now());
+	TimestampTz due = DT_NOEND;
+	MaCall		call;
+	MaRows		rows;
+	bool		isnull;
+
+	ma_call_begin(&call);
+	rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	value = ma_value(&rows, 0, 1, &isnull);
+	if (!isnull)
+		due = DatumGetTimestampTz(value);
+	ma_call_end(&call);
+	return due;
+}
+
+/*
+ * A claim that a crash forgets is a message sent twice, whatever the server's or the
+ * role's synchronous_commit says.
+ */
+static void
+force_durable(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+static bool
+tick(void)
+{
+	bool		more;
+
+	drop(&next);
+	next_step = step;
+	if (!lock())
+		return false;
+	if (choosing)
+	{
+		/* The last claim ended by an error: find out whose fault it is. */
+		if (limit == 1)
+			ma_gate_pass_over();
+		limit = 1;
+	}
+	force_durable();
+	if (step == STEP_CLAIMED)
+	{
+		step_recheck();
+		return true;
+	}
+	choosing = true;
+	more = step_claim();
+	return more || next.n > 0;
+}
+
+/* Settles what was sent and claims the next messages; true if there may be more. */
+static bool
+step_claim(void)
+{
+	MaCall		call;
+	bool		more = false;
+	bool		settled = step == STEP_SENT;
+	MemoryContext previous;
+
+	ma_call_begin(&call);
+	if (!taken_over)
+		ma_settle_abandoned();
+	if (settled)
+	{
+		MaMessage **messages = palloc_array(MaMessage *, Max(batch.n, 1));
+
+		for (int i = 0; i < batch.n; i++)
+			messages[i] = &batch.messages[i];
+		ma_settle(messages, batch.n);
+	}
+	next_step = STEP_NONE;
+	if (!ma_worker_is_ending())
+	{
+		next.context = AllocSetContextCreate(TopMemoryContext, "marketing_automation messages",
+											 ALLOCSET_DEFAULT_SIZES);
+		previous = MemoryContextSwitchTo(next.context);
+		ma_delivery_partitions_ensure();
+		next.messages = ma_gate_claim(limit, &next.n, &more);
+		if (next.n > 0)
+		{
+			MaMessage **unfit = palloc_array(MaMessage *, next.n);
+			int			nunfit = 0;
+			int			count = 0;
+
+			ma_compose(next.messages, next.n);
+			for (int i = 0; i < next.n; i++)
+				if (next.messages[i].gate != NULL)
+				{
+					unfit[nunfit] = palloc_object(MaMessage);
+					*unfit[nunfit++] = next.messages[i];
+				}
+				else
+					next.messages[count++] = next.messages[i];
+			ma_settle(unfit, nunfit);
+			next.n = count;
+		}
+		MemoryContextSwitchTo(previous);
+		if (next.n > 0)
+			next_step = STEP_CLAIMED;
+	}
+	ma_call_end(&call);
+	return more || settled;
+}
+
+static void
+step_recheck(void)
+{
+	MemoryContext previous;
+	MaCall		call;
+
+	next.context = AllocSetContextCreate(TopMemoryContext, "marketing_automation messages",
+										 ALLOCSET_DEFAULT_SIZES);
+	previous = MemoryContextSwitchTo(next.context);
+	ma_call_begin(&call);
+	next.messages = palloc_array(MaMessage, batch.n);
+	memcpy(next.messages, batch.messages, sizeof(MaMessage) * batch.n);
+	next.n = ma_gate_recheck(next.messages, batch.n);
+	ma_call_end(&call);
+	MemoryContextSwitchTo(previous);
+	next_step = STEP_CHECKED;
+}
+
+/* The tick has committed: what it did is true now. */
+static void
+after_commit(void)
+{
+	bool		claimed = choosing;
+
+	choosing = false;
+	if (!holds_lock)
+		return;
+	if (claimed)
+	{
+		taken_over = true;
+		limit = Min(limit * 4, BATCH);
+	}
+	if (next_step == STEP_CHECKED)
+	{
+		/* What was given back is decided about at once. */
+		if (next.n < batch.n)
+			ma_gate_restart();
+		/* The texts of the messages stay in the claim's context. */
+		if (next.n > 0)
+			memcpy(batch.messages, next.messages, sizeof(MaMessage) * next.n);
+		batch.n = next.n;
+		drop(&next);
+		send_batch();
+		step = STEP_SENT;
+		return;
+	}
+	drop(&batch);
+	batch = next;
+	memset(&next, 0, sizeof(next));
+	step = next_step;
+	if (step == STEP_NONE)
+	{
+		drop(&batch);
+		unlock();
+	}
+}
+
+static bool
+busy(void)
+{
+	return step != STEP_NONE;
+}
+
+/* A session stops working.  Claimed messages are left to who delivers next. */
+static void
+end(void)
+{
+	drop(&batch);
+	drop(&next);
+	step = STEP_NONE;
+	choosing = false;
+	limit = BATCH;
+	unlock();
+	ma_gate_restart();
+}
+
+/* ---- sending ---- */
+
+static const MaTransport *
+transport_for(const char *server)
+{
+	for (int i = 0; i < ntransports; i++)
+		if ((transports[i]->wrapper == NULL) == (server == NULL))
+			return transports[i];
+	return NULL;
+}
+
+/* No transaction is open here. */
+static void
+send_batch(void)
+{
+	MemoryContext previous;
+	MaOutgoing **outgoing;
+
+	if (batch.n == 0)
+		return;
+	previous = MemoryContextSwitchTo(batch.context);
+	outgoing = palloc_array(MaOutgoing *, batch.n);
+	for (int t = 0; t < ntransports; t++)
+	{
+		int			n = 0;
+
+		for (int i = 0; i < batch.n; i++)
+			if (transport_for(batch.messages[i].outgoing.server) == transports[t])
+				outgoing[n++] = &batch.messages[i].outgoing;
+		if (n > 0)
+			transports[t]->send(outgoing, n);
+	}
+	for (int i = 0; i < batch.n; i++)
+		judge(&batch.messages[i]);
+	MemoryContextSwitchTo(previous);
+}
+
+/* What becomes of a message by the outcome of its sending. */
+static void
+judge(MaMessage *message)
+{
+	MaOutgoing *outgoing = &message->outgoing;
+	int64		pause = RETRY_MIN;
+
+	message->gate = "transport";
+	switch (outgoing->outcome)
+	{
+		case MA_OUTCOME_SENT:
+			message->becomes = MA_MESSAGE_SENT;
+			message->gate = NULL;
+			message->detail = outgoing->answer;
+			break;
+		case MA_OUTCOME_NONE:
+			message->becomes = MA_MESSAGE_QUEUED;
+			message->reason = "there was no time to send it";
+			if (transport_for(outgoing->server) != NULL)
+				break;
+			message->becomes = MA_MESSAGE_DEFERRED;
+			message->reason = "no transport serves its server";
+			break;
+		case MA_OUTCOME_RETRY:
+			for (int i = 1; i < message->attempts && pause < RETRY_MAX; i++)
+				pause *= 2;
+			message->becomes = message->attempts >= MAX_ATTEMPTS ? MA_MESSAGE_FAILED :
+				MA_MESSAGE_DEFERRED;
+			message->reason = outgoing->answer;
+			message->pause = Min(pause, RETRY_MAX) + message->message_id % RETRY_MIN;
+			break;
+		case MA_OUTCOME_FAILED:
+			message->becomes = MA_MESSAGE_FAILED;
+			message->reason = outgoing->answer;
+			break;
+		case MA_OUTCOME_UNKNOWN:
+			message->becomes = MA_MESSAGE_SUSPECT;
+			message->reason = outgoing->answer;
+			break;
+	}
+}

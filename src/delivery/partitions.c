@@ -1,0 +1,43 @@
+/*
+ * partitions.c
+ *		The partitions of message_log and message_decision: with the first decision,
+ *		and a month ahead by the worker.
+ */
+#include "base/base.h"
+
+#include "delivery/delivery_internal.h"
+#include "worker/worker.h"
+
+#define DUTY_EVERY_MS (10 * 60 * 1000)
+
+static bool tick(void);
+
+static const MaPartitioned logs[] = {
+	{"message_log", "settled_at", "contact_id, message_id, settled_at"},
+	{"message_decision", "decided_at", "contact_id, message_id, decided_at, decision_id"}
+};
+
+void
+ma_delivery_partitions_init(void)
+{
+	static const MaDuty duty = {
+		.name = "message partitions", .every_ms = DUTY_EVERY_MS, .tick = tick
+	};
+
+	ma_worker_register_duty(&duty);
+}
+
+static bool
+tick(void)
+{
+	for (int i = 0; i < lengthof(logs); i++)
+		ma_partitions_extend(&logs[i]);
+	return false;
+}
+
+void
+ma_delivery_partitions_ensure(void)
+{
+	for (int i = 0; i < lengthof(logs); i++)
+		ma_partitions_ensure(&logs[i]);
+}

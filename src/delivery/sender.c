@@ -1,0 +1,195 @@
+/*
+ * sender.c
+ *		marketing.define_sender(): who messages come from, and what they leave through.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "content/content.h"
+#include "delivery/delivery_internal.h"
+#include "foreign/foreign.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+
+#define BUILT_IN_ADDRESS "marketing@localhost.localdomain"
+
+enum
+{
+	ARG_NAME, ARG_CHANNEL, ARG_SERVER, ARG_FROM_ADDRESS, ARG_FROM_NAME, ARG_REPLY_TO, NUM_ARGS
+};
+
+static const char *const argument_names[NUM_ARGS] = {
+	"name", "channel", "server", "from_address", "from_name", "reply_to"
+};
+
+static void check_addresses(char **values);
+static void check_server(const char *server);
+static char *define(char **values);
+
+MA_FUNCTION(ma_define_sender);
+
+MaSender *
+ma_sender_for(const char *channel, const char *name)
+{
+	static MaStatement find = {
+		"SELECT name, server, from_address, from_name, reply_to FROM marketing_internal.sender "
+		"WHERE channel OPERATOR(pg_catalog.=) $1 AND ($2 IS NULL OR name OPERATOR(pg_catalog.=) $2) "
+		"ORDER BY sender_id LIMIT 1",
+		2, {TEXTOID, TEXTOID}
+	};
+	MaSender   *sender = palloc0_object(MaSender);
+	Datum		values[2];
+	MaRows		rows;
+
+	values[0] = CStringGetTextDatum(channel);
+	values[1] = name ? CStringGetTextDatum(name) : (Datum) 0;
+	rows = ma_run(&find, values, name ? NULL : " n", MA_RUN_READ_LATEST);
+	sender->from_address = BUILT_IN_ADDRESS;
+	if (rows.n == 0)
+		return sender;
+	sender->name = ma_text(&rows, 0, 1);
+	sender->server = ma_text(&rows, 0, 2);
+	if (ma_text(&rows, 0, 3) != NULL)
+		sender->from_address = ma_text(&rows, 0, 3);
+	sender->from_name = ma_text(&rows, 0, 4);
+	sender->reply_to = ma_text(&rows, 0, 5);
+	return sender;
+}
+
+void
+ma_sender_check(const char *name, const char *channel)
+{
+	static MaStatement all = {
+		"SELECT name, channel FROM marketing_internal.sender ORDER BY name", 0
+	};
+	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
+	List	   *names = NIL;
+	char	   *nearest;
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		char	   *other = ma_text(&rows, i, 1);
+
+		names = lappend(names, other);
+		if (strcmp(other, name) != 0)
+			continue;
+		if (strcmp(ma_text(&rows, i, 2), channel) == 0)
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sender \"%s\" is for channel %s, not %s", name,
+						ma_text(&rows, i, 2), channel)));
+	}
+	nearest = ma_nearest(name, names);
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_UNKNOWN_SENDER),
+			 errmsg("there is no sender \"%s\"", name),
+			 nearest ? errhint("Did you mean %s?", nearest) :
+			 errhint("Define it with marketing.define_sender().")));
+}
+
+/* marketing.define_sender(name, channel, server, from_address, from_name, reply_to) */
+Datum
+ma_define_sender(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *values[NUM_ARGS];
+	MaCall		call;
+	char	   *answer;
+
+	(void) ma_extension_required();
+	for (int i = 0; i < NUM_ARGS; i++)
+		values[i] = PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+	for (int i = ARG_NAME; i <= ARG_CHANNEL; i++)
+		if (values[i] == NULL || values[i][0] == '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null", argument_names[i])));
+	ma_channel_check(values[ARG_CHANNEL]);
+	check_addresses(values);
+	if (values[ARG_SERVER] != NULL)
+		check_server(values[ARG_SERVER]);
+	ma_call_begin(&call);
+	answer = MemoryContextStrdup(context, define(values));
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/* They stand in headers: nothing that could end one passes. */
+static void
+check_addresses(char **values)
+{
+	bool		mail = strcmp(values[ARG_CHANNEL], "email") == 0;
+
+	for (int i = ARG_FROM_ADDRESS; i <= ARG_REPLY_TO; i++)
+	{
+		if (values[i] == NULL)
+			continue;
+		if (strpbrk(values[i], "\r\n") != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s must not contain a line break", argument_names[i])));
+		if (mail && i != ARG_FROM_NAME && !ma_mime_address_ok(values[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s \"%s\" is not an e-mail address", argument_names[i], values[i]),
+					 errhint("Give it as name@example.com.")));
+	}
+	if (mail && values[ARG_FROM_ADDRESS] == NULL && values[ARG_SERVER] != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a sender of mail through a server needs a from_address")));
+}
+
+static void
+check_server(const char *server)
+{
+	if (GetForeignServerByName(server, true) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no server \"%s\"", server),
+				 errhint("Create it with CREATE SERVER, or leave server out: the spool writes messages to files.")));
+}
+
+static char *
+define(char **given)
+{
+	static MaStatement find = {
+		"SELECT true, channel IS NOT DISTINCT FROM $2, server IS NOT DISTINCT FROM $3, "
+		"from_address IS NOT DISTINCT FROM $4, from_name IS NOT DISTINCT FROM $5, "
+		"reply_to IS NOT DISTINCT FROM $6 "
+		"FROM marketing_internal.sender WHERE name OPERATOR(pg_catalog.=) $1",
+		6, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	static MaStatement store = {
+		"INSERT INTO marketing_internal.sender "
+		"(name, channel, server, from_address, from_name, reply_to) "
+		"VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO UPDATE SET "
+		"channel = excluded.channel, server = excluded.server, "
+		"from_address = excluded.from_address, from_name = excluded.from_name, "
+		"reply_to = excluded.reply_to",
+		6, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[NUM_ARGS];
+	char		nulls[NUM_ARGS];
+	MaRows		found;
+	StringInfoData changed;
+
+	for (int i = 0; i < NUM_ARGS; i++)
+	{
+		values[i] = given[i] ? CStringGetTextDatum(given[i]) : (Datum) 0;
+		nulls[i] = given[i] ? ' ' : 'n';
+	}
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
+	found = ma_run(&find, values, nulls, MA_RUN_READ_LATEST);
+	initStringInfo(&changed);
+	for (int i = 1; i < NUM_ARGS && found.n > 0; i++)
+		if (!ma_bool(&found, 0, i + 1))
+			appendStringInfo(&changed, "%s%s", changed.len > 0 ? ", " : "", argument_names[i]);
+	if (found.n > 0 && changed.len == 0)
+		return psprintf("%s: unchanged", given[ARG_NAME]);
+	(void) ma_run(&store, values, nulls, MA_RUN_WRITE_LATEST);
+	ma_definitions_changed();
+	return found.n == 0 ? psprintf("%s: created", given[ARG_NAME]) :
+		psprintf("%s: replaced (%s)", given[ARG_NAME], changed.data);
+}

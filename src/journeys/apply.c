@@ -1,0 +1,257 @@
+/*
+ * apply.c
+ *		Signals to runs: who enters, exits, wakes, goes on because his message was
+ *		settled.
+ *
+ * All signals of a contact are taken into account, in the order of their commits,
+ * before any step of his is done: so nothing is done for a run whose exit was
+ * committed before the batch was read.  Between an event and a time out the earlier
+ * instant decides, whenever the scheduler comes to it.
+ */
+#include "base/base.h"
+
+#include "journeys/engine.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+/* A where over one row, for one run. */
+typedef struct Test
+{
+	MaVersion  *version;
+	MaJourneyRun *run;
+	const MaCondition *condition;
+	const MaSignal *signal;
+	bool		fits;
+} Test;
+
+static void apply_person(MaTurnBatch *batch, MaPerson *person);
+static void apply_signal(MaTurnBatch *batch, MaPerson *person, MaSignal *signal);
+static void apply_event(MaTurnBatch *batch, MaJourneyRun *run, MaSignal *signal);
+static bool exit_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
+static bool wake_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
+static void remember(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
+static void apply_settled(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
+static void apply_retry(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
+static bool is_about_step(const MaJourneyRun *run, const MaCondition *condition, Datum row);
+static void test_where(void *arg);
+
+void
+ma_signals_apply(MaTurnBatch *batch)
+{
+	ma_filters_evaluate(batch);
+	for (int i = 0; i < batch->n; i++)
+		if (batch->persons[i].locked)
+			apply_person(batch, &batch->persons[i]);
+}
+
+static void
+apply_person(MaTurnBatch *batch, MaPerson *person)
+{
+	ListCell   *cell;
+
+	if (person->contact->nkeys == 0)
+		foreach(cell, person->runs)
+			if (ma_run_is_live(lfirst(cell)))
+				ma_run_finish(batch, lfirst(cell), MA_STATE_EXITED, batch->now, "contact deleted");
+	foreach(cell, person->signals)
+		apply_signal(batch, person, lfirst(cell));
+}
+
+static void
+apply_signal(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
+{
+	ListCell   *cell;
+
+	if (signal->kind == MA_SIGNAL_ENTER)
+	{
+		ma_admit(batch, person, signal);
+		return;
+	}
+	foreach(cell, person->runs)
+	{
+		MaJourneyRun *run = lfirst(cell);
+
+		if (!ma_run_is_live(run) || signal->signal_id <= run->last_signal ||
+			(signal->journey_id != 0 && signal->journey_id != run->version->journey_id) ||
+			(signal->enrollment_id != 0 && signal->enrollment_id != run->enrollment_id))
+			continue;
+		switch (signal->kind)
+		{
+			case MA_SIGNAL_EVENT:
+				apply_event(batch, run, signal);
+				break;
+			case MA_SIGNAL_CHECK:
+				run->check |= run->version->has_rules;
+				break;
+			case MA_SIGNAL_SETTLED:
+				apply_settled(batch, run, signal);
+				break;
+			case MA_SIGNAL_EXIT:
+				ma_run_finish(batch, run, MA_STATE_EXITED, signal->at, signal->reason);
+				break;
+			default:
+				apply_retry(batch, run, signal);
+				break;
+		}
+	}
+}
+
+static void
+apply_event(MaTurnBatch *batch, MaJourneyRun *run, MaSignal *signal)
+{
+	if (exit_by(batch, run, signal) || !ma_run_is_live(run))
+		return;
+	/* A wait whose time was over before the event has timed out, also if nobody has looked. */
+	while (run->state == MA_STATE_WAITING && run->step->kind == MA_STEP_WAIT_UNTIL &&
+		   run->due_at <= signal->at)
+		ma_run_wake(batch, run, NULL, run->due_at);
+	if (!ma_run_is_live(run) || signal->signal_id <= run->last_signal || wake_by(batch, run,
+			signal))
+		return;
+	remember(batch, run, signal);
+}
+
+static bool
+exit_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
+{
+	ListCell   *cell;
+
+	foreach(cell, run->version->program->exits)
+	{
+		MaCondition *condition = lfirst(cell);
+
+		if (!ma_condition_met(batch, run, condition, signal))
+			continue;
+		ma_run_finish(batch, run, MA_STATE_EXITED, signal->at, condition->event);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Wakes a run that waits for the event.  Of several events of one commit, which share
+ * their instant, that of the condition that stands first wakes it.
+ */
+static bool
+wake_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+
+	if (run->state != MA_STATE_WAITING || run->step->kind != MA_STEP_WAIT_UNTIL)
+		return false;
+	foreach(cell, run->step->conditions)
+	{
+		MaCondition *condition = lfirst(cell);
+
+		foreach(inner, run->person->signals)
+		{
+			MaSignal   *other = lfirst(inner);
+
+			if (other->kind != MA_SIGNAL_EVENT || other->at != signal->at ||
+				other->signal_id < signal->signal_id ||
+				!ma_condition_met(batch, run, condition, other))
+				continue;
+			run->last_signal = other->signal_id;
+			ma_run_wake(batch, run, condition, signal->at);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Events that a wait further on counts from the entry or from its send. */
+static void
+remember(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
+{
+	ListCell   *cell;
+
+	foreach(cell, run->version->program->conditions)
+	{
+		MaCondition *condition = lfirst(cell);
+
+		if ((condition->since_entry || condition->step) &&
+			ma_condition_met(batch, run, condition, signal))
+			ma_mark_set(run, psprintf("event %d", condition->number), signal->at);
+	}
+}
+
+/* The message a run waits for: sent, or why not. */
+static void
+apply_settled(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
+{
+	MaStep	   *step = run->step;
+
+	if (run->state != MA_STATE_WAITING || step == NULL || step->kind != MA_STEP_SEND ||
+		run->message_id != signal->message_id)
+		return;
+	if (signal->reason == NULL)
+	{
+		ma_run_log(batch, run, signal->at, "sent", step->text);
+		ma_run_arrive(batch, run, step->next, signal->at);
+		return;
+	}
+	ma_mark_set(run, psprintf("unsent %s", step->id), signal->at);
+	ma_run_log(batch, run, signal->at, "not sent", signal->reason);
+	ma_run_arrive(batch, run, step->other, signal->at);
+}
+
+/* The step at which an error parked the run is done again. */
+static void
+apply_retry(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
+{
+	if (run->state != MA_STATE_PARKED)
+		return;
+	ma_run_log(batch, run, signal->at, "retried", NULL);
+	run->error = run->error_state = NULL;
+	ma_run_arrive(batch, run, run->step, signal->at);
+}
+
+bool
+ma_condition_met(MaTurnBatch *batch, MaJourneyRun *run, const MaCondition *condition,
+				 const MaSignal *signal)
+{
+	MaCompiled *compiled = &run->version->conditions[condition->number];
+	Test		test = {run->version, run, condition, signal, false};
+	ErrorData  *error;
+
+	if (compiled->event_id == 0 || compiled->event_id != signal->event_id || signal->row == 0 ||
+		(!compiled->any_machine && ma_row_is_machine(signal->row)) ||
+		!is_about_step(run, condition, signal->row))
+		return false;
+	if (condition->where == NULL)
+		return true;
+	error = ma_drain_protect(test_where, &test, 5000);
+	if (error != NULL && ma_run_is_live(run))
+		ma_run_park(batch, run, error);
+	return error == NULL && test.fits;
+}
+
+/* Events of messages name journey and step. */
+static bool
+is_about_step(const MaJourneyRun *run, const MaCondition *condition, Datum row)
+{
+	char	   *journey;
+	char	   *step;
+
+	if (condition->step == NULL)
+		return true;
+	journey = ma_row_text(row, "journey");
+	step = ma_row_text(row, "step");
+	return journey && step && strcmp(journey, run->version->journey) == 0 &&
+		strcmp(step, condition->step) == 0;
+}
+
+static void
+test_where(void *arg)
+{
+	Test	   *test = arg;
+	MaRowRule  *where = ma_version_where(test->version, test->condition);
+	Datum		row = test->signal->row;
+	Datum		entry = test->run->entry;
+
+	if (entry == 0)
+		entry = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	ma_row_rule_test(where, &row, &entry, test->run->person->contact, 1, MA_RUN_READ_LATEST,
+					 &test->fits);
+}

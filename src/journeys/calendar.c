@@ -1,0 +1,107 @@
+/*
+ * calendar.c
+ *		Durations of journeys: "2 days" keeps the hour of the contact's day,
+ *		"48 hours" does not.
+ *
+ * Days, weeks, months and years follow the calendar of the contact's zone; hours,
+ * minutes and seconds are exact.  A zone that the server does not know counts as
+ * none: the database's is used.
+ */
+#include "base/base.h"
+
+#include "journeys/program.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#define MAX_YEARS 100
+
+typedef struct Unit
+{
+	const char *name;
+	int			months;
+	int			days;
+	int64		seconds;
+} Unit;
+
+static const Unit units[] = {
+	{"second", 0, 0, 1}, {"minute", 0, 0, 60}, {"hour", 0, 0, 3600}, {"day", 0, 1, 0},
+	{"week", 0, 7, 0}, {"month", 1, 0, 0}, {"year", 12, 0, 0}
+};
+
+/* "2 days" or "1 day 12 hours". */
+static bool
+parse(const char *text, Interval *interval)
+{
+	const char *at = text;
+	bool		any = false;
+
+	memset(interval, 0, sizeof(*interval));
+	for (;;)
+	{
+		char	   *end;
+		long		number;
+		int			length = 0;
+		int			unit;
+
+		while (*at == ' ')
+			at++;
+		if (*at == '\0')
+			return any;
+		if (*at < '0' || *at > '9')
+			return false;
+		errno = 0;
+		number = strtol(at, &end, 10);
+		if (errno != 0 || number > 1000000)
+			return false;
+		for (at = end; *at == ' '; at++)
+			;
+		while (at[length] >= 'a' && at[length] <= 'z')
+			length++;
+		for (unit = 0; unit < lengthof(units); unit++)
+		{
+			int			size = (int) strlen(units[unit].name);
+
+			if (strncmp(at, units[unit].name, size) == 0 &&
+				(length == size || (length == size + 1 && at[size] == 's')))
+				break;
+		}
+		if (unit == lengthof(units))
+			return false;
+		interval->month += units[unit].months * (int32) number;
+		interval->day += units[unit].days * (int32) number;
+		interval->time += units[unit].seconds * number * USECS_PER_SEC;
+		any = true;
+		at += length;
+	}
+}
+
+bool
+ma_duration_valid(const char *text)
+{
+	Interval	interval;
+
+	if (!parse(text, &interval))
+		return false;
+	return interval.month / 12.0 + interval.day / 365.0 +
+		interval.time / ((double) USECS_PER_DAY * 365) <= MAX_YEARS;
+}
+
+TimestampTz
+ma_duration_add(TimestampTz at, const char *text, const char *zone)
+{
+	Interval	interval;
+	int			nest_level;
+	TimestampTz result;
+
+	if (!parse(text, &interval))
+		elog(ERROR, "cannot happen: \"%s\" is no duration", text);
+	if (zone != NULL && pg_tzset(zone) == NULL)
+		zone = NULL;
+	nest_level = ma_pin_time_zone(zone);
+	result = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													 TimestampTzGetDatum(at),
+													 IntervalPGetDatum(&interval)));
+	ma_unpin_settings(nest_level);
+	return result;
+}

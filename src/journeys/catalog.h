@@ -1,0 +1,73 @@
+/*
+ * catalog.h
+ *		The journeys of this database as the engine uses them: compiled and kept;
+ *		private to journeys/.
+ */
+#ifndef MA_JOURNEYS_CATALOG_H
+#define MA_JOURNEYS_CATALOG_H
+
+#include "journeys/program.h"
+
+/* A condition, compiled when it is first used. */
+typedef struct MaCompiled
+{
+	int32		event_id;		/* 0: none of this name any more */
+	bool		any_machine;	/* its where names `machine` itself */
+	MaRowRule  *where;
+	MaRule	   *rule;
+	MaRuleSet  *set;
+} MaCompiled;
+
+/* One version of a journey that was activated: who entered by it goes on by it. */
+typedef struct MaVersion
+{
+	int32		journey_id;
+	int32		version;
+	char	   *journey;
+	bool		current;		/* takes entries */
+	MaProgram  *program;
+	MaCompiled *conditions;		/* by MaCondition.number */
+	MaRule	   *filter;
+	MaRuleSet  *filter_set;
+	bool		has_rules;		/* exits or waits by rule */
+	bool		events_known;
+	List	   *rule_events;	/* ids of events these rules read */
+} MaVersion;
+
+typedef struct MaJourneys
+{
+	List	   *versions;		/* MaVersion *, activated ones */
+} MaJourneys;
+
+/*
+ * The current ones; read anew when any definition has changed.  Valid to the end of
+ * the transaction.  Inside ma_call_begin() or an evaluation.
+ */
+extern MaJourneys *ma_journeys(void);
+extern MaVersion *ma_journey_version(MaJourneys *journeys, int32 journey_id, int32 version);
+/* The one that takes entries, or NULL. */
+extern MaVersion *ma_journey_current(MaJourneys *journeys, int32 journey_id);
+
+/* Compile what is given; errors are those of the rule or condition. */
+extern MaRowRule *ma_version_where(MaVersion *version, const MaCondition *condition);
+extern MaRule *ma_version_rule(MaVersion *version, const MaCondition *condition);
+extern MaRule *ma_version_filter(MaVersion *version);
+
+/* Ids of events read by rules that end a run or a wait. */
+extern List *ma_version_rule_events(MaVersion *version);
+
+/* A row of marketing_internal.journey. */
+typedef struct MaJourney
+{
+	int32		id;
+	char	   *name;
+	int32		version;		/* 0: none */
+	int32		draft;			/* 0: none */
+} MaJourney;
+
+/* NULL if there is none; or an error MA051 with the nearest names. */
+extern MaJourney *ma_journey_find(const char *name);
+extern MaJourney *ma_journey_required(const char *name);
+extern List *ma_journey_names(void);
+
+#endif							/* MA_JOURNEYS_CATALOG_H */

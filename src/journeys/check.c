@@ -1,0 +1,247 @@
+/*
+ * check.c
+ *		Whether what a definition names exists, and whether its rules and conditions
+ *		can be read: everything that defining a journey must find at once.
+ *
+ * The rooms below report one error at a time, by throwing.  Each check runs in a
+ * subtransaction, and what it threw becomes one problem with its place.
+ */
+#include "base/base.h"
+
+#include "content/content.h"
+#include "journeys/catalog.h"
+#include "journeys/program.h"
+#include "segments/segments.h"
+#include "utils/builtins.h"
+
+#define CHECK_MS 15000
+
+/* What one check needs. */
+typedef struct Check
+{
+	const MaProgram *program;
+	const char *name;			/* of the journey */
+	Oid			definer;
+	List	  **problems;
+	const MaCondition *condition;
+	const char *path;
+	const char *text;
+	const char *word;			/* list or segment */
+} Check;
+
+static void attempt(Check *check, const char *path, void (*work) (void *arg));
+static char *place_in_text(const ErrorData *error);
+static void check_event(void *arg);
+static void check_where(void *arg);
+static void check_key(void *arg);
+static void check_rule(void *arg);
+static void check_template(void *arg);
+static void check_member(void *arg);
+static void check_journey(void *arg);
+static void check_condition(Check *check, const MaCondition *condition);
+static void check_step(Check *check, const MaStep *step);
+
+/* Runs a check; what it throws is a problem at this place. */
+static void
+attempt(Check *check, const char *path, void (*work) (void *arg))
+{
+	ErrorData  *error;
+
+	check->path = path;
+	error = ma_drain_protect(work, check, CHECK_MS);
+	if (error != NULL)
+	{
+		char	   *hint = error->hint;
+
+		if (error->detail != NULL)
+			hint = hint ? psprintf("%s %s", error->detail, hint) : error->detail;
+		ma_problem(check->problems, path, hint, "%s%s", error->message, place_in_text(error));
+		if (error->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED)
+			((MaProblem *) llast(*check->problems))->unsupported = true;
+	}
+}
+
+/* " at character 7", as the caret of an error in a text of its own would show. */
+static char *
+place_in_text(const ErrorData *error)
+{
+	int			place = error->internalpos > 0 ? error->internalpos : error->cursorpos;
+
+	return place > 0 ? psprintf(" at character %d", place) : "";
+}
+
+static MaEvent *
+event_of(const MaCondition *condition)
+{
+	return ma_event_required(ma_definitions(), condition->event);
+}
+
+static void
+check_event(void *arg)
+{
+	Check	   *check = arg;
+
+	ma_event_require_row_key(ma_definitions(), event_of(check->condition));
+}
+
+static void
+check_where(void *arg)
+{
+	Check	   *check = arg;
+	const MaCondition *entry = check->program->entry;
+	MaEvent    *entered_by = entry && entry->event &&
+			check->condition != entry ? event_of(entry) : NULL;
+
+	(void) ma_row_rule_parse(event_of(check->condition), check->condition->where, entered_by,
+							 "\"where\"");
+}
+
+/* The column must exist where the columns are known. */
+static void
+check_key(void *arg)
+{
+	Check	   *check = arg;
+	MaEvent    *event = event_of(check->condition);
+	const MaBuiltinColumn *columns = ma_builtin_columns(event->name);
+	ListCell   *cell;
+
+	foreach(cell, ma_event_sources(ma_definitions(), event))
+	{
+		MaEventSource *source = lfirst(cell);
+
+		if (source != NULL && OidIsValid(source->table->relid))
+			(void) ma_column_required(source->table->relid, check->condition->key, "key");
+	}
+	if (columns == NULL)
+		return;
+	for (; columns->name != NULL; columns++)
+		if (strcmp(columns->name, check->condition->key) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("event \"%s\" has no column \"%s\"", event->name, check->condition->key)));
+}
+
+static void
+check_rule(void *arg)
+{
+	Check	   *check = arg;
+	MaRuleScope scope = {"rule", NULL};
+
+	(void) ma_rule_parse(check->text, &scope, check->definer);
+}
+
+static void
+check_template(void *arg)
+{
+	(void) ma_template_required(((Check *) arg)->text);
+}
+
+static void
+check_member(void *arg)
+{
+	Check	   *check = arg;
+
+	if (strcmp(check->word, "list") == 0)
+		ma_list_required(check->text);
+	else
+		ma_segment_required(check->text);
+}
+
+/* A journey may enroll into itself, which is not there when it is defined first. */
+static void
+check_journey(void *arg)
+{
+	Check	   *check = arg;
+
+	if (strcmp(check->text, check->name) != 0)
+		(void) ma_journey_required(check->text);
+}
+
+static void
+check_condition(Check *check, const MaCondition *condition)
+{
+	bool		known;
+
+	check->condition = condition;
+	if (condition->event != NULL)
+	{
+		int			before = list_length(*check->problems);
+
+		attempt(check, psprintf("%s.event", condition->path), check_event);
+		known = list_length(*check->problems) == before;
+		if (known && condition->where != NULL)
+			attempt(check, psprintf("%s.where", condition->path), check_where);
+		if (known && condition->key != NULL)
+			attempt(check, psprintf("%s.key", condition->path), check_key);
+	}
+	if (condition->segment != NULL)
+	{
+		check->text = condition->segment;
+		check->word = "segment";
+		attempt(check, psprintf("%s.%s", condition->path, condition->event), check_member);
+	}
+	if (condition->rule != NULL)
+	{
+		check->text = condition->rule;
+		attempt(check, psprintf("%s.if", condition->path), check_rule);
+	}
+}
+
+static void
+check_step(Check *check, const MaStep *step)
+{
+	const char *path = psprintf("%s.%s", step->path, ma_step_kind_name(step->kind));
+
+	check->text = step->text;
+	check->word = "list";
+	if (step->text == NULL)
+		return;
+	if (step->kind == MA_STEP_SEND)
+		attempt(check, path, check_template);
+	else if (step->kind == MA_STEP_ADD_TO_LIST || step->kind == MA_STEP_REMOVE_FROM_LIST)
+		attempt(check, path, check_member);
+	else if (step->kind == MA_STEP_ENROLL)
+		attempt(check, path, check_journey);
+}
+
+void
+ma_program_check(const MaProgram *program, const char *name, Oid definer, List **problems)
+{
+	Check		check = {0};
+	ListCell   *cell;
+
+	check.program = program;
+	check.name = name;
+	check.definer = definer;
+	check.problems = problems;
+	foreach(cell, program->conditions)
+		check_condition(&check, lfirst(cell));
+	foreach(cell, program->all)
+		check_step(&check, lfirst(cell));
+	if (program->filter != NULL)
+	{
+		check.text = program->filter;
+		attempt(&check, "filter", check_rule);
+	}
+}
+
+List *
+ma_program_events(const MaProgram *program)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, program->conditions)
+	{
+		MaCondition *condition = lfirst(cell);
+		bool		found = condition->event == NULL;
+
+		foreach(inner, names)
+			found |= !found && strcmp(lfirst(inner), condition->event) == 0;
+		if (!found)
+			names = lappend(names, condition->event);
+	}
+	return names;
+}

@@ -1,0 +1,152 @@
+/*
+ * gate.c
+ *		Where journeys and messages meet: the gate asks whether a run has exited,
+ *		settled messages become signals; and merging contacts takes runs along.
+ *
+ * The scheduler marks a run as exited a moment after the exit was committed.  In
+ * between, the unread signal keeps its messages from being claimed: so no message is
+ * claimed after the commit of what makes its run exit.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "delivery/delivery.h"
+#include "journeys/engine.h"
+
+static void settled(const MaSettled *messages, int n);
+static void merged(int64 contact_id, int64 merged_id);
+static void split(int64 contact_id, int64 split_id);
+static void renew_hints(int64 contact_id);
+
+/* A run that is gone, with its journey, sends nothing any more. */
+static const MaGateCheck exited = {
+	"journey", MA_GATE_SKIP,
+	"CASE WHEN m.enrollment_id IS NOT NULL AND NOT EXISTS ("
+	"SELECT FROM marketing_internal.enrollment AS e "
+	"WHERE e.contact_id OPERATOR(pg_catalog.=) m.contact_id "
+	"AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id "
+	"AND e.state OPERATOR(pg_catalog.<>) 'exited') THEN 'exited' END"
+};
+
+static const MaGateCheck signalled = {
+	"journey", MA_GATE_LEAVE,
+	"CASE WHEN m.enrollment_id IS NOT NULL AND EXISTS ("
+	"SELECT FROM marketing_internal.enrollment_signal AS s "
+	"WHERE s.contact_id OPERATOR(pg_catalog.=) m.contact_id "
+	"AND s.kind OPERATOR(pg_catalog.=) ANY ('{event,check,exit}')) "
+	"THEN 'what happened to the contact is being taken into account' END"
+};
+
+static const MaContactListener listener = {merged, split};
+
+void
+ma_journey_gate_init(void)
+{
+	ma_register_gate_check(&exited);
+	ma_register_gate_check(&signalled);
+	ma_register_settle_listener(settled);
+	ma_register_contact_listener(&listener);
+}
+
+/* One signal for each message of a run, in the transaction that settles. */
+static void
+settled(const MaSettled *messages, int n)
+{
+	MaSignal   *signals = palloc0_array(MaSignal, Max(n, 1));
+	bool	   *always = palloc0_array(bool, Max(n, 1));
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		sent = messages[i].state == MA_MESSAGE_SENT ||
+				messages[i].state == MA_MESSAGE_SUSPECT;
+
+		if (messages[i].enrollment_id == 0)
+			continue;
+		signals[count].contact_id = messages[i].contact_id;
+		signals[count].kind = MA_SIGNAL_SETTLED;
+		signals[count].at = messages[i].at;
+		signals[count].enrollment_id = messages[i].enrollment_id;
+		signals[count].message_id = messages[i].message_id;
+		signals[count].reason = sent ? NULL :
+			unconstify(char *, messages[i].reason ? messages[i].reason : "not sent");
+		always[count++] = true;
+	}
+	ma_signals_insert(signals, always, count);
+}
+
+/*
+ * Both contacts are locked.  What was one person's is the other's now: runs, what is
+ * waiting for them, and their log.
+ */
+static void
+merged(int64 contact_id, int64 merged_id)
+{
+	static MaStatement moves[] = {
+		{"UPDATE marketing_internal.enrollment SET contact_id = $1 "
+		"WHERE contact_id OPERATOR(pg_catalog.=) $2", 2, {INT8OID, INT8OID}},
+		{"UPDATE marketing_internal.enrollment_signal SET contact_id = $1 "
+		"WHERE contact_id OPERATOR(pg_catalog.=) $2", 2, {INT8OID, INT8OID}},
+		{"UPDATE marketing_internal.enrollment_log SET contact_id = $1 "
+		"WHERE contact_id OPERATOR(pg_catalog.=) $2", 2, {INT8OID, INT8OID}},
+	};
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(contact_id);
+	values[1] = Int64GetDatum(merged_id);
+	for (int i = 0; i < lengthof(moves); i++)
+		ma_run(&moves[i], values, NULL, MA_RUN_WRITE_LATEST);
+	renew_hints(contact_id);
+}
+
+/* Runs go back with who entered them, or whom he had taken in by then. */
+static void
+split(int64 contact_id, int64 split_id)
+{
+#define THEIRS \
+	"WITH RECURSIVE who (contact_id) AS (SELECT $2 UNION SELECT m.merged_id " \
+	"FROM marketing_internal.contact_merge AS m, who " \
+	"WHERE m.contact_id OPERATOR(pg_catalog.=) who.contact_id AND m.split_at IS NULL) "
+	static MaStatement moves[] = {
+		{THEIRS "UPDATE marketing_internal.enrollment_log AS l SET contact_id = $2 "
+			"FROM marketing_internal.enrollment AS e, who "
+			"WHERE l.contact_id OPERATOR(pg_catalog.=) $1 AND e.contact_id OPERATOR(pg_catalog.=) $1 "
+			"AND l.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id "
+			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}},
+		{THEIRS "UPDATE marketing_internal.enrollment_signal AS s SET contact_id = $2 "
+			"FROM marketing_internal.enrollment AS e, who "
+			"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND e.contact_id OPERATOR(pg_catalog.=) $1 "
+			"AND s.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id "
+			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}},
+		{THEIRS "UPDATE marketing_internal.enrollment AS e SET contact_id = $2 FROM who "
+			"WHERE e.contact_id OPERATOR(pg_catalog.=) $1 "
+			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}}
+	};
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(contact_id);
+	values[1] = Int64GetDatum(split_id);
+	for (int i = 0; i < lengthof(moves); i++)
+		ma_run(&moves[i], values, NULL, MA_RUN_WRITE_LATEST);
+	renew_hints(split_id);
+}
+
+/* Hints name the contact; those under its old number are dropped when they are read. */
+static void
+renew_hints(int64 contact_id)
+{
+	static MaStatement insert = {
+		"INSERT INTO marketing_internal.enrollment_due (due_at, contact_id, enrollment_id) "
+		"SELECT GREATEST(t.at, $2), $1, e.enrollment_id FROM marketing_internal.enrollment AS e "
+		"CROSS JOIN LATERAL (VALUES (e.due_at), (e.check_at)) AS t (at) "
+		"WHERE e.contact_id OPERATOR(pg_catalog.=) $1 "
+		"AND e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting}') "
+		"AND t.at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz",
+		2, {INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(contact_id);
+	values[1] = TimestampTzGetDatum(ma_now());
+	ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
+}

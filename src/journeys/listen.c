@@ -1,0 +1,296 @@
+/*
+ * listen.c
+ *		The consumer: what commits tell the scheduler.
+ *
+ * Called in the flush of a user's commit (or in the worker's evaluation), under the
+ * lock of the contact.  It decides nothing about runs and writes none: it inserts
+ * signals, so a commit can neither wait for the scheduler nor meet it in a deadlock.
+ * Numbers of signals of one contact are drawn under its lock, so their order is that
+ * of the commits.
+ *
+ * A signal of an event, or of rules that may have changed, is inserted only for who
+ * is inside a journey or has asked to enter one.  The scheduler takes an entry's
+ * signal away in the transaction that writes the run, so one snapshot sees at least
+ * one of the two.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "journeys/engine.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "worker/worker.h"
+
+static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
+static bool rules_read(MaJourneys *journeys, const MaContactChange *contact);
+static void take_rows(MaRowChange *rows, int n, TimestampTz now);
+static bool is_about_segment(const MaCondition *condition, const MaRowChange *row);
+static bool enters(MaVersion *version, MaRowChange *row);
+static bool is_followed(const MaVersion *version, int32 event_id);
+
+static const MaConsumer consumer = {MA_JOURNEYS, evaluate, take_rows, NULL};
+
+void
+ma_listen_init(void)
+{
+	ma_register_consumer(&consumer);
+}
+
+/* Kinds of signals as they are stored. */
+static const char *const kind_names[] = {"enter", "event", "check", "settled", "exit", "retry"};
+
+const char *
+ma_signal_kind_name(MaSignalKind kind)
+{
+	return kind_names[kind];
+}
+
+/* Contacts that changed: who is inside a journey may have to leave it by a rule. */
+static void
+evaluate(MaContactChange *contacts, int n, TimestampTz now)
+{
+	MaJourneys *journeys = ma_journeys();
+	MaSignal   *signals;
+	int			count = 0;
+
+	if (journeys->versions == NIL)
+		return;
+	signals = palloc0_array(MaSignal, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!contacts[i].identity && !rules_read(journeys, &contacts[i]))
+			continue;
+		signals[count].contact_id = contacts[i].contact_id;
+		signals[count].kind = MA_SIGNAL_CHECK;
+		signals[count].at = now;
+		count++;
+	}
+	ma_signals_insert(signals, NULL, count);
+}
+
+/* True if a rule that ends a run or a wait reads one of the contact's changed events. */
+static bool
+rules_read(MaJourneys *journeys, const MaContactChange *contact)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, journeys->versions)
+	{
+		MaVersion  *version = lfirst(cell);
+
+		if (!version->has_rules)
+			continue;
+		foreach(inner, ma_version_rule_events(version))
+			for (int i = 0; i < contact->nevents; i++)
+				if (contact->events[i].event_id == lfirst_int(inner))
+					return true;
+	}
+	return false;
+}
+
+/* Rows of events: entries, and what those inside may exit or wake by. */
+static void
+take_rows(MaRowChange *rows, int n, TimestampTz now)
+{
+	MaJourneys *journeys = ma_journeys();
+	List	   *signals = NIL;
+	List	   *entering = NIL;
+	MaSignal   *array;
+	bool	   *always;
+	int			count = 0;
+	ListCell   *cell;
+
+	for (int i = 0; i < n && journeys->versions != NIL; i++)
+	{
+		bool		followed = false;
+		MaSignal	signal = {0};
+
+		if (rows[i].kind != MA_ROW_HAPPENED)
+			continue;
+		signal.contact_id = rows[i].contact_id;
+		signal.at = now;
+		signal.event_id = rows[i].event_id;
+		signal.row = rows[i].properties;
+		foreach(cell, journeys->versions)
+			followed |= is_followed(lfirst(cell), rows[i].event_id);
+		/* Before the entry: nobody exits by the row he enters by. */
+		if (followed)
+		{
+			signal.kind = MA_SIGNAL_EVENT;
+			signals = lappend(signals, memcpy(palloc(sizeof(signal)), &signal, sizeof(signal)));
+		}
+		foreach(cell, journeys->versions)
+		{
+			MaVersion  *version = lfirst(cell);
+
+			if (!version->current || !rows[i].enroll || !enters(version, &rows[i]))
+				continue;
+			signal.kind = MA_SIGNAL_ENTER;
+			signal.journey_id = version->journey_id;
+			signal.key = version->program->entry->key ?
+				ma_row_text(signal.row, version->program->entry->key) : NULL;
+			signals = lappend(signals, memcpy(palloc(sizeof(signal)), &signal, sizeof(signal)));
+			entering = lappend(entering, llast(signals));
+		}
+	}
+	array = palloc0_array(MaSignal, Max(list_length(signals), 1));
+	always = palloc0_array(bool, Max(list_length(signals), 1));
+	foreach(cell, signals)
+	{
+		ListCell   *inner;
+
+		array[count] = *(MaSignal *) lfirst(cell);
+		foreach(inner, entering)
+			always[count] |= ((MaSignal *) lfirst(inner))->contact_id == array[count].contact_id;
+		count++;
+	}
+	ma_signals_insert(array, always, count);
+}
+
+/* Value of a column of a row, as text; NULL if it is null or not there. */
+char *
+ma_row_text(Datum row, const char *column)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(row);
+	Jsonb	   *scalar;
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(jsonb) ||
+		getKeyJsonValueFromContainer(&jsonb->root, column, strlen(column), &value) == NULL)
+		return NULL;
+	if (value.type == jbvNull)
+		return NULL;
+	if (value.type == jbvString)
+		return pnstrdup(value.val.string.val, value.val.string.len);
+	scalar = JsonbValueToJsonb(&value);
+	return JsonbToCString(NULL, &scalar->root, VARSIZE(scalar));
+}
+
+/* Events of segments name the segment in the row. */
+static bool
+is_about_segment(const MaCondition *condition, const MaRowChange *row)
+{
+	char	   *segment = condition->segment ? ma_row_text(row->properties, "segment") : NULL;
+
+	return condition->segment == NULL ||
+		(segment != NULL && strcmp(segment, condition->segment) == 0);
+}
+
+/* True if the row is the entry of this version. */
+static bool
+enters(MaVersion *version, MaRowChange *row)
+{
+	MaCondition *entry = version->program->entry;
+	MaCompiled *compiled = entry ? &version->conditions[entry->number] : NULL;
+	MaRowRule  *where;
+	MaContactChange *contact;
+	bool		fits;
+
+	if (entry == NULL || compiled->event_id != row->event_id || !is_about_segment(entry, row))
+		return false;
+	if (!compiled->any_machine && ma_row_is_machine(row->properties))
+		return false;
+	if (entry->where == NULL)
+		return true;
+	where = ma_version_where(version, entry);
+	contact = ma_read_contacts_as(&row->contact_id, 1, MA_RUN_READ_LATEST);
+	ma_row_rule_test(where, &row->properties, NULL, contact, 1, MA_RUN_READ_LATEST, &fits);
+	return fits;
+}
+
+/* Opens and clicks that a machine made count for nobody. */
+bool
+ma_row_is_machine(Datum row)
+{
+	char	   *machine = ma_row_text(row, "machine");
+
+	return machine != NULL && strcmp(machine, "true") == 0;
+}
+
+/* True if runs of this version may exit or wake by the event. */
+static bool
+is_followed(const MaVersion *version, int32 event_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, version->program->conditions)
+	{
+		MaCondition *condition = lfirst(cell);
+
+		if (condition != version->program->entry &&
+			version->conditions[condition->number].event_id == event_id)
+			return true;
+	}
+	return false;
+}
+
+void
+ma_signals_insert(const MaSignal *signals, const bool *always, int n)
+{
+	static MaStatement insert = {
+		"INSERT INTO marketing_internal.enrollment_signal "
+		"(contact_id, kind, at, journey_id, enrollment_id, event_id, message_id, key, row, reason) "
+		"SELECT u.contact_id, u.kind, u.at, NULLIF(u.journey_id, 0), NULLIF(u.enrollment_id, 0), "
+		"NULLIF(u.event_id, 0), NULLIF(u.message_id, 0), u.key, u.properties, u.reason "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), "
+		"pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11)) "
+		"WITH ORDINALITY AS u (contact_id, kind, at, journey_id, enrollment_id, event_id, message_id, "
+		"key, properties, reason, always, n) "
+		"WHERE u.always OR EXISTS (SELECT FROM marketing_internal.enrollment AS e "
+		"WHERE e.contact_id OPERATOR(pg_catalog.=) u.contact_id "
+		"AND e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}')) "
+		"OR EXISTS (SELECT FROM marketing_internal.enrollment_signal AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) u.contact_id "
+		"AND s.kind OPERATOR(pg_catalog.=) 'enter') "
+		"ORDER BY u.n RETURNING 1",
+		11, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT8ARRAYOID,
+				INT4ARRAYOID,
+		INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, BOOLARRAYOID}
+	};
+	int64	   *contacts = palloc_array(int64, Max(n, 1));
+	char	  **kinds = palloc_array(char *, Max(n, 1));
+	Datum	   *at = palloc_array(Datum, Max(n, 1));
+	int32	   *journeys = palloc_array(int32, Max(n, 1));
+	int64	   *enrollments = palloc_array(int64, Max(n, 1));
+	int32	   *events = palloc_array(int32, Max(n, 1));
+	int64	   *messages = palloc_array(int64, Max(n, 1));
+	char	  **keys = palloc_array(char *, Max(n, 1));
+	Datum	   *rows = palloc_array(Datum, Max(n, 1));
+	bool	   *no_row = palloc_array(bool, Max(n, 1));
+	char	  **reasons = palloc_array(char *, Max(n, 1));
+	Datum	   *needed = palloc_array(Datum, Max(n, 1));
+	Datum		values[11];
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		contacts[i] = signals[i].contact_id;
+		kinds[i] = unconstify(char *, kind_names[signals[i].kind]);
+		at[i] = TimestampTzGetDatum(signals[i].at);
+		journeys[i] = signals[i].journey_id;
+		enrollments[i] = signals[i].enrollment_id;
+		events[i] = signals[i].event_id;
+		messages[i] = signals[i].message_id;
+		keys[i] = signals[i].key;
+		rows[i] = signals[i].row;
+		no_row[i] = signals[i].row == 0;
+		reasons[i] = signals[i].reason;
+		needed[i] = BoolGetDatum(always != NULL && always[i]);
+	}
+	values[0] = ma_int8_array(contacts, n);
+	values[1] = ma_text_array(kinds, n);
+	values[2] = ma_datum_array(at, n, TIMESTAMPTZOID);
+	values[3] = ma_int4_array(journeys, n);
+	values[4] = ma_int8_array(enrollments, n);
+	values[5] = ma_int4_array(events, n);
+	values[6] = ma_int8_array(messages, n);
+	values[7] = ma_text_array(keys, n);
+	values[8] = ma_datum_array_nulls(rows, no_row, n, JSONBOID);
+	values[9] = ma_text_array(reasons, n);
+	values[10] = ma_datum_array(needed, n, BOOLOID);
+	if (ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST).n > 0)
+		ma_worker_wake_at_commit();
+}

@@ -1,0 +1,155 @@
+/*
+ * evaluator.h
+ *		What the files of the evaluator share: a set of rules, what was read for a
+ *		batch of contacts, and one contact at one instant; private to rules/.
+ */
+#ifndef MA_RULES_EVALUATOR_H
+#define MA_RULES_EVALUATOR_H
+
+#include "rules/rules_internal.h"
+
+/* Attributes that are read together: those over one attached table, or the fields. */
+typedef struct ContactFetch
+{
+	MaSource   *source;			/* NULL: marketing_internal.contact */
+	List	   *attributes;		/* MaAttribute, one for each place */
+	bool		mixed;			/* reads fields of contact besides the table's */
+	MaStatement statement;
+	List	   *places;			/* int: of the attributes */
+} ContactFetch;
+
+/* Rows of an event that are read together: those in one table, for all its streams. */
+typedef struct EventFetch
+{
+	MaEvent    *event;
+	MaEventSource *source;		/* NULL: tracked */
+	Oid			key_type;
+	List	   *streams;		/* MaStream, one for each place */
+	bool		ever;			/* some window reaches back for ever */
+	int64		reach;			/* usecs the widest window reaches back at most */
+	TimestampTz since;			/* the earliest fixed instant; DT_NOEND: none */
+	MaStatement many;			/* (keys, after) to (place of the key, time, values) */
+	MaStatement one;
+} EventFetch;
+
+struct MaRuleSet
+{
+	uint64		id;
+	MaRule	  **rules;
+	int			nrules;
+	List	   *attributes;		/* MaAttribute, one for each place */
+	List	   *streams;		/* MaStream, likewise */
+	int			nattributes;
+	int			nstreams;
+	int			nfacts;
+	List	   *facts;			/* MaNode, one for each place */
+	List	   *contact_fetches;
+	List	   *event_fetches;
+	bool		needs_zone;
+	MaStatement fields;			/* (ids) to fields of contact */
+};
+
+/* A row of a stream. */
+typedef struct Row
+{
+	TimestampTz at;
+	Datum		value;
+	bool		isnull;
+} Row;
+
+/* Rows of one stream for one contact, the newest first once sorted. */
+typedef struct RowList
+{
+	Row		   *rows;
+	int			n;
+	int			space;
+} RowList;
+
+/* What was read for a batch. */
+typedef struct Batch
+{
+	MaRuleSet  *set;
+	MaContactChange *contacts;
+	int			n;
+	const TimestampTz *as_of;
+	MaRun		how;
+	Datum	   *values;			/* n * nattributes */
+	bool	   *nulls;
+	char	  **fields[5];		/* email, phone, time_zone, locale, attributes; if mixed */
+	pg_tz	  **zones;
+	MaTruth    *facts;			/* n * nfacts */
+	RowList    *rows;			/* n * nstreams */
+	bool		have_rows;
+} Batch;
+
+/* One contact of the batch at one instant. */
+typedef struct Moment
+{
+	Batch	   *batch;
+	int			contact;
+	TimestampTz at;
+	pg_tz	   *zone;			/* the contact's, else the rule's */
+	bool		pending;		/* rows are needed that are not read yet */
+} Moment;
+
+/* When one row counts: start <= t < end, and the period's bounds if there is one. */
+typedef struct Span
+{
+	TimestampTz start;
+	TimestampTz end;
+	TimestampTz at;
+	Datum		value;
+	bool		isnull;
+} Span;
+
+typedef struct Spans
+{
+	Span	   *spans;
+	int			n;
+	const MaWindow *window;
+	pg_tz	   *zone;
+} Spans;
+
+/* ---- set.c ---- */
+
+/* Sets the places in its rules' trees, where another set has set others. */
+extern void ma_rule_set_place(MaRuleSet *set);
+
+/* ---- fetch.c ---- */
+
+extern void ma_fetch_prepare(MaRuleSet *set);
+extern void ma_fetch_contacts(Batch *batch);
+/* Rows for the contacts of which `needed` is set. */
+extern void ma_fetch_rows(Batch *batch, const bool *needed);
+extern void ma_fetch_forget(MaRuleSet *set);
+
+/* ---- spans.c ---- */
+
+extern Spans ma_spans(Moment *moment, const MaStream *stream, const MaWindow *window);
+extern bool ma_span_holds(const Spans *spans, int i, TimestampTz t);
+/* The least instant after t at which a row may begin or cease to count. */
+extern TimestampTz ma_spans_next(const Spans *spans, TimestampTz t);
+/* Leaves those followed (or not followed) by a row of the other stream within the time. */
+extern void ma_spans_follow(Spans *spans, Moment *moment, const MaNode *node);
+extern RowList *ma_rows_of(Moment *moment, const MaStream *stream);
+/* The attribute as an instant; false if it is null. */
+extern bool ma_instant_of(Moment *moment, const MaAttribute *attribute, TimestampTz *at);
+
+/* ---- atoms.c ---- */
+
+extern MaTruth ma_atom(Moment *moment, const MaNode *node);
+
+/* ---- compare.c ---- */
+
+extern MaTruth ma_compare(Moment *moment, const MaNode *node);
+/* Value of a number at an instant; false if unknown. */
+extern bool ma_number_at(Moment *moment, const MaNumber *number, TimestampTz t, Numeric *value);
+
+/* ---- evaluate.c ---- */
+
+/* Reads all that the set needs of the contacts, rows included. */
+extern void ma_batch_read(Batch *batch);
+
+extern MaTruth ma_node_truth(Moment *moment, const MaNode *node);
+
+#endif							/* MA_RULES_EVALUATOR_H */

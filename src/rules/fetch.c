@@ -1,0 +1,465 @@
+/*
+ * fetch.c
+ *		Reads what a set of rules needs of a batch of contacts: values of their rows
+ *		in attached tables, facts of upper layers, and rows of events.
+ *
+ * Rows are read through the user's own index, as the owner of the table, one
+ * statement for each event and table whatever the number of rules; a contact's keys
+ * are cast once, in C.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "rules/columns.h"
+#include "rules/evaluator.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+static const char *const field_names[] = {"email", "phone", "time_zone", "locale", "attributes"};
+
+static void prepare_contacts(MaRuleSet *set, ContactFetch *fetch);
+static void prepare_rows(EventFetch *fetch);
+static char *row_columns(const EventFetch *fetch, const char *place, char **filter);
+static const MaStreamPart *part_of(const MaStream *stream, const MaEventSource *source);
+static void read_fields(Batch *batch);
+static void read_values(Batch *batch, ContactFetch *fetch);
+static int	contact_keys(Batch *batch, const MaSource *source, Datum *keys, bool *nulls);
+static void read_facts(Batch *batch);
+static void read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n,
+					   const int *places);
+static void add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows,
+					uint64 row);
+static int	compare_rows(const void *left, const void *right);
+static int	compare_matching(const void *left, const void *right);
+
+/* ---- statements ---- */
+
+/* Makes the statements at first use, where the set itself lives. */
+void
+ma_fetch_prepare(MaRuleSet *set)
+{
+	MemoryContext previous = MemoryContextSwitchTo(GetMemoryChunkContext(set));
+	ListCell   *cell;
+
+	ma_rule_set_place(set);
+	foreach(cell, set->contact_fetches)
+		if (((ContactFetch *) lfirst(cell))->statement.sql == NULL)
+			prepare_contacts(set, lfirst(cell));
+	foreach(cell, set->event_fetches)
+		if (((EventFetch *) lfirst(cell))->one.sql == NULL)
+			prepare_rows(lfirst(cell));
+	if (set->fields.sql == NULL)
+	{
+		set->fields.nargs = 1;
+		set->fields.argtypes[0] = INT8ARRAYOID;
+		set->fields.sql = "SELECT k.n::pg_catalog.int4, c.time_zone, c.email, c.phone, c.locale, c.attributes "
+			"FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (contact_id, n) "
+			"JOIN marketing_internal.contact AS c "
+			"ON c.contact_id OPERATOR(pg_catalog.=) k.contact_id";
+	}
+	MemoryContextSwitchTo(previous);
+}
+
+void
+ma_fetch_forget(MaRuleSet *set)
+{
+	ListCell   *cell;
+
+	ma_statement_forget(&set->fields);
+	foreach(cell, set->contact_fetches)
+		ma_statement_forget(&((ContactFetch *) lfirst(cell))->statement);
+	foreach(cell, set->event_fetches)
+	{
+		ma_statement_forget(&((EventFetch *) lfirst(cell))->one);
+		ma_statement_forget(&((EventFetch *) lfirst(cell))->many);
+	}
+}
+
+/*
+ * Values of attributes, a row for each contact: $1 places, $2 keys (or contact_ids),
+ * $3 to $7 the contact's fields where an attribute needs them beside the table's.
+ */
+static void
+prepare_contacts(MaRuleSet *set, ContactFetch *fetch)
+{
+	StringInfoData sql;
+	MaStatement *statement = &fetch->statement;
+	MaSource   *source = fetch->source;
+	Oid			key_type = source ? source->key_type : INT8OID;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT k.n");
+	foreach(cell, fetch->attributes)
+		appendStringInfo(&sql, ", %s", ((MaAttribute *) lfirst(cell))->sql);
+	statement->nargs = 2;
+	statement->argtypes[0] = INT4ARRAYOID;
+	statement->argtypes[1] = get_array_type(key_type);
+	if (fetch->mixed)
+	{
+		appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)");
+		for (int i = 0; i < lengthof(field_names); i++)
+		{
+			appendStringInfo(&sql, ", pg_catalog.unnest($%d)", i + 3);
+			statement->argtypes[statement->nargs++] = TEXTARRAYOID;
+		}
+		appendStringInfoString(&sql, ") AS k (n, key, email, phone, time_zone, locale, attributes) "
+							   "CROSS JOIN LATERAL (SELECT k.email, k.phone, k.time_zone, k.locale, "
+							   "k.attributes::pg_catalog.jsonb AS attributes) AS contact ");
+	}
+	else
+		appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+							   "AS k (n, key) ");
+	if (source == NULL)
+		appendStringInfoString(&sql, "JOIN marketing_internal.contact AS contact "
+							   "ON contact.contact_id OPERATOR(pg_catalog.=) k.key");
+	else if (source->table == NULL || !OidIsValid(source->table->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the attached table of source \"%s\" is gone", source->name)));
+	else
+		appendStringInfo(&sql, "LEFT JOIN %s AS %s ON %s.%s %s k.key", source->table->qualified,
+						 quote_identifier(ma_source_alias(source)),
+						 quote_identifier(ma_source_alias(source)),
+						 quote_identifier(source->key_column),
+						 ma_equality_operator(key_type));
+	statement->sql = sql.data;
+}
+
+static const MaStreamPart *
+part_of(const MaStream *stream, const MaEventSource *source)
+{
+	ListCell   *cell;
+
+	foreach(cell, stream->parts)
+		if (((MaStreamPart *) lfirst(cell))->source == source)
+			return lfirst(cell);
+	elog(ERROR, "cannot happen: a stream does not know its source");
+}
+
+/*
+ * Place and time, then for each stream whether the row belongs to it (null: it does)
+ * and its value.  *filter: rows that belong to none need not be read; NULL: all do.
+ */
+static char *
+row_columns(const EventFetch *fetch, const char *place, char **filter)
+{
+	StringInfoData columns;
+	StringInfoData any;
+	bool		all = false;
+	ListCell   *cell;
+
+	initStringInfo(&columns);
+	initStringInfo(&any);
+	appendStringInfo(&columns, "%s, r.at", place);
+	foreach(cell, fetch->streams)
+	{
+		const MaStreamPart *part = part_of(lfirst(cell), fetch->source);
+
+		appendStringInfo(&columns, ", %s, %s", part->filter ? part->filter : "true",
+						 part->measure ? part->measure : "NULL");
+		all |= part->filter == NULL;
+		appendStringInfo(&any, "%s(%s)", any.len > 0 ? " OR " : "",
+						 part->filter ? part->filter : "true");
+	}
+	*filter = all ? NULL : any.data;
+	return columns.data;
+}
+
+static void
+prepare_rows(EventFetch *fetch)
+{
+	char	   *filter;
+	char	   *where;
+	char	   *columns = row_columns(fetch, "k.n", &filter);
+
+	where = psprintf("AND r.at OPERATOR(pg_catalog.>=) $2%s",
+					 filter ? psprintf(" AND (%s)", filter) : "");
+	fetch->many.sql = psprintf("SELECT e.* FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
+							   "CROSS JOIN LATERAL (%s %s) AS e",
+							   ma_event_select(fetch->event, fetch->source, columns, "k.key",
+											   &fetch->key_type), where);
+	columns = row_columns(fetch, "1::pg_catalog.int8", &filter);
+	fetch->one.nargs = fetch->many.nargs = 2;
+	fetch->one.argtypes[1] = fetch->many.argtypes[1] = TIMESTAMPTZOID;
+	fetch->one.argtypes[0] = fetch->key_type;
+	fetch->many.argtypes[0] = get_array_type(fetch->key_type);
+	fetch->one.sql = psprintf("%s %s", ma_event_select(fetch->event, fetch->source, columns, "$1",
+													   &fetch->key_type), where);
+}
+
+/* ---- contacts ---- */
+
+void
+ma_fetch_contacts(Batch *batch)
+{
+	MaRuleSet  *set = batch->set;
+	ListCell   *cell;
+
+	batch->values = palloc0_array(Datum, Max(mul_size(batch->n, set->nattributes), 1));
+	batch->nulls = palloc_array(bool, Max(mul_size(batch->n, set->nattributes), 1));
+	memset(batch->nulls, true, mul_size(batch->n, set->nattributes));
+	read_fields(batch);
+	foreach(cell, set->contact_fetches)
+		read_values(batch, lfirst(cell));
+	read_facts(batch);
+}
+
+/* Zones of the contacts, and what mixed attributes need. */
+static void
+read_fields(Batch *batch)
+{
+	int64	   *ids = palloc_array(int64, batch->n);
+	MaRows		rows;
+	Datum		value;
+
+	batch->zones = palloc0_array(pg_tz *, batch->n);
+	for (int i = 0; i < lengthof(batch->fields); i++)
+		batch->fields[i] = palloc0_array(char *, batch->n);
+	for (int i = 0; i < batch->n; i++)
+		ids[i] = batch->contacts[i].contact_id;
+	value = ma_int8_array(ids, batch->n);
+	rows = ma_run(&batch->set->fields, &value, NULL, batch->how);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		int			place = ma_int32(&rows, i, 1) - 1;
+		static const int columns[] = {3, 4, 2, 5, 6};
+
+		for (int j = 0; j < lengthof(columns); j++)
+			batch->fields[j][place] = ma_text(&rows, i, columns[j]);
+		if (batch->fields[2][place] != NULL)
+			batch->zones[place] = ma_zone(batch->fields[2][place]);
+	}
+}
+
+/* The first key of each contact in the source, in the order of the keys' text. */
+static int
+contact_keys(Batch *batch, const MaSource *source, Datum *keys, bool *nulls)
+{
+	int			found = 0;
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		const char *first = NULL;
+
+		for (int j = 0; j < batch->contacts[i].nkeys; j++)
+			if (batch->contacts[i].keys[j].source_id == source->id &&
+				(first == NULL || strcmp(batch->contacts[i].keys[j].external_id, first) < 0))
+				first = batch->contacts[i].keys[j].external_id;
+		nulls[i] = first == NULL;
+		keys[i] = first == NULL ? (Datum) 0 :
+			ma_key_value(source->table->relid, source->key_type, -1, first);
+		found += first != NULL;
+	}
+	return found;
+}
+
+/* Contacts without a row in the table are there as well, with nulls. */
+static void
+read_values(Batch *batch, ContactFetch *fetch)
+{
+	Datum		arguments[7];
+	int32	   *places = palloc_array(int32, batch->n);
+	Datum	   *keys = palloc_array(Datum, batch->n);
+	bool	   *nulls = palloc0_array(bool, batch->n);
+	MaIdentity	caller;
+	MaRows		rows;
+
+	for (int i = 0; i < batch->n; i++)
+		places[i] = i;
+	arguments[0] = ma_int4_array(places, batch->n);
+	if (fetch->source == NULL)
+		for (int i = 0; i < batch->n; i++)
+			keys[i] = Int64GetDatum(batch->contacts[i].contact_id);
+	else
+		(void) contact_keys(batch, fetch->source, keys, nulls);
+	arguments[1] = ma_datum_array_nulls(keys, nulls, batch->n,
+										fetch->source ? fetch->source->key_type : INT8OID);
+	for (int i = 0; fetch->mixed && i < lengthof(field_names); i++)
+		arguments[i + 2] = ma_text_array(batch->fields[i], batch->n);
+	if (fetch->source != NULL)
+		ma_become_table_owner(&caller, fetch->source->table->relid);
+	else
+		ma_become_restricted(&caller, ma_extension_required()->owner);
+	rows = ma_run(&fetch->statement, arguments, NULL, batch->how);
+	ma_become_back(&caller);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		int			place = ma_int32(&rows, i, 1) * batch->set->nattributes;
+		ListCell   *cell;
+
+		foreach(cell, fetch->attributes)
+		{
+			MaAttribute *attribute = lfirst(cell);
+			int			column = foreach_current_index(cell) + 2;
+
+			batch->values[place + attribute->place] =
+				ma_value(&rows, i, column, &batch->nulls[place + attribute->place]);
+			if (attribute->type == MA_VALUE_NUMBER && !batch->nulls[place + attribute->place])
+				batch->values[place + attribute->place] =
+					NumericGetDatum(DatumGetNumericCopy(batch->values[place + attribute->place]));
+		}
+	}
+}
+
+static void
+read_facts(Batch *batch)
+{
+	int			nfacts = batch->set->nfacts;
+	int64	   *ids = palloc_array(int64, batch->n);
+	MaTruth    *truths = palloc_array(MaTruth, batch->n);
+	ListCell   *cell;
+
+	batch->facts = palloc_array(MaTruth, Max(mul_size(batch->n, nfacts), 1));
+	for (int i = 0; i < batch->n; i++)
+		ids[i] = batch->contacts[i].contact_id;
+	foreach(cell, batch->set->facts)
+	{
+		MaNode	   *node = lfirst(cell);
+
+		node->fact->test(node->name, node->by, ids, batch->n, batch->as_of[0], batch->how, truths);
+		for (int i = 0; i < batch->n; i++)
+			batch->facts[i * nfacts + node->place] = truths[i];
+	}
+}
+
+/* ---- rows of events ---- */
+
+void
+ma_fetch_rows(Batch *batch, const bool *needed)
+{
+	int			nstreams = batch->set->nstreams;
+	MaContactChange *contacts = palloc_array(MaContactChange, batch->n);
+	int		   *places = palloc_array(int, batch->n);
+	int			n = 0;
+	ListCell   *cell;
+
+	batch->rows = palloc0_array(RowList, Max(mul_size(batch->n, nstreams), 1));
+	for (int i = 0; i < batch->n; i++)
+		if (needed[i])
+		{
+			contacts[n] = batch->contacts[i];
+			places[n++] = i;
+		}
+	foreach(cell, batch->set->event_fetches)
+		read_event(batch, lfirst(cell), contacts, n, places);
+	foreach(cell, batch->set->event_fetches)
+	{
+		EventFetch *fetch = lfirst(cell);
+		ListCell   *inner;
+
+		foreach(inner, fetch->streams)
+		{
+			MaStream   *stream = lfirst(inner);
+
+			for (int i = 0; i < n; i++)
+			{
+				RowList    *list = &batch->rows[places[i] * nstreams + stream->place];
+
+				if (list->n > 1)
+					qsort(list->rows, list->n, sizeof(Row), stream->type == MA_VALUE_BOOL ?
+						  compare_matching : compare_rows);
+			}
+		}
+	}
+}
+
+/* The newest first. */
+static int
+compare_rows(const void *left, const void *right)
+{
+	TimestampTz a = ((const Row *) left)->at;
+	TimestampTz b = ((const Row *) right)->at;
+
+	return a > b ? -1 : (a < b ? 1 : 0);
+}
+
+/* Of the same instant those that match first. */
+static int
+compare_matching(const void *left, const void *right)
+{
+	const Row  *a = left;
+	const Row  *b = right;
+	int			order = compare_rows(left, right);
+
+	if (order != 0)
+		return order;
+	return (!b->isnull && DatumGetBool(b->value)) - (!a->isnull && DatumGetBool(a->value));
+}
+
+static void
+read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, const int *places)
+{
+	int64	   *ids;
+	Datum	   *keys;
+	int			nkeys = ma_event_keys(fetch->source, contacts, n, &ids, &keys);
+	Datum		arguments[2];
+	TimestampTz after = DT_NOEND;
+	MaIdentity	caller;
+	MaRows		rows;
+	int			zone = -1;
+	int			place = 0;
+
+	if (nkeys == 0)
+		return;
+	for (int i = 0; i < n; i++)
+		after = Min(after, batch->as_of[places[i]]);
+	after = fetch->ever ? DT_NOBEGIN : Min(after - fetch->reach, fetch->since);
+	arguments[0] = nkeys == 1 ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
+	arguments[1] = TimestampTzGetDatum(after);
+	if (fetch->source != NULL)
+	{
+		zone = ma_pin_time_zone(fetch->source->time_zone);
+		ma_become_table_owner(&caller, fetch->source->table->relid);
+	}
+	else
+		ma_become_restricted(&caller, ma_extension_required()->owner);
+	rows = ma_run(nkeys == 1 ? &fetch->one : &fetch->many, arguments, NULL, batch->how);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		int64		contact = ids[ma_int64(&rows, i, 1) - 1];
+
+		for (int tries = 0; contacts[place].contact_id != contact && tries < n; tries++)
+			place = (place + 1) % n;
+		add_row(batch, fetch, places[place], &rows, i);
+	}
+	ma_become_back(&caller);
+	ma_unpin_settings(zone);
+}
+
+/* Adds the row to the streams it belongs to. */
+static void
+add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows, uint64 row)
+{
+	int			column = 3;
+	ListCell   *cell;
+
+	foreach(cell, fetch->streams)
+	{
+		MaStream   *stream = lfirst(cell);
+		RowList    *list = &batch->rows[contact * batch->set->nstreams + stream->place];
+		bool		belongs = ma_bool(rows, row, column);
+		Row		   *added;
+
+		column += 2;
+		if (!belongs)
+			continue;
+		if (list->n == list->space)
+		{
+			list->space = Max(16, list->space * 2);
+			list->rows = list->rows == NULL ? palloc_array(Row, list->space) :
+				repalloc_huge(list->rows, mul_size(sizeof(Row), list->space));
+		}
+		added = &list->rows[list->n++];
+		added->at = ma_int64(rows, row, 2);
+		added->isnull = true;
+		if (stream->type != MA_VALUE_NONE)
+			added->value = ma_value(rows, row, column - 1, &added->isnull);
+		if (!added->isnull && stream->type == MA_VALUE_NUMBER)
+			added->value = NumericGetDatum(DatumGetNumericCopy(added->value));
+		else if (!added->isnull && stream->type == MA_VALUE_TEXT)
+			added->value = PointerGetDatum(DatumGetTextPCopy(added->value));
+	}
+}

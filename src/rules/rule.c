@@ -1,0 +1,246 @@
+/*
+ * rule.c
+ *		What a rule reads: events with the way their rows move it, columns, relations,
+ *		names.  The engines decide by it whom to evaluate, and capture what to notice.
+ */
+#include "base/base.h"
+
+#include "rules/columns.h"
+#include "rules/rules_internal.h"
+#include "utils/lsyscache.h"
+
+#define EITHER (MA_MOVES_UP | MA_MOVES_DOWN)
+
+static void add_event(List **events, const MaStream *stream, uint8 moves);
+static void collect_node(List **events, const MaNode *node, bool negated);
+static void collect_number(List **events, const MaNumber *number, uint8 moves);
+static uint8 comparison_moves(const MaNode *node, bool negated);
+static uint8 turned(uint8 moves, bool negated);
+static void collect_relations(List **relids, const MaRule *rule);
+static void watch_sources(const char *consumer, const char *object, const MaRule *rule);
+
+bool
+ma_rule_is_sync(const MaRule *rule)
+{
+	return rule->sync;
+}
+
+const char *
+ma_rule_time_zone(const MaRule *rule)
+{
+	return rule->time_zone;
+}
+
+/* ---- events ---- */
+
+static void
+add_event(List **events, const MaStream *stream, uint8 moves)
+{
+	MaRuleEvent *event = NULL;
+	ListCell   *cell;
+	ListCell   *column;
+
+	foreach(cell, *events)
+		if (((MaRuleEvent *) lfirst(cell))->event_id == stream->event->id)
+			event = lfirst(cell);
+	if (event == NULL)
+	{
+		event = palloc0_object(MaRuleEvent);
+		event->event_id = stream->event->id;
+		*events = lappend(*events, event);
+	}
+	event->moves |= moves;
+	foreach(cell, stream->parts)
+		foreach(column, ((MaStreamPart *) lfirst(cell))->columns)
+		{
+			bool		known = false;
+			ListCell   *seen;
+
+			foreach(seen, event->columns)
+				known |= strcmp(lfirst(seen), lfirst(column)) == 0;
+			if (!known)
+				event->columns = lappend(event->columns, lfirst(column));
+		}
+}
+
+static uint8
+turned(uint8 moves, bool negated)
+{
+	if (!negated || moves == EITHER)
+		return moves;
+	return moves == MA_MOVES_UP ? MA_MOVES_DOWN : MA_MOVES_UP;
+}
+
+/* More rows can only raise a count or a maximum, and only lower a minimum. */
+static uint8
+comparison_moves(const MaNode *node, bool negated)
+{
+	const MaNumber *left = node->left;
+	const MaNumber *right = node->right;
+	bool		greater = node->operator[0] == '>';
+	uint8		moves = EITHER;
+
+	if (node->operator[0] == '=' || strcmp(node->operator, "<>") == 0)
+		return EITHER;
+	if (left->kind != MA_NUMBER_AGGREGATE)
+	{
+		left = node->right;
+		right = node->left;
+		greater = !greater;
+	}
+	if (left->kind != MA_NUMBER_AGGREGATE ||
+		(right->kind != MA_NUMBER_CONSTANT && right->kind != MA_NUMBER_COLUMN))
+		return EITHER;
+	if (left->function == MA_FN_COUNT)
+		moves = greater ? MA_MOVES_UP : MA_MOVES_DOWN;
+	else if ((left->function == MA_FN_MAX && greater) || (left->function == MA_FN_MIN && !greater))
+		moves = MA_MOVES_UP;
+	return turned(moves, negated);
+}
+
+static void
+collect_number(List **events, const MaNumber *number, uint8 moves)
+{
+	if (number == NULL)
+		return;
+	if (number->kind == MA_NUMBER_AGGREGATE)
+		add_event(events, number->stream, moves);
+	collect_number(events, number->left, moves);
+	collect_number(events, number->right, moves);
+}
+
+static void
+collect_node(List **events, const MaNode *node, bool negated)
+{
+	ListCell   *cell;
+
+	switch (node->kind)
+	{
+		case MA_NODE_AND:
+		case MA_NODE_OR:
+			foreach(cell, node->children)
+				collect_node(events, lfirst(cell), negated);
+			break;
+		case MA_NODE_NOT:
+			collect_node(events, linitial(node->children), !negated);
+			break;
+		case MA_NODE_SEGMENT:
+			collect_node(events, node->rule->top, negated);
+			break;
+		case MA_NODE_COMPARE:
+			collect_number(events, node->left, comparison_moves(node, negated));
+			collect_number(events, node->right, comparison_moves(node, negated));
+			break;
+		case MA_NODE_EXISTS:
+			negated ^= node->test == MA_TEST_NO;
+			add_event(events, node->stream, turned(MA_MOVES_UP, negated));
+			if (node->follower != NULL)
+				add_event(events, node->follower,
+						  turned(MA_MOVES_UP, negated ^ node->not_followed));
+			break;
+		case MA_NODE_LAST_ROWS:
+		case MA_NODE_ENDS:
+		case MA_NODE_OVERDUE:
+			add_event(events, node->stream, EITHER);
+			break;
+		default:
+			break;
+	}
+}
+
+List *
+ma_rule_events(const MaRule *rule)
+{
+	List	   *events = NIL;
+
+	collect_node(&events, rule->top, false);
+	return events;
+}
+
+/* ---- relations and names ---- */
+
+static void
+collect_relations(List **relids, const MaRule *rule)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, rule->attributes)
+		if (((MaAttribute *) lfirst(cell))->source != NULL)
+			*relids = list_append_unique_oid(*relids,
+											 ((MaAttribute *) lfirst(cell))->source->table->relid);
+	foreach(cell, rule->streams)
+		foreach(inner, ((MaStream *) lfirst(cell))->parts)
+		{
+			MaEventSource *source = ((MaStreamPart *) lfirst(inner))->source;
+
+			if (source == NULL)
+				continue;
+			*relids = list_append_unique_oid(*relids, source->table->relid);
+			if (source->via_table != NULL)
+				*relids = list_append_unique_oid(*relids, source->via_table->relid);
+		}
+	foreach(cell, rule->segments)
+		collect_relations(relids, ((MaNode *) lfirst(cell))->rule);
+}
+
+List *
+ma_rule_relations(const MaRule *rule)
+{
+	List	   *relids = NIL;
+
+	collect_relations(&relids, rule);
+	list_sort(relids, list_oid_cmp);
+	return relids;
+}
+
+List *
+ma_rule_names(const MaRule *rule, const char *word)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rule->segments)
+		if (strcmp(((MaNode *) lfirst(cell))->fact->word, word) == 0)
+			names = lappend(names, ((MaNode *) lfirst(cell))->name);
+	foreach(cell, rule->facts)
+		if (strcmp(((MaNode *) lfirst(cell))->fact->word, word) == 0)
+			names = lappend(names, ((MaNode *) lfirst(cell))->name);
+	return names;
+}
+
+/* Columns of attached tables, of the rule and of segments it names. */
+static void
+watch_sources(const char *consumer, const char *object, const MaRule *rule)
+{
+	ListCell   *cell;
+
+	foreach(cell, rule->attributes)
+	{
+		MaAttribute *attribute = lfirst(cell);
+
+		if (attribute->source != NULL)
+			ma_watch_source(consumer, object, attribute->source->id, attribute->columns);
+	}
+	foreach(cell, rule->segments)
+		watch_sources(consumer, object, ((MaNode *) lfirst(cell))->rule);
+}
+
+void
+ma_rule_watch(const char *consumer, const char *object, const MaRule *rule)
+{
+	ListCell   *cell;
+
+	foreach(cell, ma_rule_events(rule))
+	{
+		MaRuleEvent *event = lfirst(cell);
+
+		ma_watch_event(consumer, object, event->event_id, false, event->columns);
+	}
+	watch_sources(consumer, object, rule);
+}
+
+void
+ma_rules_init(void)
+{
+}

@@ -1,0 +1,192 @@
+/*
+ * rules.h
+ *		The one public header of rules/ (layer 2): the rule language.
+ *
+ * One language for segments, filters and conditions of journeys: a text is parsed
+ * and checked once, printed in canonical form, evaluated for contacts as of an
+ * instant, and compiled to plain SQL that serves as its oracle.  Every evaluation
+ * says until when it holds if no row changes: nothing polls.
+ *
+ * What lies above layer 2 (segments, lists, topics, stages) registers how names of
+ * it are resolved, see MaRuleFact.
+ */
+#ifndef MA_RULES_H
+#define MA_RULES_H
+
+#include "contacts/contacts.h"
+
+/* ---- Truth, and until when it holds ---- */
+
+/* `truth` holds at every instant of [as of, until) while the rows stay as they are. */
+typedef struct MaTruth
+{
+	bool		truth;
+	TimestampTz until;			/* DT_NOEND: until a row changes */
+} MaTruth;
+
+/* ---- Rules ---- */
+
+typedef struct MaRule MaRule;
+
+/* Where a rule stands. */
+typedef struct MaRuleScope
+{
+	const char *what;			/* names it in errors: "rule of segment \"vip\"" */
+	const char *time_zone;		/* of contacts without one; NULL: the session's */
+	const char *search_path;	/* for functions in SQL; NULL: pg_catalog only */
+} MaRuleScope;
+
+/*
+ * Parses and checks a rule; runs inside ma_call_begin(), as `definer`, whose rights
+ * on what it reads are checked (InvalidOid: not).  Errors carry a caret into `text`.
+ * The rule lives in the current memory context, and no longer than the definitions:
+ * compile it anew when ma_definitions_epoch() has changed.
+ */
+extern MaRule *ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer);
+
+/* The canonical text; parsing it gives the same rule. */
+extern char *ma_rule_text(const MaRule *rule);
+
+/* False if it uses what only a worker may run (functions that are not built in). */
+extern bool ma_rule_is_sync(const MaRule *rule);
+
+/* The time zone it is evaluated in where a contact has none. */
+extern const char *ma_rule_time_zone(const MaRule *rule);
+
+/*
+ * Plain SQL that gives contact_id of every contact for whom the rule is true at `now`,
+ * an SQL expression ("marketing.now()").  It names tables as they are called now.
+ */
+extern char *ma_rule_sql(const MaRule *rule, const char *now);
+
+/*
+ * How rows of an event move a rule, by MA_SIGN_PLUS and MA_SIGN_MINUS: MA_MOVES_UP,
+ * adding rows can only make it true; MA_MOVES_DOWN, only false; both: anything.
+ */
+#define MA_MOVES_UP 1
+#define MA_MOVES_DOWN 2
+
+typedef struct MaRuleEvent
+{
+	int32		event_id;
+	uint8		moves;
+	List	   *columns;		/* columns (char *) of the row it reads */
+} MaRuleEvent;
+
+/* The events it reads (MaRuleEvent *), also through segments it names. */
+extern List *ma_rule_events(const MaRule *rule);
+
+/* Attached tables (Oid) whose rows it reads, also through segments; in ascending order. */
+extern List *ma_rule_relations(const MaRule *rule);
+
+/* Names (char *) after this word ("segment", "list") in it, directly. */
+extern List *ma_rule_names(const MaRule *rule, const char *word);
+
+/* Watches all it reads; undone by ma_unwatch_events() with the same two names. */
+extern void ma_rule_watch(const char *consumer, const char *object, const MaRule *rule);
+
+/* ---- Evaluation ---- */
+
+/* Rules that are evaluated together and share what they read of a contact. */
+typedef struct MaRuleSet MaRuleSet;
+
+/* Lives in the current memory context, whose reset frees its kept plans. */
+extern MaRuleSet *ma_rule_set_make(MaRule **rules, int nrules);
+
+/*
+ * Evaluates rules for contacts as of each contact's instant: out[c * nrules + r],
+ * where wanted[c * nrules + r] (NULL: all).  A contact without keys fits no rule.
+ * `how`: MA_RUN_READ or MA_RUN_READ_LATEST, the snapshot rows are read under.
+ */
+extern void ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int n,
+								 const TimestampTz *as_of, MaRun how,
+								 const bool *wanted, MaTruth *out);
+
+/*
+ * True if a contact who never had any of its events may fit the rule because of that
+ * ("no order_placed in 30 days" holds for yesterday's sign-up).
+ */
+extern bool ma_rule_true_without_events(const MaRule *rule);
+
+/* One rule for contacts, all as of one instant. */
+extern void ma_rule_evaluate(MaRule *rule, MaContactChange *contacts, int n,
+							 TimestampTz as_of, MaRun how, MaTruth *out);
+
+/* A line of the explanation of a rule for one contact, in the order they are shown. */
+typedef struct MaRuleLine
+{
+	int			depth;
+	char	   *node;			/* "count(order_placed) in 365 days" */
+	char	   *value;			/* may be NULL */
+	char	   *needs;			/* ">= 5"; may be NULL */
+	MaTruth		truth;
+	bool		unknown;		/* counts as false */
+	bool		is_number;		/* a value within arithmetic: no truth of its own */
+	char	   *because;
+} MaRuleLine;
+
+extern List *ma_rule_explain(MaRule *rule, MaContactChange *contact, TimestampTz as_of,
+							 MaRun how);
+
+/* A condition over columns, and for how many of the contacts it is unknown. */
+typedef struct MaRuleUnknown
+{
+	char	   *text;
+	int64		n;
+} MaRuleUnknown;
+
+/* Adds what is unknown of these contacts to the list (NIL at first) of MaRuleUnknown. */
+extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of,
+							  MaRun how, List *unknowns);
+
+/* ---- Rule views: PostgreSQL's own dependencies (schema marketing_rule) ---- */
+
+/*
+ * Makes or replaces the view marketing_rule.<kind>_<object> of the rule; it follows
+ * renames and keeps what it reads from being dropped.  Inside ma_call_begin().
+ */
+extern void ma_rule_view_set(const char *kind, const char *object, const MaRule *rule);
+extern void ma_rule_view_drop(const char *kind, const char *object);
+/* False when somebody has dropped it with CASCADE: the rule is broken. */
+extern bool ma_rule_view_exists(const char *kind, const char *object);
+
+/* ---- What stands in upper layers: `in segment x`, `in list x`, `subscribed x`, `stage x` ---- */
+
+typedef struct MaRuleFact
+{
+	const char *word;			/* "segment", "list", "subscribed", "stage" */
+
+	/* True if there is one of this name; else *candidates (char *) for the hint. */
+	bool		(*find) (const char *name, const char *by, List **candidates);
+
+	/* Either: text and time zone of the rule it stands for (segments) ... */
+	char	   *(*rule) (const char *name, char **time_zone);
+
+	/* ... or who it holds for, and the same as an SQL condition on c.contact_id. */
+	void		(*test) (const char *name, const char *by, const int64 *contact_ids, int n,
+						 TimestampTz as_of, MaRun how, MaTruth *out);
+	char	   *(*sql) (const char *name, const char *by, const char *now);
+} MaRuleFact;
+
+extern void ma_register_rule_fact(const MaRuleFact *fact);
+
+/* ---- `where (...)` over one event row held as jsonb: entries, exits and waits ---- */
+
+typedef struct MaRowRule MaRowRule;
+
+/*
+ * An SQL boolean over the row of `event` (bare names), `contact.x`, and `entry.x`, the
+ * row of entry_event (NULL: not allowed).  `what` and the caret as for ma_rule_parse().
+ */
+extern MaRowRule *ma_row_rule_parse(const MaEvent *event, const char *text,
+									const MaEvent *entry_event, const char *what);
+extern char *ma_row_rule_text(const MaRowRule *rule);
+/* Columns (char *) of the event's row it reads, for ma_watch_event(). */
+extern List *ma_row_rule_columns(const MaRowRule *rule);
+/* rows, entries: jsonb images (MaRowChange.properties); unknown counts as false. */
+extern void ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries,
+							 MaContactChange *contacts, int n, MaRun how, bool *out);
+
+extern void ma_rules_init(void);
+
+#endif							/* MA_RULES_H */

@@ -1,0 +1,146 @@
+/*
+ * consumer.c
+ *		The consumer of set grade: scores evaluated with the contacts' changes.
+ *
+ * State is written first and then the crossings of thresholds are told, so that who
+ * is told of one reads the score it speaks of.  Crossings that a change of the
+ * definitions brought about, or the first computation of a model, start no journey:
+ * nobody did anything.
+ */
+#include "base/base.h"
+
+#include "scoring/scoring_internal.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
+static bool wants_new_contacts(void);
+static void tell(MaScoreState *states, int n, TimestampTz now);
+static void tell_batch(const char *name, MaRowChange *rows, int n, TimestampTz now);
+static MaRowChange row_of_flip(const MaScoreState *state, const MaScoreFlip *flip);
+static void push_text(JsonbParseState **parse, char *key, char *value);
+static bool is_told(const MaScoreModel *model, const MaScoreState *state);
+
+static const MaConsumer consumer = {MA_SCORE_CONSUMER, evaluate, NULL, wants_new_contacts};
+
+void
+ma_score_consumer_init(void)
+{
+	ma_register_consumer(&consumer);
+}
+
+static bool
+wants_new_contacts(void)
+{
+	return ma_score_models()->nmodels > 0;
+}
+
+static void
+evaluate(MaContactChange *contacts, int n, TimestampTz now)
+{
+	MaScoreState *states;
+	int			nstates;
+
+	if (ma_score_models()->nmodels == 0)
+		return;
+	states = ma_score_states(contacts, n, NULL, now, MA_RUN_READ_LATEST, &nstates);
+	if (nstates == 0)
+		return;
+	ma_score_states_store(states, nstates);
+	tell(states, nstates, now);
+}
+
+/* Crossings by contact in their order, each kind of event in one go where it can be. */
+static void
+tell(MaScoreState *states, int n, TimestampTz now)
+{
+	List	   *flips = NIL;
+	MaRowChange *rows;
+	int			nrows = 0;
+	bool		reached = false;
+
+	for (int i = 0; i < n; i++)
+		flips = list_concat(flips, states[i].flips);
+	if (flips == NIL)
+		return;
+	rows = palloc0_array(MaRowChange, list_length(flips));
+	for (int i = 0; i < n; i++)
+	{
+		ListCell   *cell;
+
+		foreach(cell, states[i].flips)
+		{
+			const MaScoreFlip *flip = lfirst(cell);
+
+			if (flip->reached != reached)
+			{
+				tell_batch(reached ? "score_threshold_reached" : "score_threshold_lost",
+						   rows, nrows, now);
+				nrows = 0;
+			}
+			reached = flip->reached;
+			rows[nrows++] = row_of_flip(&states[i], flip);
+		}
+	}
+	tell_batch(reached ? "score_threshold_reached" : "score_threshold_lost", rows, nrows, now);
+}
+
+static void
+tell_batch(const char *name, MaRowChange *rows, int n, TimestampTz now)
+{
+	if (n > 0)
+		ma_tell_events(name, rows, n, now);
+}
+
+/* The row of the event; its key tells this crossing from all others. */
+static MaRowChange
+row_of_flip(const MaScoreState *state, const MaScoreFlip *flip)
+{
+	MaScoreModel *model = state->pair.model;
+	int64		contact_id = state->now.score.contact_id;
+	JsonbParseState *parse = NULL;
+	JsonbValue *object;
+	MaRowChange row = {0};
+
+	pushJsonbValue(&parse, WJB_BEGIN_OBJECT, NULL);
+	push_text(&parse, "model", model->name);
+	push_text(&parse, "threshold", flip->threshold);
+	row.contact_id = contact_id;
+	row.row_key = psprintf(INT64_FORMAT "/%s/%s/" INT64_FORMAT, contact_id, model->name,
+						   flip->threshold, flip->at);
+	row.occurred_at = flip->at;
+	object = pushJsonbValue(&parse, WJB_END_OBJECT, NULL);
+	row.properties = JsonbPGetDatum(JsonbValueToJsonb(object));
+	row.enroll = ma_guc_enroll && is_told(model, state);
+	return row;
+}
+
+static void
+push_text(JsonbParseState **parse, char *key, char *value)
+{
+	JsonbValue	item;
+
+	item.type = jbvString;
+	item.val.string.val = key;
+	item.val.string.len = (int) strlen(key);
+	pushJsonbValue(parse, WJB_KEY, &item);
+	item.val.string.val = value;
+	item.val.string.len = (int) strlen(value);
+	pushJsonbValue(parse, WJB_VALUE, &item);
+}
+
+/* True unless the state before was of other definitions, or there was none yet. */
+static bool
+is_told(const MaScoreModel *model, const MaScoreState *state)
+{
+	if (state->stored)
+		return state->was.version == model->version;
+	return model->built || state->now.score.contact_id <= model->built_upto;
+}
+
+void
+ma_scoring_init(void)
+{
+	ma_score_consumer_init();
+	ma_score_wake_init();
+}

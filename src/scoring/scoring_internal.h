@@ -1,0 +1,175 @@
+/*
+ * scoring_internal.h
+ *		What the files of scoring/ share among themselves and nobody else sees.
+ */
+#ifndef MA_SCORING_INTERNAL_H
+#define MA_SCORING_INTERNAL_H
+
+#include "pgtime.h"
+#include "scoring/scoring.h"
+
+#define MA_SCORE_CONSUMER "scores"
+
+/* ---- model.c: definitions, compiled once per backend ---- */
+
+/* Within this period at most so many rows of a rule count, the earliest. */
+typedef enum MaScorePer
+{
+	MA_PER_EVER,
+	MA_PER_DAY,
+	MA_PER_WEEK,
+	MA_PER_MONTH
+} MaScorePer;
+
+typedef struct MaScoreRule
+{
+	MaScoreModel *model;
+	char	   *name;
+	int32		event_id;
+	char	   *condition;		/* canonical SQL over alias t, or NULL */
+	char	   *points;			/* likewise, of type float8 */
+	bool		is_constant;
+	float8		constant;		/* points, if they are the same for every row */
+	int			at_most;		/* 0: no limit */
+	MaScorePer	per;
+	Interval   *expires;		/* NULL: never */
+	List	   *columns;		/* columns (char *) condition and points read */
+	int			place;			/* among all rules of all models */
+} MaScoreRule;
+
+typedef struct MaScoreThreshold
+{
+	char	   *name;
+	float8		value;
+} MaScoreThreshold;
+
+struct MaScoreModel
+{
+	int32		id;
+	char	   *name;
+	int64		half_life;		/* in microseconds; 0: points do not fade */
+	float8		floor;			/* minus infinity: none */
+	float8		ceiling;
+	int			nthresholds;
+	MaScoreThreshold *thresholds;	/* ascending */
+	char	   *time_zone;		/* of contacts that have none */
+	int32		version;		/* counts its changes */
+	bool		built;			/* state of all contacts is of this version ... */
+	int64		built_upto;		/* ... or of those up to this one */
+	List	   *rules;			/* MaScoreRule * */
+	int			place;			/* among all models */
+};
+
+typedef struct MaScoreModels
+{
+	List	   *models;			/* MaScoreModel *, in order of their ids */
+	int			nmodels;
+	int			nrules;			/* of all models */
+	bool		any_limit;		/* a rule has at_most, or expires by the calendar */
+	List	   *fetches;		/* see score_rows.c */
+	bool		fetches_ready;
+} MaScoreModels;
+
+/* All models; valid to the end of the transaction. */
+extern MaScoreModels *ma_score_models(void);
+extern MaScoreModel *ma_score_model_by_id(int32 id);
+
+/* ---- points.c: the arithmetic of one score ---- */
+
+/* What is left of one point after this long. */
+extern float8 ma_score_left(const MaScoreModel *model, int64 age);
+/* Within floor and ceiling, rounded to a multiple of MA_SCORE_STEP. */
+extern float8 ma_score_finish(const MaScoreModel *model, float8 raw);
+/* How many thresholds are reached with this score: the first so many are. */
+extern int	ma_score_level(const MaScoreModel *model, float8 value);
+/* The first instant after `at` at which the level is another one, or score->until. */
+extern TimestampTz ma_score_level_holds(const MaScoreModel *model, const MaScore *score,
+										TimestampTz at);
+/* Number of the day, week or month of the instant in the zone. */
+extern int64 ma_score_period(MaScorePer per, TimestampTz at, pg_tz *zone);
+/* The instant at which a row of this instant expires. */
+extern TimestampTz ma_score_expiry(const Interval *expires, TimestampTz at, pg_tz *zone);
+/* The score as a number with as many decimals as it needs. */
+extern Datum ma_score_numeric(float8 value);
+
+/* ---- score_rows.c: points from the users' rows ---- */
+
+/* One score that is to be computed. */
+typedef struct MaScorePair
+{
+	int			contact;		/* place in the array of contacts */
+	MaScoreModel *model;
+	TimestampTz as_of;
+	bool		active;			/* compute() sets the score of active ones */
+	MaScore		score;
+} MaScorePair;
+
+extern void ma_score_rows(MaScoreModels *models, MaContactChange *contacts, int n,
+						  MaScorePair *pairs, int npairs, MaRun how);
+
+/* Frees the plans of fetches; runs when the models are replaced. */
+extern void ma_score_fetches_free(MaScoreModels *models);
+
+/* Reads of one source of an event as `key` says it; columns that rules read exist there. */
+extern bool ma_score_rule_fits(const MaScoreRule *rule, const MaEventSource *source);
+
+/* Time zones of contacts, by their places; the model's where a contact has none. */
+extern pg_tz **ma_score_zones(MaContactChange *contacts, int n, MaRun how);
+extern pg_tz *ma_score_zone(const MaScoreModel *model, pg_tz *contacts);
+
+/* ---- state.c: what is stored, and the course of scores up to now ---- */
+
+/* A threshold that is reached, since when. */
+typedef struct MaScoreReached
+{
+	char	   *name;
+	TimestampTz since;
+} MaScoreReached;
+
+/* A threshold was reached or lost. */
+typedef struct MaScoreFlip
+{
+	char	   *threshold;
+	bool		reached;
+	TimestampTz at;
+} MaScoreFlip;
+
+/* One row of marketing_internal.score. */
+typedef struct MaScoreRow
+{
+	MaScore		score;
+	TimestampTz wake;			/* the score crosses a threshold or ceases to only fade */
+	int32		version;		/* of the model */
+	int			nreached;
+	MaScoreReached *reached;	/* in the order of the thresholds */
+} MaScoreRow;
+
+/* One score of a contact: as stored, as it is now, and what happened in between. */
+typedef struct MaScoreState
+{
+	MaScorePair pair;
+	bool		stored;			/* `was` is what is stored */
+	MaScoreRow	was;
+	MaScoreRow	now;
+	List	   *flips;			/* MaScoreFlip *, in their order */
+} MaScoreState;
+
+/*
+ * Brings the scores of contacts up to `now`: of the models that depend on what changed,
+ * or of `only` this one.  Reads what is stored and the rows; writes nothing.
+ */
+extern MaScoreState *ma_score_states(MaContactChange *contacts, int n, MaScoreModel *only,
+									 TimestampTz now, MaRun how, int *nstates);
+
+/* The thresholds that are reached, from two arrays of the row. */
+extern MaScoreReached *ma_score_reached_read(const MaRows *rows, uint64 row, int column, int *n);
+
+/* Writes what differs from what is stored. */
+extern void ma_score_states_store(MaScoreState *states, int n);
+
+/* ---- the files' inits ---- */
+
+extern void ma_score_consumer_init(void);
+extern void ma_score_wake_init(void);
+
+#endif							/* MA_SCORING_INTERNAL_H */

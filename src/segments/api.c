@@ -1,0 +1,314 @@
+/*
+ * api.c
+ *		What people ask about segments: preview, explanation, proof, and the overview.
+ */
+#include "base/base.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "segments/segments_internal.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define EXAMPLES 5
+#define PREVIEW_BATCH 1000
+
+static void put_line(ReturnSetInfo *result, const char *what, char *value);
+static List *count_unknowns(MaRule *rule, TimestampTz now);
+static void put_explained(ReturnSetInfo *result, const MaRuleLine *line);
+static void put_difference(ReturnSetInfo *result, int64 contact_id, bool stored);
+static void put_overview(ReturnSetInfo *result, MaSegment *segment);
+
+MA_FUNCTION(ma_preview_segment);
+MA_FUNCTION(ma_segment_rule);
+MA_FUNCTION(ma_segment_sql);
+MA_FUNCTION(ma_explain_segment);
+MA_FUNCTION(ma_verify_segment);
+MA_FUNCTION(ma_segment_overview);
+
+/* ---- preview ---- */
+
+static void
+put_line(ReturnSetInfo *result, const char *what, char *value)
+{
+	Datum		values[2] = {CStringGetTextDatum(what), 0};
+	bool		nulls[2] = {false, value == NULL};
+
+	if (value != NULL)
+		values[1] = CStringGetTextDatum(value);
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* Conditions over columns, with the number of contacts of whom they are unknown. */
+static List *
+count_unknowns(MaRule *rule, TimestampTz now)
+{
+	static MaStatement next = {
+		"SELECT c.contact_id FROM marketing_internal.contact AS c "
+		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2",
+		2, {INT8OID, INT4OID}
+	};
+	List	   *unknowns = NIL;
+	int64		last = 0;
+	uint64		n;
+
+	do
+	{
+		int64	   *ids = palloc_array(int64, PREVIEW_BATCH);
+		Datum		arguments[2];
+		MaRows		rows;
+
+		arguments[0] = Int64GetDatum(last);
+		arguments[1] = Int32GetDatum(PREVIEW_BATCH);
+		rows = ma_run(&next, arguments, NULL, MA_RUN_READ);
+		n = rows.n;
+		for (uint64 i = 0; i < n; i++)
+			last = ids[i] = ma_int64(&rows, i, 1);
+		if (n > 0)
+			unknowns = ma_rule_unknowns(rule, ma_read_contacts(ids, (int) n), (int) n, now,
+										MA_RUN_READ, unknowns);
+	} while (n == PREVIEW_BATCH);
+	return unknowns;
+}
+
+/* preview_segment(rule, time_zone) */
+Datum
+ma_preview_segment(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MaRuleScope scope = {"rule"};
+	char	   *search_path = pstrdup(namespace_search_path);
+	MaCall		call;
+	MaRule	   *rule;
+	int64	   *ids;
+	int			n;
+	ListCell   *cell;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("rule must not be null")));
+	InitMaterializedSRF(fcinfo, 0);
+	if (!PG_ARGISNULL(1))
+		scope.time_zone = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	scope.search_path = search_path;
+	ma_call_begin(&call);
+	rule = ma_rule_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &scope, call.caller.userid);
+	put_line(result, "rule", ma_rule_text(rule));
+	if (!ma_rule_is_sync(rule))
+		put_line(result, "maintenance", "worker: it uses functions that are not built in");
+	else
+	{
+		ids = ma_oracle_read(rule, ma_now(), &n);
+		put_line(result, "contacts", ma_grouped(n));
+		for (int i = 0; i < Min(n, EXAMPLES); i++)
+			put_line(result, "example", ma_contact_text(ids[i]));
+	}
+	foreach(cell, count_unknowns(rule, ma_now()))
+	{
+		MaRuleUnknown *unknown = lfirst(cell);
+
+		if (unknown->n > 0)
+			put_line(result, "unknown", psprintf("%s: for %s contacts", unknown->text,
+												 ma_grouped(unknown->n)));
+	}
+	if (ma_rule_true_without_events(rule))
+		put_line(result, "note", "also holds for contacts who never had any of its events");
+	ma_call_end(&call);
+	return (Datum) 0;
+}
+
+/* ---- texts ---- */
+
+/* segment_rule(name) */
+Datum
+ma_segment_rule(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name = ma_segment_name_argument(fcinfo, 0);
+	MaCall		call;
+	MaSegment  *segment;
+	char	   *answer;
+
+	ma_call_begin(&call);
+	segment = ma_segment_get(ma_segments(), name);
+	answer = MemoryContextStrdup(context, segment->rule ? ma_rule_text(segment->rule) :
+								 segment->text);
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/* segment_sql(name) */
+Datum
+ma_segment_sql(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name = ma_segment_name_argument(fcinfo, 0);
+	MaCall		call;
+	MaSegment  *segment;
+	char	   *answer;
+
+	ma_call_begin(&call);
+	segment = ma_segment_get(ma_segments(), name);
+	if (segment->rule == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_RULE_BROKEN),
+				 errmsg("segment \"%s\" is broken", name),
+				 errdetail("%s", segment->broken)));
+	answer = MemoryContextStrdup(context, ma_rule_sql(segment->rule, MA_SCHEMA ".now()"));
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/* ---- explain ---- */
+
+static void
+put_explained(ReturnSetInfo *result, const MaRuleLine *line)
+{
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false, true, true, false, false, true};
+
+	values[0] = CStringGetTextDatum(psprintf("%*s%s", line->depth * 2, "", line->node));
+	if (line->value != NULL || line->unknown)
+	{
+		values[1] = CStringGetTextDatum(line->value ? line->value : "unknown");
+		nulls[1] = false;
+	}
+	if (line->needs != NULL)
+	{
+		values[2] = CStringGetTextDatum(line->needs);
+		nulls[2] = false;
+	}
+	values[3] = BoolGetDatum(line->truth.truth);
+	values[4] = TimestampTzGetDatum(line->truth.until);
+	nulls[3] = nulls[4] = line->is_number;
+	if (line->because != NULL)
+	{
+		values[5] = CStringGetTextDatum(line->because);
+		nulls[5] = false;
+	}
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* explain_segment(contact, name) */
+Datum
+ma_explain_segment(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = ma_segment_name_argument(fcinfo, 1);
+	MaSegment  *segment;
+	MaCall		call;
+	int64		contact_id;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	ma_call_begin(&call);
+	segment = ma_segment_get(ma_segments(), name);
+	contact_id = ma_contact_argument(fcinfo, false);
+	if (segment->rule == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_RULE_BROKEN),
+				 errmsg("segment \"%s\" is broken", name),
+				 errdetail("%s", segment->broken)));
+	foreach(cell, ma_rule_explain(segment->rule, ma_read_contacts(&contact_id, 1), ma_now(),
+								  MA_RUN_READ))
+		put_explained(result, lfirst(cell));
+	ma_call_end(&call);
+	return (Datum) 0;
+}
+
+/* ---- verify ---- */
+
+static void
+put_difference(ReturnSetInfo *result, int64 contact_id, bool stored)
+{
+	char	   *contact = ma_contact_text(contact_id);
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	if (contact == NULL)
+		contact = psprintf("_contact_id " INT64_FORMAT, contact_id);
+	values[0] = CStringGetTextDatum(contact);
+	values[1] = BoolGetDatum(stored);
+	values[2] = BoolGetDatum(!stored);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* verify_segment(name): both sides are ascending. */
+Datum
+ma_verify_segment(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = ma_segment_name_argument(fcinfo, 0);
+	MaSegments *all;
+	MaSegment  *segment;
+	MaMembers  *members;
+	MaCall		call;
+	int64	   *expected;
+	int			n;
+	int			i = 0;
+	int			j = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	ma_call_begin(&call);
+	all = ma_segments();
+	segment = ma_segment_get(all, name);
+	if (segment->rule == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_RULE_BROKEN),
+				 errmsg("segment \"%s\" is broken", name),
+				 errdetail("%s", segment->broken)));
+	members = ma_members_read(all, segment, ma_now());
+	expected = ma_oracle_read(segment->rule, ma_now(), &n);
+	while (i < members->n || j < n)
+	{
+		if (j == n || (i < members->n && members->ids[i] < expected[j]))
+			put_difference(result, members->ids[i++], true);
+		else if (i == members->n || expected[j] < members->ids[i])
+			put_difference(result, expected[j++], false);
+		else
+			i++, j++;
+	}
+	ma_call_end(&call);
+	return (Datum) 0;
+}
+
+/* ---- overview ---- */
+
+static void
+put_overview(ReturnSetInfo *result, MaSegment *segment)
+{
+	Datum		values[7] = {0};
+	bool		nulls[7] = {0};
+
+	values[0] = CStringGetTextDatum(segment->name);
+	values[1] = Int64GetDatum(ma_segment_stored_size(segment->name));
+	values[2] = CStringGetTextDatum(segment->rule == NULL ? "broken" :
+									segment->building ? "building" : "live");
+	values[3] = CStringGetTextDatum(segment->sync ? "live" : "worker");
+	values[4] = CStringGetTextDatum(segment->rule ? ma_rule_text(segment->rule) : segment->text);
+	values[5] = CStringGetTextDatum(segment->time_zone);
+	nulls[6] = segment->description == NULL;
+	if (!nulls[6])
+		values[6] = CStringGetTextDatum(segment->description);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* marketing_internal.segment_overview() */
+Datum
+ma_segment_overview(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MaSegments *all;
+	MaCall		call;
+
+	InitMaterializedSRF(fcinfo, 0);
+	ma_call_begin(&call);
+	all = ma_segments();
+	for (int i = 0; i < all->n; i++)
+		put_overview(result, all->segments[i]);
+	ma_call_end(&call);
+	return (Datum) 0;
+}

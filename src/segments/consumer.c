@@ -1,0 +1,482 @@
+/*
+ * consumer.c
+ *		Segments as the consumer of changes: who is to be evaluated for what, at commit,
+ *		in the worker, and as time passes.
+ *
+ * A change is looked at only by segments that read its event, and not even by those
+ * it cannot move: more rows of an event cannot make "no page_viewed" true, so who
+ * is out of it stays out.  What time changes is taken instant by instant, so that a
+ * worker that slept emits every entry and exit with the time it took effect.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "segments/segments_internal.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "worker/worker.h"
+
+#define DUE_BATCH 100
+#define BUILD_BATCH 1000
+#define MAX_STEPS 100			/* instants of one contact in one evaluation */
+
+static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
+static bool wants_new_contacts(void);
+static void leave_to_worker(MaSegmentStates *states, MaContactChange *contacts);
+static int	choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz now,
+				   int *places, TimestampTz *as_of, bool *wanted);
+static bool is_changed(const MaContactChange *contact);
+static bool wants(const MaSegmentStates *states, const MaContactChange *contact, int place,
+				  int segment);
+static uint8 moves_of(const MaSegment *segment, const MaContactChange *contact);
+static void evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *places,
+							int n, const TimestampTz *as_of, const bool *wanted);
+static void tell(const MaSegmentStates *states, const char *name, bool entered, TimestampTz now);
+static Datum segment_properties(const char *name);
+static bool due(void);
+static bool due_turn(void);
+static TimestampTz next_due(void);
+static bool build(void);
+static bool build_turn(void);
+static int	build_part(MaSegments *all, const bool *which, int64 *last, TimestampTz now);
+
+static const MaConsumer consumer = {MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts};
+static const MaDuty due_duty = {"due segments", 0, due, next_due};
+static const MaDuty build_duty = {"build segments", 0, build, NULL};
+
+void
+ma_segment_consumer_init(void)
+{
+	ma_register_consumer(&consumer);
+	ma_worker_register_duty(&build_duty);
+	ma_worker_register_duty(&due_duty);
+}
+
+static bool
+wants_new_contacts(void)
+{
+	return ma_segments()->n > 0;
+}
+
+static bool
+is_changed(const MaContactChange *contact)
+{
+	return contact->identity || contact->nevents > 0;
+}
+
+/* ---- evaluation ---- */
+
+static void
+evaluate(MaContactChange *contacts, int n, TimestampTz now)
+{
+	MaSegments *all = ma_segments();
+	MaSegmentStates *states;
+	int64	   *ids;
+	int		   *places;
+	TimestampTz *as_of;
+	bool	   *wanted;
+
+	if (all->n == 0)
+		return;
+	ids = palloc_array(int64, Max(n, 1));
+	for (int i = 0; i < n; i++)
+		ids[i] = contacts[i].contact_id;
+	states = ma_states_read(all, ids, n, MA_RUN_READ_LATEST);
+	places = palloc_array(int, Max(n, 1));
+	as_of = palloc_array(TimestampTz, Max(n, 1));
+	wanted = palloc_array(bool, Max(mul_size(n, all->nrules), 1));
+	if (!ma_worker_is_active())
+		leave_to_worker(states, contacts);
+	for (int step = 0; step <= MAX_STEPS; step++)
+	{
+		int			chosen = choose(states, contacts, step, now, places, as_of, wanted);
+
+		if (chosen == 0)
+			break;
+		evaluate_chosen(states, contacts, places, chosen, as_of, wanted);
+	}
+	ma_states_write(states, now);
+	tell(states, "segment_entered", true, now);
+	tell(states, "segment_left", false, now);
+}
+
+/*
+ * Who is evaluated in this step: at first whoever changed, as of now; then those who
+ * only grew older, each as of his next due instant.  Returns how many, with the rules
+ * wanted of each.
+ */
+static int
+choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz now,
+	   int *places, TimestampTz *as_of, bool *wanted)
+{
+	MaSegments *all = states->all;
+	int			chosen = 0;
+
+	for (int i = 0; i < states->n; i++)
+	{
+		bool		changed = is_changed(&contacts[i]);
+		TimestampTz at = changed || step == MAX_STEPS ? now : DT_NOEND;
+		bool		any = false;
+
+		if (changed && step > 0)
+			continue;
+		for (int j = 0; j < all->n && !changed && step < MAX_STEPS; j++)
+			if (all->segments[j]->place >= 0)
+				at = Min(at, all->segments[j]->building && step == 0 ? now :
+						 states->wakes[i * all->n + j]);
+		if (at > now)
+			continue;
+		for (int j = 0; j < all->n; j++)
+		{
+			const MaSegment *segment = all->segments[j];
+			bool		want;
+
+			if (segment->place < 0)
+				continue;
+			want = states->wakes[i * all->n + j] <= at || (segment->building && step == 0) ||
+				(changed && wants(states, &contacts[i], i, j));
+			if (!segment->sync && !ma_worker_is_active())
+				want = false;
+			wanted[chosen * all->nrules + segment->place] = want;
+			any |= want;
+		}
+		if (!any)
+			continue;
+		places[chosen] = i;
+		as_of[chosen++] = at;
+	}
+	return chosen;
+}
+
+/* False where the change cannot move the segment, or does not concern it. */
+static bool
+wants(const MaSegmentStates *states, const MaContactChange *contact, int place, int segment)
+{
+	uint8		moves;
+	bool		bit = states->bits[place * states->all->n + segment];
+
+	if (contact->identity)
+		return true;
+	moves = moves_of(states->all->segments[segment], contact);
+	if (moves == 0)
+		return false;
+	return !(moves == MA_MOVES_UP && bit) && !(moves == MA_MOVES_DOWN && !bit);
+}
+
+/* The ways in which the contact's events may move the segment. */
+static uint8
+moves_of(const MaSegment *segment, const MaContactChange *contact)
+{
+	uint8		moves = 0;
+	ListCell   *cell;
+
+	foreach(cell, segment->events)
+	{
+		MaRuleEvent *event = lfirst(cell);
+
+		for (int i = 0; i < contact->nevents; i++)
+		{
+			if (contact->events[i].event_id != event->event_id)
+				continue;
+			if (contact->events[i].sign & MA_SIGN_PLUS)
+				moves |= event->moves;
+			if (contact->events[i].sign & MA_SIGN_MINUS)
+				moves |= (event->moves & MA_MOVES_UP ? MA_MOVES_DOWN : 0) |
+					(event->moves & MA_MOVES_DOWN ? MA_MOVES_UP : 0);
+		}
+	}
+	return moves;
+}
+
+static void
+evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *places, int n,
+				const TimestampTz *as_of, const bool *wanted)
+{
+	MaSegments *all = states->all;
+	MaContactChange *chosen = palloc_array(MaContactChange, n);
+	MaTruth    *truths = palloc_array(MaTruth, mul_size(n, Max(all->nrules, 1)));
+
+	for (int i = 0; i < n; i++)
+		chosen[i] = contacts[places[i]];
+	ma_rule_set_evaluate(all->set, chosen, n, as_of, MA_RUN_READ_LATEST, wanted, truths);
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < all->n; j++)
+		{
+			int			rule = all->segments[j]->place;
+
+			if (rule < 0 || !wanted[i * all->nrules + rule])
+				continue;
+			states->cause = is_changed(&chosen[i]) ? "row" :
+				all->segments[j]->building ? "definition" : "time";
+			ma_state_set(states, places[i], j, truths[i * all->nrules + rule], as_of[i]);
+		}
+}
+
+/* A commit does not run users' functions: who is concerned is for the worker. */
+static void
+leave_to_worker(MaSegmentStates *states, MaContactChange *contacts)
+{
+	int64	   *ids = palloc_array(int64, Max(states->n, 1));
+	int			n = 0;
+
+	for (int i = 0; i < states->n; i++)
+		for (int j = 0; j < states->all->n; j++)
+		{
+			const MaSegment *segment = states->all->segments[j];
+
+			if (segment->place < 0 || segment->sync || !is_changed(&contacts[i]) ||
+				!wants(states, &contacts[i], i, j))
+				continue;
+			ids[n++] = contacts[i].contact_id;
+			break;
+		}
+	if (n == 0)
+		return;
+	ma_contacts_leave(ids, n);
+	ma_worker_wake_at_commit();
+}
+
+/* ---- events ---- */
+
+static Datum
+segment_properties(const char *name)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue	value = {.type = jbvString};
+
+	key.val.string.val = "segment";
+	key.val.string.len = strlen("segment");
+	value.val.string.val = unconstify(char *, name);
+	value.val.string.len = strlen(name);
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) pushJsonbValue(&state, WJB_KEY, &key);
+	(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/* Raises the event for who entered or left; a definition that is being built raises none. */
+static void
+tell(const MaSegmentStates *states, const char *name, bool entered, TimestampTz now)
+{
+	MaEvent    *event = states->flips == NIL ? NULL : ma_event_by_name(ma_definitions(), name);
+	MaRowChange *rows;
+	int			n = 0;
+	ListCell   *cell;
+
+	if (event == NULL || !event->row_grade)
+		return;
+	rows = palloc0_array(MaRowChange, list_length(states->flips));
+	foreach(cell, states->flips)
+	{
+		MaSegmentFlip *flip = lfirst(cell);
+		const MaSegment *segment = states->all->segments[flip->segment];
+
+		if (flip->entered != entered || segment->building)
+			continue;
+		rows[n].contact_id = states->contact_ids[flip->contact];
+		rows[n].row_key = psprintf("%d:" INT64_FORMAT, segment->id, flip->at);
+		rows[n].occurred_at = flip->at;
+		rows[n].properties = segment_properties(segment->name);
+		rows[n++].enroll = ma_guc_enroll;
+	}
+	ma_tell_events(name, rows, n, now);
+}
+
+/* ---- time ---- */
+
+static bool
+due(void)
+{
+	return ma_wake_turn(due_turn);
+}
+
+static bool
+due_turn(void)
+{
+	static MaStatement read = {
+		"SELECT s.contact_id FROM marketing_internal.segment_state AS s " MA_JOIN_DIRTY
+		"WHERE s.next_wake OPERATOR(pg_catalog.<=) $1 "
+		"AND s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"AND w.waits IS NULL ORDER BY s.next_wake LIMIT $2",
+		2, {TIMESTAMPTZOID, INT4OID}
+	};
+	int			limit = Min(DUE_BATCH, ma_wake_batch_size());
+	Datum		arguments[2];
+	MaRows		rows;
+	int64	   *contacts;
+	int			nest_level;
+
+	arguments[0] = TimestampTzGetDatum(ma_clock());
+	arguments[1] = Int32GetDatum(limit);
+	nest_level = ma_pin_index_scans();
+	rows = ma_run(&read, arguments, NULL, MA_RUN_READ_LATEST);
+	ma_unpin_settings(nest_level);
+	if (rows.n == 0)
+		return false;
+	contacts = palloc_array(int64, rows.n);
+	for (uint64 i = 0; i < rows.n; i++)
+		contacts[i] = ma_int64(&rows, i, 1);
+	return ma_contacts_wake(contacts, NULL, (int) rows.n, false) && rows.n == limit;
+}
+
+static TimestampTz
+next_due(void)
+{
+	static MaStatement read = {
+		"SELECT s.next_wake FROM marketing_internal.segment_state AS s " MA_JOIN_DIRTY
+		"WHERE s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"AND w.waits IS NULL ORDER BY s.next_wake LIMIT 1"
+	};
+	MaCall		call;
+	MaRows		rows;
+	TimestampTz at = DT_NOEND;
+	int			nest_level;
+
+	ma_call_begin(&call);
+	nest_level = ma_pin_index_scans();
+	rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
+	ma_unpin_settings(nest_level);
+	if (rows.n > 0)
+		at = ma_int64(&rows, 0, 1);
+	ma_call_end(&call);
+	return at;
+}
+
+/* ---- builds ---- */
+
+/* One portion of contacts after *last; returns how many. */
+static int
+build_part(MaSegments *all, const bool *which, int64 *last, TimestampTz now)
+{
+	static MaStatement next = {
+		"SELECT c.contact_id FROM marketing_internal.contact AS c "
+		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2",
+		2, {INT8OID, INT4OID}
+	};
+	Datum		arguments[2];
+	MaRows		rows;
+	int64	   *ids;
+	TimestampTz *as_of;
+	MaContactChange *contacts;
+	MaSegmentStates *states;
+	MaTruth    *truths;
+	int			n;
+
+	arguments[0] = Int64GetDatum(*last);
+	arguments[1] = Int32GetDatum(BUILD_BATCH);
+	rows = ma_run(&next, arguments, NULL, MA_RUN_READ_LATEST);
+	n = (int) rows.n;
+	if (n == 0)
+		return 0;
+	ids = palloc_array(int64, n);
+	as_of = palloc_array(TimestampTz, n);
+	for (int i = 0; i < n; i++)
+	{
+		*last = ids[i] = ma_int64(&rows, i, 1);
+		as_of[i] = now;
+	}
+	contacts = ma_read_contacts_as(ids, n, MA_RUN_READ_LATEST);
+	states = ma_states_read(all, ids, n, MA_RUN_READ_LATEST);
+	states->cause = "definition";
+	truths = palloc_array(MaTruth, mul_size(n, Max(all->nrules, 1)));
+	{
+		bool	   *wanted = palloc0_array(bool, mul_size(n, Max(all->nrules, 1)));
+
+		for (int i = 0; i < n; i++)
+			for (int j = 0; j < all->n; j++)
+				if (which[j] && all->segments[j]->place >= 0)
+					wanted[i * all->nrules + all->segments[j]->place] = true;
+		ma_rule_set_evaluate(all->set, contacts, n, as_of, MA_RUN_READ_LATEST, wanted, truths);
+	}
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < all->n; j++)
+			if (which[j] && all->segments[j]->place >= 0)
+				ma_state_set(states, i, j, truths[i * all->nrules + all->segments[j]->place], now);
+	ma_states_write(states, now);
+	return n;
+}
+
+void
+ma_segments_build(MaSegments *all, List *names, TimestampTz now)
+{
+	bool	   *which = palloc0_array(bool, Max(all->n, 1));
+	int64		last = 0;
+	int			n;
+
+	for (int i = 0; i < all->n; i++)
+	{
+		ListCell   *cell;
+
+		foreach(cell, names)
+			which[i] |= strcmp(lfirst(cell), all->segments[i]->name) == 0;
+	}
+	do
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+													  "marketing_automation build",
+													  ALLOCSET_DEFAULT_SIZES);
+		MemoryContext previous = MemoryContextSwitchTo(context);
+
+		n = build_part(all, which, &last, now);
+		MemoryContextSwitchTo(previous);
+		MemoryContextDelete(context);
+	} while (n == BUILD_BATCH);
+}
+
+static bool
+build(void)
+{
+	return ma_wake_turn(build_turn);
+}
+
+/*
+ * A segment that is being built is evaluated for whoever is told, so it is enough to
+ * wake all contacts in their order.  Who is busy goes to the dirty log.
+ */
+static bool
+build_turn(void)
+{
+	static MaStatement next = {
+		"WITH b AS (SELECT pg_catalog.min(s.built_to) AS built_to FROM marketing_internal.segment AS s "
+		"WHERE s.state OPERATOR(pg_catalog.=) 'building' HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0) "
+		"SELECT c.contact_id FROM b JOIN marketing_internal.contact AS c "
+		"ON c.contact_id OPERATOR(pg_catalog.>) b.built_to ORDER BY c.contact_id LIMIT $1",
+		1, {INT4OID}
+	};
+	static MaStatement progress = {
+		"UPDATE marketing_internal.segment SET built_to = $1 "
+		"WHERE state OPERATOR(pg_catalog.=) 'building' AND built_to OPERATOR(pg_catalog.<) $1",
+		1, {INT8OID}
+	};
+	static MaStatement finish = {
+		"UPDATE marketing_internal.segment SET state = 'live' "
+		"WHERE state OPERATOR(pg_catalog.=) 'building' RETURNING 1"
+	};
+	int			limit = Min(DUE_BATCH, ma_wake_batch_size());
+	Datum		value = Int32GetDatum(limit);
+	MaSegments *all = ma_segments();
+	bool		any = false;
+	int64	   *contacts;
+	MaRows		rows;
+
+	for (int i = 0; i < all->n; i++)
+		any |= all->segments[i]->building;
+	if (!any)
+		return false;
+	rows = ma_run(&next, &value, NULL, MA_RUN_READ_LATEST);
+	if (rows.n == 0)
+	{
+		if (ma_run(&finish, NULL, NULL, MA_RUN_WRITE_LATEST).n > 0)
+			ma_definitions_changed();
+		return false;
+	}
+	contacts = palloc_array(int64, rows.n);
+	for (uint64 i = 0; i < rows.n; i++)
+		contacts[i] = ma_int64(&rows, i, 1);
+	(void) ma_contacts_wake(contacts, NULL, (int) rows.n, true);
+	value = Int64GetDatum(contacts[rows.n - 1]);
+	ma_run(&progress, &value, NULL, MA_RUN_WRITE_LATEST);
+	return true;
+}

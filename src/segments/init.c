@@ -1,0 +1,15 @@
+/*
+ * init.c
+ *		What the segments room registers when the library is loaded, in order.
+ */
+#include "base/base.h"
+
+#include "segments/segments_internal.h"
+
+void
+ma_segments_init(void)
+{
+	ma_segment_facts_init();
+	ma_segment_consumer_init();
+	ma_transitions_init();
+}

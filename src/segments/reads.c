@@ -1,0 +1,386 @@
+/*
+ * reads.c
+ *		Who is in a segment, exact whatever the workers do.
+ *
+ * Stored members count where nothing can have changed since; who is overdue, stands
+ * in the dirty log or was changed by the reading transaction itself is evaluated in
+ * the read.  Where that may be anybody, the rule's plain SQL answers at once.  All of
+ * it is under the active snapshot, so that log, state and rows are of one moment.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "segments/segments_internal.h"
+#include "utils/builtins.h"
+
+#define READ_BATCH 1000
+
+static void add_member(MaMembers *members, int64 contact_id, TimestampTz since);
+static MaMembers *read_by_oracle(MaSegment *segment, TimestampTz now);
+static void read_stored(MaSegments *all, MaSegment *segment, MaStale *stale, TimestampTz now,
+						MaMembers *members);
+static void add_overdue(MaStale *stale, TimestampTz now);
+static void add_evaluated(MaSegments *all, MaSegment *segment, const MaStale *stale,
+						  TimestampTz now, MaMembers *members);
+static int	compare_members(const void *left, const void *right);
+static MaMembers *read_history(const MaSegment *segment, TimestampTz instant);
+static bool in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id);
+static bool stored_bit(MaSegments *all, const MaSegment *segment, int64 contact_id);
+
+MA_FUNCTION(ma_segment_members);
+MA_FUNCTION(ma_segment_size);
+MA_FUNCTION(ma_in_segment);
+MA_FUNCTION(ma_segments_of);
+
+typedef struct Member
+{
+	int64		id;
+	TimestampTz since;
+} Member;
+
+static void
+add_member(MaMembers *members, int64 contact_id, TimestampTz since)
+{
+	if (members->n == members->space)
+	{
+		members->space = Max(64, members->space * 2);
+		members->ids = members->ids == NULL ? palloc_array(int64, members->space) :
+			repalloc_huge(members->ids, mul_size(sizeof(int64), members->space));
+		members->since = members->since == NULL ? palloc_array(TimestampTz, members->space) :
+			repalloc_huge(members->since, mul_size(sizeof(TimestampTz), members->space));
+	}
+	members->ids[members->n] = contact_id;
+	members->since[members->n++] = since;
+}
+
+static int
+compare_members(const void *left, const void *right)
+{
+	int64		a = ((const Member *) left)->id;
+	int64		b = ((const Member *) right)->id;
+
+	return a < b ? -1 : (a > b ? 1 : 0);
+}
+
+MaMembers *
+ma_members_read(MaSegments *all, MaSegment *segment, TimestampTz now)
+{
+	MaMembers  *members = palloc0_object(MaMembers);
+	MaStale    *stale;
+	Member	   *sorted;
+
+	if (segment->place < 0)
+		return members;
+	stale = ma_stale_contacts();
+	if (segment->sync && (segment->building || stale->any))
+		return read_by_oracle(segment, now);
+	if (!segment->sync)
+		memset(stale, 0, sizeof(*stale));
+	else
+		add_overdue(stale, now);
+	read_stored(all, segment, stale, now, members);
+	add_evaluated(all, segment, stale, now, members);
+	sorted = palloc_array(Member, Max(members->n, 1));
+	for (int i = 0; i < members->n; i++)
+		sorted[i] = (Member) {members->ids[i], members->since[i]};
+	qsort(sorted, members->n, sizeof(Member), compare_members);
+	for (int i = 0; i < members->n; i++)
+	{
+		members->ids[i] = sorted[i].id;
+		members->since[i] = sorted[i].since;
+	}
+	return members;
+}
+
+/* Who has passed an instant since he was evaluated. */
+static void
+add_overdue(MaStale *stale, TimestampTz now)
+{
+	static MaStatement read = {
+		"SELECT s.contact_id FROM marketing_internal.segment_state AS s "
+		"WHERE s.next_wake OPERATOR(pg_catalog.<=) $1 "
+		"AND s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz",
+		1, {TIMESTAMPTZOID}
+	};
+	Datum		value = TimestampTzGetDatum(now);
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ);
+
+	for (uint64 i = 0; i < rows.n; i++)
+		ma_stale_add(stale, ma_int64(&rows, i, 1));
+	ma_stale_sort(stale);
+}
+
+static void
+read_stored(MaSegments *all, MaSegment *segment, MaStale *stale, TimestampTz now,
+			MaMembers *members)
+{
+	static MaStatement read = {
+		"SELECT m.contact_id, m.since FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1",
+		1, {INT4OID}
+	};
+	Datum		value = Int32GetDatum(segment->id);
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ);
+
+	for (uint64 i = 0; i < rows.n; i++)
+		if (!ma_stale_has(stale, ma_int64(&rows, i, 1)))
+			add_member(members, ma_int64(&rows, i, 1), ma_int64(&rows, i, 2));
+}
+
+/* Since when it is known of those evaluated now who are stored as members. */
+static void
+add_evaluated(MaSegments *all, MaSegment *segment, const MaStale *stale, TimestampTz now,
+			  MaMembers *members)
+{
+	static MaStatement read = {
+		"SELECT m.contact_id, m.since FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 AND m.contact_id OPERATOR(pg_catalog.=) ANY ($2)",
+		2, {INT4OID, INT8ARRAYOID}
+	};
+
+	for (int first = 0; first < stale->n; first += READ_BATCH)
+	{
+		int			n = Min(READ_BATCH, stale->n - first);
+		const int64 *ids = stale->ids + first;
+		MaTruth    *truths = palloc_array(MaTruth, n);
+		TimestampTz *since = palloc0_array(TimestampTz, n);
+		Datum		values[2];
+		MaRows		rows;
+
+		ma_rule_evaluate(segment->rule, ma_read_contacts(ids, n), n, now, MA_RUN_READ, truths);
+		values[0] = Int32GetDatum(segment->id);
+		values[1] = ma_int8_array(ids, n);
+		rows = ma_run(&read, values, NULL, MA_RUN_READ);
+		for (uint64 i = 0; i < rows.n; i++)
+			for (int j = 0; j < n; j++)
+				if (ids[j] == ma_int64(&rows, i, 1))
+					since[j] = ma_int64(&rows, i, 2);
+		for (int i = 0; i < n; i++)
+			if (truths[i].truth)
+				add_member(members, ids[i], since[i]);
+	}
+}
+
+int64 *
+ma_oracle_read(const MaRule *rule, TimestampTz now, int *n)
+{
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value = TimestampTzGetDatum(now);
+	MaIdentity	caller;
+	MaRows		rows;
+	int64	   *ids;
+
+	ma_become_restricted(&caller, ma_extension_required()->owner);
+	rows = ma_run_once(psprintf("SELECT o.contact_id FROM (%s) AS o ORDER BY o.contact_id",
+								ma_rule_sql(rule, "$1")),
+					   1, &type, &value, NULL, MA_RUN_READ);
+	ma_become_back(&caller);
+	ids = palloc_array(int64, Max(rows.n, 1));
+	for (uint64 i = 0; i < rows.n; i++)
+		ids[i] = ma_int64(&rows, i, 1);
+	*n = (int) rows.n;
+	return ids;
+}
+
+static MaMembers *
+read_by_oracle(MaSegment *segment, TimestampTz now)
+{
+	static MaStatement read = {
+		"SELECT m.contact_id, m.since FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 ORDER BY m.contact_id",
+		1, {INT4OID}
+	};
+	MaMembers  *members = palloc0_object(MaMembers);
+	Datum		value = Int32GetDatum(segment->id);
+	int			n;
+	int64	   *ids = ma_oracle_read(segment->rule, now, &n);
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ);
+	uint64		place = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		while (place < rows.n && ma_int64(&rows, place, 1) < ids[i])
+			place++;
+		add_member(members, ids[i], place < rows.n && ma_int64(&rows, place, 1) == ids[i] ?
+				   ma_int64(&rows, place, 2) : 0);
+	}
+	return members;
+}
+
+/* ---- one contact ---- */
+
+static bool
+stored_bit(MaSegments *all, const MaSegment *segment, int64 contact_id)
+{
+	MaSegmentStates *states = ma_states_read(all, &contact_id, 1, MA_RUN_READ);
+
+	return states->bits[all->places[segment->slot]];
+}
+
+/* Evaluated in the read, which costs about what finding out whether it must be would. */
+static bool
+in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id)
+{
+	MaTruth		truth;
+
+	if (segment->place < 0)
+		return false;
+	if (!segment->sync)
+		return stored_bit(all, segment, contact_id);
+	ma_rule_evaluate(segment->rule, ma_read_contacts(&contact_id, 1), 1, ma_now(), MA_RUN_READ,
+					 &truth);
+	return truth.truth;
+}
+
+/* in_segment(contact, name) */
+Datum
+ma_in_segment(PG_FUNCTION_ARGS)
+{
+	MaCall		call;
+	char	   *name = ma_segment_name_argument(fcinfo, 1);
+	MaSegments *all;
+	bool		answer;
+
+	ma_call_begin(&call);
+	all = ma_segments();
+	answer = in_segment_now(all, ma_segment_get(all, name), ma_contact_argument(fcinfo, false));
+	ma_call_end(&call);
+	PG_RETURN_BOOL(answer);
+}
+
+/* segments_of(contact) */
+Datum
+ma_segments_of(PG_FUNCTION_ARGS)
+{
+	static MaStatement read = {
+		"SELECT m.segment_id, m.since FROM marketing_internal.segment_member AS m "
+		"WHERE m.contact_id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MaSegments *all;
+	MaCall		call;
+	MaRows		rows;
+	Datum		value;
+	int64		contact_id;
+
+	InitMaterializedSRF(fcinfo, 0);
+	ma_call_begin(&call);
+	all = ma_segments();
+	contact_id = ma_contact_argument(fcinfo, false);
+	value = Int64GetDatum(contact_id);
+	rows = ma_run(&read, &value, NULL, MA_RUN_READ);
+	for (int i = 0; i < all->n; i++)
+	{
+		Datum		values[2] = {CStringGetTextDatum(all->segments[i]->name), 0};
+		bool		nulls[2] = {false, true};
+
+		if (!in_segment_now(all, all->segments[i], contact_id))
+			continue;
+		for (uint64 j = 0; j < rows.n; j++)
+			if (ma_int32(&rows, j, 1) == all->segments[i]->id)
+			{
+				values[1] = TimestampTzGetDatum(ma_int64(&rows, j, 2));
+				nulls[1] = false;
+			}
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	ma_call_end(&call);
+	return (Datum) 0;
+}
+
+/* ---- all members ---- */
+
+/* Who was in it then, by the last entry or exit that had taken effect. */
+static MaMembers *
+read_history(const MaSegment *segment, TimestampTz instant)
+{
+	static MaStatement read = {
+		"SELECT h.contact_id, h.effective_at FROM (SELECT DISTINCT ON (t.contact_id) "
+		"t.contact_id, t.effective_at, t.entered FROM marketing_internal.segment_transition AS t "
+		"WHERE t.segment_id OPERATOR(pg_catalog.=) $1 AND t.effective_at OPERATOR(pg_catalog.<=) $2 "
+		"ORDER BY t.contact_id, t.effective_at DESC, t.transition_id DESC) AS h "
+		"WHERE h.entered ORDER BY h.contact_id",
+		2, {INT4OID, TIMESTAMPTZOID}
+	};
+	MaMembers  *members = palloc0_object(MaMembers);
+	Datum		values[2];
+	MaRows		rows;
+
+	values[0] = Int32GetDatum(segment->id);
+	values[1] = TimestampTzGetDatum(instant);
+	rows = ma_run(&read, values, NULL, MA_RUN_READ);
+	for (uint64 i = 0; i < rows.n; i++)
+		add_member(members, ma_int64(&rows, i, 1), ma_int64(&rows, i, 2));
+	return members;
+}
+
+/* segment_members(name, instant) */
+Datum
+ma_segment_members(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = ma_segment_name_argument(fcinfo, 0);
+	MaSegments *all;
+	MaSegment  *segment;
+	MaMembers  *members;
+	MaCall		call;
+
+	InitMaterializedSRF(fcinfo, 0);
+	ma_call_begin(&call);
+	all = ma_segments();
+	segment = ma_segment_get(all, name);
+	members = PG_ARGISNULL(1) ? ma_members_read(all, segment, ma_now()) :
+		read_history(segment, PG_GETARG_TIMESTAMPTZ(1));
+	for (int i = 0; i < members->n; i++)
+	{
+		char	   *contact = ma_contact_text(members->ids[i]);
+		Datum		values[2];
+		bool		nulls[2] = {contact == NULL, members->since[i] == 0};
+
+		values[0] = contact ? CStringGetTextDatum(contact) : (Datum) 0;
+		values[1] = TimestampTzGetDatum(members->since[i]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	ma_call_end(&call);
+	return (Datum) 0;
+}
+
+/* segment_size(name) */
+Datum
+ma_segment_size(PG_FUNCTION_ARGS)
+{
+	char	   *name = ma_segment_name_argument(fcinfo, 0);
+	MaCall		call;
+	int			n;
+
+	ma_call_begin(&call);
+	(void) ma_segment_contacts(name, &n);
+	ma_call_end(&call);
+	PG_RETURN_INT64(n);
+}
+
+int64 *
+ma_segment_contacts(const char *name, int *n)
+{
+	MaSegments *all = ma_segments();
+	MaMembers  *members = ma_members_read(all, ma_segment_get(all, name), ma_now());
+
+	*n = members->n;
+	return members->ids;
+}
+
+int64
+ma_segment_stored_size(const char *name)
+{
+	static MaStatement count = {
+		"SELECT pg_catalog.count(*) FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1",
+		1, {INT4OID}
+	};
+	Datum		value = Int32GetDatum(ma_segment_get(ma_segments(), name)->id);
+	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ);
+
+	return ma_int64(&rows, 0, 1);
+}

@@ -1,0 +1,203 @@
+-- A shop, random rules over it, random rows, and the comparison of the evaluator with the oracle.
+-- Times stand still on hours and days often, so that the ends of windows are met exactly; some rows
+-- are late, some in the future; contacts live in zones whose clocks jump.
+
+CREATE TABLE customers (
+	id bigint PRIMARY KEY, email text, tz text, city text, birth date, joined timestamp,
+	trial_ends timestamptz, credit numeric, vip boolean
+);
+CREATE TABLE orders (
+	id bigint PRIMARY KEY, customer_id bigint, total numeric, status text, channel text, created_at timestamptz
+);
+CREATE TABLE carts (id bigint PRIMARY KEY, customer_id bigint, updated_at timestamptz);
+CREATE TABLE site_events (id bigint PRIMARY KEY, customer_id bigint, name text, at timestamptz, url text);
+CREATE INDEX ON orders (customer_id, created_at);
+CREATE INDEX ON carts (customer_id, updated_at);
+CREATE INDEX ON site_events (customer_id, name, at);
+
+CREATE FUNCTION pick(VARIADIC choices text[]) RETURNS text LANGUAGE sql VOLATILE
+	AS $$ SELECT choices[1 + floor(random() * cardinality(choices))::int] $$;
+
+-- An instant around the middle of the time the rows stand in, often a round one.
+CREATE FUNCTION some_time() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+	SELECT CASE floor(random() * 4)::int
+		WHEN 0 THEN date_trunc('day', x)
+		WHEN 1 THEN date_trunc('hour', x)
+		ELSE x END
+	FROM (SELECT timestamptz '2025-10-05 00:00+00' + random() * interval '60 days' AS x) AS s $$;
+
+CREATE FUNCTION some_window() RETURNS text LANGUAGE sql VOLATILE AS $$
+	SELECT pick('', ' in 1 hour', ' in 3 days', ' in 30 days', ' in 1 week', ' in 1 month', ' in 6 months',
+		' between 1 day and 10 days ago', ' between 1 week and 1 month ago', ' today', ' yesterday',
+		' this week', ' last week', ' this month', ' last month', ' this quarter', ' this year',
+		' since ''2025-11-01''', ' since joined', ' since trial_ends') $$;
+
+CREATE FUNCTION some_source() RETURNS text LANGUAGE sql VOLATILE AS $$
+	SELECT pick('order_placed', 'order_placed where (total > 50)', 'order_placed where (channel = ''web'')',
+		'cart_updated', 'page_viewed', 'page_viewed where (url like ''/a%'')', 'signed_up') $$;
+
+CREATE FUNCTION some_duration() RETURNS text LANGUAGE sql VOLATILE AS $$
+	SELECT pick('1 hour', '5 hours', '1 day', '3 days', '20 days', '1 month') $$;
+
+CREATE FUNCTION some_atom() RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+	CASE floor(random() * 17)::int
+	WHEN 0, 1, 2 THEN RETURN pick('any ', 'no ') || some_source() || some_window();
+	WHEN 3, 4 THEN RETURN 'count(' || some_source() || ')' || some_window()
+		|| pick(' >= ', ' > ', ' = ', ' < ', ' <= ', ' <> ') || pick('0', '1', '2', '3');
+	WHEN 5, 6 THEN RETURN pick('sum', 'avg', 'min', 'max') || '(order_placed.'
+		|| pick('total', '(total * 2)', 'total where (channel = ''web'')') || ')'
+		|| some_window() || pick(' >= ', ' > ', ' < ', ' = ') || pick('0', '40', '100', 'credit', '- 5 + credit * 2');
+	WHEN 7 THEN RETURN 'count(distinct ' || pick('page_viewed.url', 'order_placed.channel') || ')'
+		|| some_window() || ' >= ' || pick('1', '2');
+	WHEN 8 THEN RETURN 'sum(order_placed.total)' || some_window() || ' / count(order_placed)' || some_window()
+		|| pick(' > ', ' <= ') || '30';
+	WHEN 9 THEN RETURN pick('any ', 'no ') || some_source() || some_window() || pick(' ', ' not ')
+		|| 'followed by ' || some_source() || ' within ' || some_duration();
+	WHEN 10 THEN RETURN pick('first ', 'last ') || some_source() || ' '
+		|| pick('more than ' || some_duration() || ' ago', 'less than ' || some_duration() || ' ago',
+			'between 1 day and 20 days ago');
+	WHEN 11 THEN RETURN pick('first', 'last') || ' order_placed matching (' || pick('total > 50', 'channel = ''web''') || ')';
+	WHEN 12 THEN RETURN pick('any', 'none', 'all') || ' of last ' || pick('1', '2', '3')
+		|| ' order_placed matching (' || pick('total > 50', 'channel = ''web''') || ')';
+	WHEN 13 THEN RETURN 'overdue ' || some_source() || ' by ' || pick('0.5', '1', '2.5');
+	WHEN 14 THEN RETURN pick('joined', 'trial_ends', 'birth') || ' '
+		|| pick('within next ' || some_duration(), 'more than ' || some_duration() || ' ago',
+			'less than ' || some_duration() || ' ago', 'is today', 'is this week', 'is this month');
+	WHEN 15 THEN RETURN 'anniversary(' || pick('birth', 'joined', 'trial_ends') || ') is '
+		|| pick('today', 'within 3 days', 'within 1 month');
+	ELSE RETURN pick('city = ''Istanbul''', 'vip', 'credit between 10 and 30', 'city is null',
+		'email like ''a%'' or city = ''Rome''', 'lower(city) = lower(contact.locale)');
+	END CASE;
+END $$;
+
+CREATE FUNCTION some_rule(depth int DEFAULT 2) RETURNS text LANGUAGE sql VOLATILE AS $$
+	SELECT CASE WHEN depth = 0 OR random() < 0.3 THEN some_atom()
+		ELSE CASE floor(random() * 4)::int
+			WHEN 0 THEN 'not (' || some_rule(depth - 1) || ')'
+			WHEN 1 THEN '(' || some_rule(depth - 1) || ') or (' || some_rule(depth - 1) || ')'
+			ELSE '(' || some_rule(depth - 1) || ') and (' || some_rule(depth - 1) || ')' END
+		END $$;
+
+-- One random change of one row.
+CREATE FUNCTION some_change() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	who bigint := 1 + floor(random() * 8);
+	row bigint := 1 + floor(random() * 60);
+BEGIN
+	CASE floor(random() * 10)::int
+	WHEN 0, 1, 2, 3 THEN
+		INSERT INTO orders VALUES (row, who, (random() * 100)::int, pick('paid', 'paid', 'cancelled'),
+			pick('web', 'shop', NULL), some_time())
+		ON CONFLICT (id) DO UPDATE SET customer_id = EXCLUDED.customer_id, total = EXCLUDED.total,
+			status = EXCLUDED.status, created_at = EXCLUDED.created_at;
+	WHEN 4 THEN DELETE FROM orders WHERE id = row;
+	WHEN 5 THEN
+		INSERT INTO carts VALUES (row, who, some_time())
+		ON CONFLICT (id) DO UPDATE SET updated_at = EXCLUDED.updated_at;
+	WHEN 6, 7 THEN
+		INSERT INTO site_events VALUES (row, who, pick('page_viewed', 'page_viewed', 'signed_up'), some_time(),
+			pick('/a', '/a/b', '/c'))
+		ON CONFLICT (id) DO UPDATE SET at = EXCLUDED.at, name = EXCLUDED.name;
+	WHEN 8 THEN
+		IF random() < 0.5 THEN
+			DELETE FROM site_events WHERE id = row;
+			DELETE FROM carts WHERE id = row;
+		ELSE
+			PERFORM marketing.track(who, 'page_viewed', '{"url": "/a/t"}', some_time());
+		END IF;
+	ELSE
+		UPDATE customers SET city = pick('Istanbul', 'Rome', NULL), credit = (random() * 40)::int,
+			vip = random() < 0.5, trial_ends = some_time(),
+			birth = (some_time() - interval '30 years')::date,
+			tz = pick('Europe/Istanbul', 'America/St_Johns', 'America/New_York', 'Australia/Lord_Howe', NULL)
+		WHERE id = who;
+	END CASE;
+END $$;
+
+INSERT INTO customers
+SELECT i, CASE WHEN i % 3 > 0 THEN 'a' || i || '@example.com' END,
+	(ARRAY['Europe/Istanbul', 'America/St_Johns', 'America/New_York', 'Europe/London', NULL])[1 + i % 5],
+	(ARRAY['Istanbul', 'Rome', NULL])[1 + i % 3], date '1992-02-29' + i::int * 41,
+	timestamp '2025-10-20 12:00' + i * interval '3 days 7 hours', timestamptz '2025-11-20 00:00+00' - i * interval '5 days',
+	i * 5, i % 2 = 0
+FROM generate_series(1, 8) AS i;
+
+SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', time_zone => 'tz');
+SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id',
+	occurred_at => 'created_at', condition => $$ status <> 'cancelled' $$);
+SELECT marketing.attach_events('carts', event => 'cart_updated', contact => 'customer_id', occurred_at => 'updated_at');
+SELECT marketing.attach_events('site_events', event_column => 'name', contact => 'customer_id', occurred_at => 'at');
+SELECT count(marketing.declare_event(n, '{"url": "text"}')) FROM unnest('{page_viewed,signed_up}'::text[]) AS n;
+
+-- The evaluator against the oracle at one instant, and at the last one its answers hold for; returns
+-- how many answers were compared and raises at the first that differs.
+CREATE FUNCTION compare_rule(rule text, zone text, instant timestamptz) RETURNS int LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	ids bigint[] := (SELECT array_agg(contact_id ORDER BY contact_id) FROM marketing_internal.contact);
+	oracle text := marketing_internal.rule_sql(rule, zone);
+	expected bigint[];
+	answer record;
+	later record;
+	n int := 0;
+BEGIN
+	EXECUTE 'SELECT coalesce(array_agg(contact_id), ''{}'') FROM ('
+		|| replace(oracle, 'marketing.now()', quote_literal(instant) || '::timestamptz') || ') AS o' INTO expected;
+	FOR answer IN SELECT * FROM marketing_internal.rule_truth(rule, zone, instant, ids) LOOP
+		n := n + 1;
+		IF answer.truth <> (answer.contact_id = ANY (expected)) THEN
+			RAISE EXCEPTION 'contact % at %: evaluator %, oracle %, rule %', answer.contact_id, instant,
+				answer.truth, NOT answer.truth, rule;
+		END IF;
+		IF answer.until <= instant THEN
+			RAISE EXCEPTION 'contact % at %: holds until %, rule %', answer.contact_id, instant, answer.until, rule;
+		END IF;
+		-- Nothing changes up to the last microsecond, nor at some instant before.
+		FOR later IN SELECT t.*, i.at FROM unnest(ARRAY[
+				CASE WHEN isfinite(answer.until) THEN answer.until - interval '1 microsecond'
+					ELSE instant + random() * interval '400 days' END,
+				instant + random() * (CASE WHEN isfinite(answer.until) THEN answer.until
+					ELSE instant + interval '40 days' END - instant)]) AS i(at)
+			CROSS JOIN LATERAL marketing_internal.rule_truth(rule, zone, i.at, ARRAY[answer.contact_id]) AS t
+			WHERE i.at > instant AND i.at < answer.until
+		LOOP
+			n := n + 1;
+			IF later.truth <> answer.truth THEN
+				RAISE EXCEPTION 'contact %: % from % until %, but not at %, rule %', answer.contact_id,
+					answer.truth, instant, answer.until, later.at, rule;
+			END IF;
+		END LOOP;
+	END LOOP;
+	RETURN n;
+END $$;
+
+-- Random rules over random rows, at random instants and at the ends of what was answered.
+CREATE FUNCTION compare_rules(seed float8, rules int, changes int DEFAULT 3, instants int DEFAULT 3) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	compared bigint := 0;
+	rule text;
+	zone text;
+	instant timestamptz;
+	flip timestamptz;
+BEGIN
+	PERFORM setseed(seed);
+	FOR i IN 1 .. rules LOOP
+		PERFORM some_change() FROM generate_series(1, changes);
+		rule := some_rule();
+		zone := pick('UTC', 'Europe/Berlin', 'America/Sao_Paulo');
+		IF marketing_internal.rule_text(marketing_internal.rule_text(rule, zone), zone) <> marketing_internal.rule_text(rule, zone) THEN
+			RAISE EXCEPTION 'not canonical: %', rule;
+		END IF;
+		FOR j IN 1 .. instants LOOP
+			instant := some_time();
+			compared := compared + compare_rule(rule, zone, instant);
+			SELECT min(until) INTO flip FROM marketing_internal.rule_truth(rule, zone, instant,
+				ARRAY(SELECT contact_id FROM marketing_internal.contact));
+			IF isfinite(flip) THEN
+				compared := compared + compare_rule(rule, zone, flip);
+				compared := compared + compare_rule(rule, zone, flip - interval '1 microsecond');
+			END IF;
+		END LOOP;
+	END LOOP;
+	RETURN compared;
+END $$;

@@ -1,0 +1,48 @@
+-- Journeys entered by a segment: win-back, members of now, lists.
+CREATE EXTENSION marketing_automation;
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+SET client_min_messages = warning;
+CREATE TABLE people (id bigint PRIMARY KEY, email text, tz text);
+CREATE TABLE orders (id bigserial PRIMARY KEY, person bigint, at timestamptz, total numeric);
+CREATE INDEX ON orders (person, at);
+SELECT marketing.attach_contacts('people', id => 'id', email => 'email');
+SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'person', contact_source => 'people', occurred_at => 'at');
+INSERT INTO people SELECT i, 'p' || i || '@example.com' FROM generate_series(1, 5) AS i;
+SELECT marketing.set_clock('2026-06-01 10:00+00');
+INSERT INTO orders (person, at) VALUES (1, '2026-01-01'), (2, '2026-05-30'), (3, '2026-03-10');
+SELECT marketing.define_segment('lapsed', $$ last order_placed more than 90 days ago $$);
+SELECT marketing.define_list('sunset');
+SELECT marketing.define_template(t, topic => 'transactional', subject => t, text => 'x') FROM unnest('{miss_you,offer,last_notice}'::text[]) t;
+CALL marketing.work();
+SELECT marketing.define_journey('win_back', $${"entry": {"segment_entered": "lapsed"}, "reentry": "after_exit",
+ "exit_on": [{"event": "order_placed"}], "steps": [{"send": "miss_you"}, {"wait": "7 days"}, {"send": "offer"},
+ {"wait": "14 days"}, {"send": "last_notice"}, {"add_to_list": "sunset"}]}$$);
+SELECT marketing.activate_journey('win_back');
+SELECT marketing.activate_journey('win_back', existing => 'skip');
+CALL marketing.work();
+SELECT count(*) FROM marketing_internal.enrollment;
+SELECT marketing.set_clock('2026-06-10 10:00+00');
+CALL marketing.work();
+SELECT * FROM marketing.explain_enrollment(3, 'win_back');
+SELECT marketing.set_clock('2026-06-18 10:00+00');
+CALL marketing.work();
+SELECT marketing.set_clock('2026-07-03 10:00+00');
+CALL marketing.work();
+SELECT * FROM marketing.explain_enrollment(3, 'win_back');
+SELECT marketing.set_clock('2026-09-03 10:00+00');
+CALL marketing.work();
+INSERT INTO orders (person, at) VALUES (2, marketing.now());
+CALL marketing.work();
+SELECT * FROM marketing.explain_enrollment(2, 'win_back');
+SELECT n, gate, verdict, detail FROM marketing.why_not_sent(1, 'win_back');
+SELECT * FROM marketing.journeys;
+SELECT state, template, contact FROM marketing.messages ORDER BY message;
+SELECT marketing.define_journey('all', $${"entry": {"segment_entered": "lapsed"}, "steps": [{"wait": "7 days"}]}$$);
+SELECT marketing.activate_journey('all', existing => 'enroll');
+CALL marketing.work();
+SELECT * FROM marketing.journey_status('all');
+SELECT marketing.define_journey('bad', $${"entry": {"segment_entered": "lapsd"}, "steps": [{"add_to_list": "sunst"}]}$$);
+SELECT marketing.drop_journey('win_back');
+SELECT marketing.drop_journey('all');
+DROP EXTENSION marketing_automation;
