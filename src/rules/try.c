@@ -77,6 +77,10 @@ ma_rule_truth_sql(PG_FUNCTION_ARGS)
 	MaTruth    *truths;
 	TimestampTz at = PG_ARGISNULL(2) ? ma_now() : PG_GETARG_TIMESTAMPTZ(2);
 
+	if (PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("contact_ids must not be null")));
 	InitMaterializedSRF(fcinfo, 0);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(3), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &ids, NULL, &n);

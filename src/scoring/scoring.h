@@ -23,7 +23,7 @@ typedef struct MaScore
 	TimestampTz until;			/* DT_NOEND: until a row changes */
 } MaScore;
 
-/* The model of this name, or an error with the nearest names; valid to the end of the transaction. */
+/* The model of this name, or an error; valid to the end of the transaction. */
 extern MaScoreModel *ma_score_model_required(const char *name);
 /* Likewise, NULL if there is none. */
 extern MaScoreModel *ma_score_model_by_name(const char *name);

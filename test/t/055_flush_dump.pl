@@ -98,6 +98,9 @@ SELECT marketing.split_contact('6');
 INSERT INTO orders (id, customer_id) SELECT i, i % 9 + 1 FROM generate_series(1, 20) AS i;
 INSERT INTO visits SELECT i, i % 9 + 1, timestamptz '2020-06-01' + i * interval '10 days' FROM generate_series(1, 40) AS i;
 CALL marketing.work();
+SELECT marketing.define_list('staff');
+SELECT marketing.add_to_list('1', 'staff');
+SELECT marketing.define_segment('known', 'customers.id > 0 and not in list staff');
 SELECT marketing.arm();
 SELECT marketing.disarm();
 SELECT marketing.set_clock('2026-01-01');
@@ -111,7 +114,7 @@ SELECT marketing.arm();
 DO $$
 DECLARE t regclass; filled boolean;
 BEGIN
-	FOR t IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'marketing_internal.event'::regclass LOOP
+	FOR t IN SELECT inhrelid FROM pg_inherits WHERE inhparent IN ('marketing_internal.event'::regclass, 'marketing_internal.segment_transition'::regclass) LOOP
 		EXECUTE format('SELECT EXISTS (SELECT FROM %s)', t) INTO filled;
 		IF NOT filled THEN EXECUTE format('DROP TABLE %s', t); END IF;
 	END LOOP;
