@@ -318,7 +318,7 @@ due_turn(void)
 		contacts[i] = ma_int64(&rows, i, 1);
 		events[i] = ma_int32(&rows, i, 2);
 	}
-	return ma_contacts_wake(contacts, events, (int) rows.n, false) && rows.n == DUE_BATCH;
+	return ma_contacts_wake(contacts, events, (int) rows.n, false);
 }
 
 /* The next instant at which a counter changes, but of contacts who are in the dirty log. */

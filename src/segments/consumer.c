@@ -328,7 +328,7 @@ due_turn(void)
 	contacts = palloc_array(int64, rows.n);
 	for (uint64 i = 0; i < rows.n; i++)
 		contacts[i] = ma_int64(&rows, i, 1);
-	return ma_contacts_wake(contacts, NULL, (int) rows.n, false) && rows.n == limit;
+	return ma_contacts_wake(contacts, NULL, (int) rows.n, false);
 }
 
 static TimestampTz
