@@ -16,7 +16,7 @@ CREATE TABLE marketing_internal.segment (
 COMMENT ON TABLE marketing_internal.segment IS
 	'Segments: rule is the canonical text, rule_source what the user wrote; slot is the place of its bit in segment_state. A slot is never given to another segment. While building, built_to is the last contact looked at.';
 
-CREATE SEQUENCE marketing_internal.segment_slot AS smallint MINVALUE 0 START 0;
+CREATE SEQUENCE marketing_internal.segment_slot AS smallint;
 COMMENT ON SEQUENCE marketing_internal.segment_slot IS
 	'The next slot of a segment.';
 

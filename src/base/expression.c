@@ -148,8 +148,9 @@ ma_expression_failed(const char *what, MemoryContext context)
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	FlushErrorState();
+	/* Before the flush: what was made in a PG_CATCH block lies in the context it resets. */
 	error->context = psprintf("%s, of a row that is there", what);
+	FlushErrorState();
 	ReThrowError(error);
 }
 

@@ -15,7 +15,6 @@
 void
 ma_contacts_init(void)
 {
-	ma_register_clock_back(ma_contacts_leave_all);
 	ma_flush_init();
 	ma_capture_plan_init();
 	ma_truncate_init();

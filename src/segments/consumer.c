@@ -23,6 +23,7 @@
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static bool wants_new_contacts(void);
+static void clock_back(void);
 static void leave_to_worker(MaSegmentStates *states, MaContactChange *contacts);
 static int	choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz now,
 				   int *places, TimestampTz *as_of, bool *wanted);
@@ -49,6 +50,7 @@ void
 ma_segment_consumer_init(void)
 {
 	ma_register_consumer(&consumer);
+	ma_register_clock_back(clock_back);
 	ma_worker_register_duty(&build_duty);
 	ma_worker_register_duty(&due_duty);
 }
@@ -57,6 +59,14 @@ static bool
 wants_new_contacts(void)
 {
 	return ma_segments()->n > 0;
+}
+
+/* What is stored is of the future then: everybody is looked at again. */
+static void
+clock_back(void)
+{
+	if (ma_segments()->n > 0)
+		ma_contacts_leave_all();
 }
 
 static bool
@@ -318,7 +328,7 @@ due_turn(void)
 	contacts = palloc_array(int64, rows.n);
 	for (uint64 i = 0; i < rows.n; i++)
 		contacts[i] = ma_int64(&rows, i, 1);
-	return ma_contacts_wake(contacts, NULL, (int) rows.n, false) && rows.n == limit;
+	return ma_contacts_wake(contacts, NULL, (int) rows.n, false);
 }
 
 static TimestampTz

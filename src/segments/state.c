@@ -105,8 +105,11 @@ unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 		memcpy(&slot, data + i, sizeof(slot));
 		memcpy(&at, data + i + sizeof(slot), sizeof(at));
 		slot = pg_ntoh16(slot);
-		if (slot < all->nslots && all->places[slot] >= 0)
+		if (slot < all->nslots && all->places[slot] >= 0 &&
+			all->segments[all->places[slot]]->place >= 0)
 			states->wakes[contact * all->n + all->places[slot]] = (TimestampTz) pg_ntoh64(at);
+		else
+			states->changed[contact] = true;	/* of a segment that is gone or broken */
 	}
 }
 

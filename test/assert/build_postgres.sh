@@ -21,7 +21,7 @@ if [ -n "$done_before" ] && [ -z "${FORCE:-}" ]; then
 fi
 
 missing=
-for package in build-essential bison flex libreadline-dev zlib1g-dev libssl-dev libicu-dev pkg-config libipc-run-perl \
+for package in build-essential bison flex libreadline-dev zlib1g-dev libssl-dev libicu-dev libxml2-dev pkg-config libipc-run-perl \
 	dpkg-dev debian-archive-keyring; do
 	dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
 		missing="$missing $package"
@@ -56,7 +56,7 @@ apt-get "${own[@]}" source -qq --download-only "postgresql-15=$package_version"
 dpkg-source --skip-patches -x ./*.dsc source >/dev/null
 cd source
 nice -n 19 ./configure -q --prefix="$prefix" --enable-cassert --enable-debug --enable-tap-tests \
-	--with-icu --with-openssl CFLAGS="-Og -g"
+	--with-icu --with-libxml --with-openssl CFLAGS="-Og -g"
 nice -n 19 make -s -j"$jobs" world-bin
 
 # Installed into a staging directory first; a file outside of the prefix stops it there.

@@ -116,6 +116,9 @@ SELECT marketing.define_template('offer', topic => 'offers', layout => 'brand', 
 SELECT marketing.send_message('1', 'offer', dedup_key => 'k');
 SELECT marketing.send_message('1', 'offer', not_before => '2099-01-01');
 CALL marketing.work();
+SELECT marketing.define_list('staff');
+SELECT marketing.add_to_list('1', 'staff');
+SELECT marketing.define_segment('known', 'customers.id > 0 and not in list staff');
 SELECT marketing.arm();
 SELECT marketing.disarm();
 SELECT marketing.set_clock('2026-01-01');
