@@ -6,7 +6,14 @@ TESTS          ?=
 NO_INSTALLCHECK = 1
 EXTRA_CLEAN     = $(wildcard sql/$(EXTENSION)--*.sql sql/*.tmp) .built_for test/results
 
-.PHONY: install-deps test installcheck lint format-check bench soak mutants
+# The demo: a shop with real data in a private cluster, see doc/demo.
+demo: install-deps
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash doc/demo/run.sh start
+
+demo-stop:
+	@exec bash doc/demo/run.sh stop
+
+.PHONY: demo demo-stop install-deps test installcheck lint format-check bench soak mutants
 
 install-deps:
 	bash test/lib/install_packages.sh

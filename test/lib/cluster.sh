@@ -9,14 +9,20 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
-# Makes $scratch, owned by the user that runs the servers, and cleans up at exit.
-scratch_begin()
+# Sets $server_user, who runs the servers.
+server_user_choose()
 {
 	server_user=$(id -un)
 	if [ "$(id -u)" -eq 0 ]; then
 		server_user=postgres
 		id postgres >/dev/null 2>&1 || server_user=nobody
 	fi
+}
+
+# Makes $scratch, owned by the user that runs the servers, and cleans up at exit.
+scratch_begin()
+{
+	server_user_choose
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/ma_test.XXXXXX")
 	chmod 755 "$scratch"
 	[ "$(id -u)" -ne 0 ] || chown "$server_user" "$scratch"
