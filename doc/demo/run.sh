@@ -1,10 +1,11 @@
 #!/bin/bash
-# run.sh start | stop: the demo, as `make demo` and `make demo-stop` call it.
+# run.sh start | stop | check: the demo, as `make demo` and `make demo-stop` call it.
 #
 # start builds the tree, installs it into a private copy of PostgreSQL below $home, starts a cluster
 # of its own there on a free port of the loopback interface and runs demo.sql in it. The server
 # stays, so that one can look around with psql, until stop, which ends it by its process id and
-# removes everything. A second start begins anew. Nothing of the system's PostgreSQL is touched.
+# removes everything. A second start begins anew. Nothing of the system's PostgreSQL is touched. check
+# starts it twice and stops it, for the tests: every message must have left, and nothing may stay.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 source "$here/../../test/lib/cluster.sh"
@@ -16,8 +17,9 @@ main()
 	case ${1:-} in
 		start) start ;;
 		stop) stop ;;
+		check) check ;;
 		*)
-			echo "usage: $0 start | stop" >&2
+			echo "usage: $0 start | stop | check" >&2
 			exit 2
 			;;
 	esac
@@ -50,6 +52,24 @@ start()
 
 		Messages stand in $home/data/marketing_spool; what was run is doc/demo/demo.sql.
 	END
+}
+
+check()
+{
+	local pid out
+	home=$(mktemp -d "${TMPDIR:-/tmp}/ma_demo.XXXXXX")/demo
+	chmod 755 "$(dirname "$home")"
+	start > /dev/null
+	out=$(start)
+	pid=$(head -n 1 "$home/data/postmaster.pid")
+	stop
+	rmdir "$(dirname "$home")"
+	if any_alive "$pid" || ! grep -q '^ *thanks .* sent .* 21$' <<< "$out"; then
+		echo "$out"
+		echo "the demo has not sent its 21 thanks, or its server is still there" >&2
+		return 1
+	fi
+	grep -A 3 '^From COMMIT' <<< "$out"
 }
 
 # A start that fails leaves the log to read, and no server.
