@@ -76,6 +76,7 @@
 #endif
 
 /* Before 15.4 a database could not be marked invalid by an interrupted DROP. */
+#include "catalog/pg_database.h"
 #ifndef DATCONNLIMIT_INVALID_DB
 #define DATCONNLIMIT_INVALID_DB (-2)
 #endif
@@ -103,6 +104,13 @@
 #else
 #define ma_decode_datetime(fields, types, n, type, tm, fsec, zone) \
 	DecodeDateTime(fields, types, n, type, tm, fsec, zone)
+#endif
+
+/* 18 made the bytes of base64 unsigned. */
+#if PG_VERSION_NUM >= 180000
+#define MA_BASE64_BYTE uint8
+#else
+#define MA_BASE64_BYTE char
 #endif
 
 #endif							/* MA_BASE_COMPAT_H */

@@ -48,7 +48,7 @@ ma_token_make(char kind, const MaToken *token)
 	int			length;
 
 	sign(kind, token, bytes);
-	length = pg_b64_encode((const char *) bytes, TOKEN_BYTES, text, size);
+	length = pg_b64_encode((const MA_BASE64_BYTE *) bytes, TOKEN_BYTES, text, size);
 	for (int i = 0; i < length; i++)
 		text[i] = text[i] == '+' ? '-' : text[i] == '/' ? '_' : text[i];
 	while (length > 0 && text[length - 1] == '=')
@@ -71,7 +71,7 @@ ma_token_read(const char *text, char kind, MaToken *token)
 			padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
 		while (length % 4 != 0)
 			padded[length++] = '=';
-		if (pg_b64_decode(padded, length, (char *) given, sizeof(given)) == TOKEN_BYTES)
+		if (pg_b64_decode(padded, length, (MA_BASE64_BYTE *) given, sizeof(given)) == TOKEN_BYTES)
 		{
 			token->contact_id = 0;
 			token->topic_id = 0;

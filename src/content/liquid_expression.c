@@ -9,6 +9,7 @@
 
 #include "common/hashfn.h"
 #include "content/liquid.h"
+#include "miscadmin.h"
 
 static LiquidExpression *parse_range(LiquidScanner *scanner);
 static LiquidExpression *parse_path(LiquidScanner *scanner);

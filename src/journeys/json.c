@@ -9,6 +9,7 @@
 #include "base/base.h"
 
 #include "journeys/program.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"

@@ -8,6 +8,7 @@
  */
 #include "base/base.h"
 
+#include "common/int.h"
 #include "datatype/timestamp.h"
 #include "rules/rules_internal.h"
 #include "utils/datetime.h"

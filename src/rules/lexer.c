@@ -199,7 +199,7 @@ read_dollar(Lexer *lexer, bool spaced)
 	const char *here = lexer->text + lexer->at;
 	int			length = 1;
 	char	   *tag;
-	char	   *end;
+	const char *end;
 	int			start = lexer->at;
 
 	while (continues_name(here[length]) && here[length] != '$')

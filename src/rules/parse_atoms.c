@@ -9,6 +9,7 @@
  */
 #include "base/base.h"
 
+#include "miscadmin.h"
 #include "rules/rules_internal.h"
 #include "utils/builtins.h"
 
