@@ -17,7 +17,8 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-static const char *const field_names[] = {"email", "phone", "time_zone", "locale", "attributes"};
+/* Fields of a contact: email, phone, time_zone, locale, attributes. */
+#define NUM_FIELDS 5
 
 static void prepare_contacts(MaRuleSet *set, ContactFetch *fetch);
 static void prepare_rows(EventFetch *fetch);
@@ -100,7 +101,7 @@ prepare_contacts(MaRuleSet *set, ContactFetch *fetch)
 	if (fetch->mixed)
 	{
 		appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)");
-		for (int i = 0; i < lengthof(field_names); i++)
+		for (int i = 0; i < NUM_FIELDS; i++)
 		{
 			appendStringInfo(&sql, ", pg_catalog.unnest($%d)", i + 3);
 			statement->argtypes[statement->nargs++] = TEXTARRAYOID;
@@ -277,7 +278,7 @@ read_values(Batch *batch, ContactFetch *fetch)
 		(void) contact_keys(batch, fetch->source, keys, nulls);
 	arguments[1] = ma_datum_array_nulls(keys, nulls, batch->n,
 										fetch->source ? fetch->source->key_type : INT8OID);
-	for (int i = 0; fetch->mixed && i < lengthof(field_names); i++)
+	for (int i = 0; fetch->mixed && i < NUM_FIELDS; i++)
 		arguments[i + 2] = ma_text_array(batch->fields[i], batch->n);
 	if (fetch->source != NULL)
 		ma_become_table_owner(&caller, fetch->source->table->relid);
