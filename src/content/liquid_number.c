@@ -192,6 +192,9 @@ ma_liquid_to_number(LiquidValue value)
 int64
 ma_liquid_int_of(LiquidValue value)
 {
+	const char *text;
+	int			length;
+
 	value = ma_liquid_to_number(value);
 	if (value.kind == LIQUID_INT)
 		return value.u.integer;
@@ -200,7 +203,8 @@ ma_liquid_int_of(LiquidValue value)
 	value.u.numeric = DatumGetNumeric(DirectFunctionCall2(numeric_trunc,
 														  NumericGetDatum(value.u.numeric),
 														  Int32GetDatum(0)));
-	return leading_int(ma_liquid_number_text(value, &(int) {0}), 18);
+	text = ma_liquid_number_text(value, &length);
+	return leading_int(text, length);
 }
 
 int64

@@ -25,6 +25,8 @@ SELECT count(*) AS wrong FROM (
 		UNION ALL SELECT unnest('{0,0.0,0.00000001,9999,10000,99999999,100000000,999999999999,1000000000000,9223372036854775807,9223372036854775808,-1,0.1,100.10,10000.0001}'::numeric[])) AS x) AS y
 WHERE shown IS DISTINCT FROM n::text;
 SELECT try('{{ 9223372036854775807 | plus: 1 }} {{ "3" | plus: 4 }} {{ 7 | divided_by: 2 }} {{ -7 | divided_by: 2 }} {{ -7 | modulo: 3 }} {{ 7 | divided_by: 2.0 }} {{ 10.1 | minus: 2.2 }} {{ 1.005 | round: 2 }} {{ 15 | round: -1 }}');
+-- A decimal as an argument of whole digits reads no memory behind itself.
+SELECT try('{% for i in (1..300) %}{% assign a = i | times: 777777777777 | append: "7777777777777777777777" %}{% endfor %}{{ 5.666 | round: 1.2 }}');
 SELECT try('{{ p | money: "EUR" }} {{ p | money: "EUR", "de" }} {{ p | money: "TRY", "tr" }} {{ p | money: "XYZ", "fr-FR" }} {{ p | number }} {{ p | number: 1, "de-CH" }} {{ n | money: "USD" }}', '{"p": 1234567.5, "n": -3}');
 SELECT try('{{ a.size }} {{ a[1] }} {{ a[-1].x }} {{ o["k k"] }} {{ o.size }} {{ nothing.at.all }} {{ o | json }} {{ [name] }}', '{"a": [1, 2, {"x": "y"}], "o": {"k k": null, "b": [true, 1.50, "\""]}, "name": "a"}');
 
