@@ -320,7 +320,8 @@ read_runs(MaTurnBatch *batch)
 {
 	static MaStatement read = {
 		"SELECT e.contact_id, e.enrollment_id, e.journey_id, e.version, e.state, e.step, e.since, "
-		"e.due_at, e.check_at, e.message_id, e.key, e.entry, e.marks, e.entered_at "
+		"e.due_at, e.check_at, e.message_id, e.key, e.entry, e.marks, e.entered_at, "
+		"e.error_state, e.error "
 		"FROM marketing_internal.enrollment AS e "
 		"WHERE e.contact_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}') ORDER BY 1, 2",
@@ -366,6 +367,8 @@ read_run(MaTurnBatch *batch, const MaRows *rows, uint64 row)
 	run->entry = copy_jsonb(rows, row, 12);
 	run->marks = ma_marks_read(copy_jsonb(rows, row, 13));
 	run->entered_at = time_or(rows, row, 14, batch->now);
+	run->error_state = ma_text(rows, row, 15);
+	run->error = ma_text(rows, row, 16);
 	return run;
 }
 
