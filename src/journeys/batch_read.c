@@ -14,6 +14,7 @@
 #include "journeys/scan.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "worker/worker.h"
 
 #define BATCH 250				/* contacts */
 
@@ -167,6 +168,9 @@ take_persons(MaTurnBatch *batch, List *hints, List *signallers)
 		person = &batch->persons[batch->n++];
 		person->contact_id = ids[i];
 		person->locked = ma_contact_lock_if_free(ids[i]);
+		/* Often it is he whose commit has woken us, and who is about to let go. */
+		if (!person->locked)
+			ma_worker_again_soon();
 	}
 	foreach(cell, hints)
 	{
