@@ -95,6 +95,16 @@ ma_gate_init(void)
 	static MaGateCheck own[] = {
 		{"not_after", MA_GATE_EXPIRE,
 		"CASE WHEN m.not_after OPERATOR(pg_catalog.<) $1 THEN 'it came too late' END"},
+		/* Merged after this claim looked for that: the next one finds the other contact. */
+		{"merged", MA_GATE_LEAVE,
+		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
+		"AND EXISTS (SELECT FROM marketing_internal.contact_merge AS g "
+		"JOIN marketing_internal.contact AS c "
+		"ON c.contact_id OPERATOR(pg_catalog.=) g.contact_id "
+		"WHERE g.merged_id OPERATOR(pg_catalog.=) m.contact_id AND g.split_at IS NULL "
+		"AND g.contact_id OPERATOR(pg_catalog.<>) g.merged_id) "
+		"THEN 'the contact has just been merged into another one' END"},
 		{"contact", MA_GATE_SKIP,
 		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
 		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
