@@ -36,6 +36,7 @@ typedef struct DutyState
 	int64		earliest;		/* ma_monotonic_ms() from which it may run when woken */
 	int64		due;			/* ... and from which it runs anyway */
 	int			failures;		/* in a row */
+	bool		passed_over;	/* its last tick did not run: another process had its lock */
 	bool		failed;			/* the last tick did */
 	int64		logged;			/* mark of ma_log_allowed() */
 	int			left;			/* ticks in a row that left something, see again_soon */
@@ -205,7 +206,8 @@ tick(int duty, bool wait, int *pause)
 	bool		more = false;
 
 	*pause = BUSY_MS;
-	if (!lock_duty(duty, wait))
+	duties[duty].passed_over = !lock_duty(duty, wait);
+	if (duties[duty].passed_over)
 		return false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ma_become_owner(&caller);
@@ -320,7 +322,7 @@ ma_duty_committed(int duty)
 			LWLockRelease(ma_registry_lock);
 		}
 	}
-	if (state->duty->after_commit != NULL)
+	if (state->duty->after_commit != NULL && !state->passed_over)
 		state->duty->after_commit();
 }
 
