@@ -217,7 +217,7 @@ SELECT * FROM marketing.explain_segment(9001, 'lapsed');
 SELECT * FROM marketing.why_not_sent(9005, 'abandoned_cart');
 \echo 'One of the files of the spool:'
 SELECT detail AS file FROM marketing.messages WHERE template = 'miss_you' AND contact = '9001' LIMIT 1 \gset
-SELECT pg_read_file(:'file') AS "a mail";
+SELECT replace(pg_read_file(:'file'), E'\r', '') AS "a mail";
 \echo 'From COMMIT of the order to the mail in the spool, in milliseconds:'
 SELECT count(*) AS orders, round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)::numeric, 1) AS median,
 		round(max(ms)::numeric, 1) AS longest

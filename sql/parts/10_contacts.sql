@@ -74,3 +74,4 @@ CREATE TABLE marketing_internal.contact_merge (
 COMMENT ON TABLE marketing_internal.contact_merge IS
 	'Log of every link made by match => and of every merge_contacts(), with what is needed to undo it: the keys moved, the row of the merged contact, and the contacts whose history moved. merged_id equals contact_id for a row that was linked without ever having been a contact of its own.';
 CREATE INDEX contact_merge_contact_idx ON marketing_internal.contact_merge (contact_id);
+CREATE INDEX contact_merge_merged_idx ON marketing_internal.contact_merge (merged_id);

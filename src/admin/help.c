@@ -40,7 +40,7 @@ ma_help(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* The topic of this name, or the one that tells of a function or view of this name. */
+/* The topic of this name, its s or not, or that of a function or view of this name. */
 static const MaHelpTopic *
 find_topic(const char *name)
 {
@@ -48,7 +48,8 @@ find_topic(const char *name)
 	char	   *nearest;
 
 	for (int i = 0; i < ma_help_ntopics; i++)
-		if (pg_strcasecmp(name, ma_help_topics[i].name) == 0)
+		if (pg_strcasecmp(name, ma_help_topics[i].name) == 0 ||
+			pg_strcasecmp(psprintf("%ss", name), ma_help_topics[i].name) == 0)
 			return &ma_help_topics[i];
 	for (int i = 0; i < ma_help_ntopics; i++)
 	{

@@ -33,6 +33,19 @@ ma_consent_set_confirmation_sender(MaConfirmationSender sender)
 	confirmation_sender = sender;
 }
 
+/* "email, sms" */
+static char *
+channel_names(const MaTopic *topic)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	foreach(cell, topic->channels)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(cell));
+	return names.data;
+}
+
 /* The channel that is meant; without one: the topic's only one, or with `all` every one. */
 static List *
 channels_of(const MaTopic *topic, const char *channel, const char *function, bool all)
@@ -44,7 +57,8 @@ channels_of(const MaTopic *topic, const char *channel, const char *function, boo
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("topic \"%s\" has no channel \"%s\"", topic->name, channel),
-					 errhint("Its channels are those of marketing.define_topic().")));
+					 errhint("It has %s; marketing.define_topic() changes that.",
+							 channel_names(topic))));
 		return list_make1(unconstify(char *, channel));
 	}
 	if (!all && list_length(topic->channels) > 1)

@@ -16,6 +16,8 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+#define MAX_ID_BYTES 1000		/* of a contact without a table; an index entry holds no 2704 */
+
 static char *argument_text(FunctionCallInfo fcinfo);
 static MaSource *first_attached(MaDefinitions *definitions);
 static MaSource *source_of_text(const char *text, const char **id, bool create);
@@ -160,6 +162,7 @@ unknown_contact(const MaSource *source, const char *id)
 			 errmsg("source \"%s\" has no contact \"%s\"", source->name, id),
 			 attached ? errdetail("Its table has no row with this id that counts.") :
 			 errdetail("It has no table; contacts come to it by identify() and track()."),
+			 id[0] == '\0' ? errhint("Give an id: this one is empty.") :
 			 attached ? errhint("Insert the row first.") :
 			 errhint("Name the contact in marketing.identify() or marketing.track() first.")));
 }
@@ -251,6 +254,12 @@ make_contact(MaSource *source, const char *id, bool create)
 	{
 		MaSourceRow row;
 
+		if (strlen(id) > MAX_ID_BYTES)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("an id of source \"%s\" is too long", source->name),
+					 errdetail("It has %zu bytes.", strlen(id)),
+					 errhint("An id has 1 to %d bytes.", MAX_ID_BYTES)));
 		ma_source_row_init(&row, pstrdup(id));
 		ma_contacts_make(source, &row, 1);
 		contact_id = row.contact_id;

@@ -27,6 +27,7 @@
 #include "delivery/delivery_internal.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "worker/worker.h"
 
 #define MAX_CHECKS 24
 #define MAX_PRIORITIES 64
@@ -48,6 +49,7 @@ static Place places[MAX_PRIORITIES];
 static int	nplaces = 0;
 static bool in_pass = false;
 static TimestampTz pass_begun;
+static int	left_in_pass = 0;	/* neither claimed nor turned away: it is tried again soon */
 static Place chosen;			/* the last place of what was chosen last */
 
 static void begin_pass(TimestampTz now);
@@ -93,6 +95,16 @@ ma_gate_init(void)
 	static MaGateCheck own[] = {
 		{"not_after", MA_GATE_EXPIRE,
 		"CASE WHEN m.not_after OPERATOR(pg_catalog.<) $1 THEN 'it came too late' END"},
+		/* Merged after this claim looked for that: the next one finds the other contact. */
+		{"merged", MA_GATE_LEAVE,
+		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
+		"AND EXISTS (SELECT FROM marketing_internal.contact_merge AS g "
+		"JOIN marketing_internal.contact AS c "
+		"ON c.contact_id OPERATOR(pg_catalog.=) g.contact_id "
+		"WHERE g.merged_id OPERATOR(pg_catalog.=) m.contact_id AND g.split_at IS NULL "
+		"AND g.contact_id OPERATOR(pg_catalog.<>) g.merged_id) "
+		"THEN 'the contact has just been merged into another one' END"},
 		{"contact", MA_GATE_SKIP,
 		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
 		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
@@ -195,6 +207,7 @@ begin_pass(TimestampTz now)
 		places[i].done = false;
 	}
 	in_pass = true;
+	left_in_pass = 0;
 	pass_begun = now;
 }
 
@@ -219,6 +232,8 @@ choose(int limit, TimestampTz now, int *n)
 		places[i].done = true;
 	}
 	in_pass = false;
+	if (left_in_pass > 0)
+		ma_worker_again_soon();
 	return NULL;
 }
 
@@ -587,6 +602,7 @@ ma_gate_claim(int limit, int *n, bool *more)
 	for (int i = 0; i < locked; i++)
 		if (messages[i].claimed)
 			messages[(*n)++] = messages[i];
+	left_in_pass += count - *n - naway;
 	/* The next choice goes on behind these. */
 	ma_gate_pass_over();
 	return messages;

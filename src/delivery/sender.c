@@ -101,10 +101,14 @@ ma_define_sender(PG_FUNCTION_ARGS)
 	for (int i = 0; i < NUM_ARGS; i++)
 		values[i] = PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
 	for (int i = ARG_NAME; i <= ARG_CHANNEL; i++)
-		if (values[i] == NULL || values[i][0] == '\0')
+		if (values[i] == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("%s must not be null", argument_names[i])));
+	if (values[ARG_NAME][0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("the name of a sender must not be empty")));
 	ma_channel_check(values[ARG_CHANNEL]);
 	check_addresses(values);
 	if (values[ARG_SERVER] != NULL)

@@ -25,6 +25,7 @@ typedef struct Test
 } Test;
 
 static void apply_person(MaTurnBatch *batch, MaPerson *person);
+static bool forward(MaTurnBatch *batch, MaPerson *person);
 static void apply_signal(MaTurnBatch *batch, MaPerson *person, MaSignal *signal);
 static void apply_event(MaTurnBatch *batch, MaJourneyRun *run, MaSignal *signal);
 static bool exit_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
@@ -49,12 +50,41 @@ apply_person(MaTurnBatch *batch, MaPerson *person)
 {
 	ListCell   *cell;
 
+	if (person->contact->nkeys == 0 && forward(batch, person))
+		return;
 	if (person->contact->nkeys == 0)
 		foreach(cell, person->runs)
 			if (ma_run_is_live(lfirst(cell)))
 				ma_run_finish(batch, lfirst(cell), MA_STATE_EXITED, batch->now, "contact deleted");
 	foreach(cell, person->signals)
 		apply_signal(batch, person, lfirst(cell));
+}
+
+/*
+ * Signals that came for a contact after it was merged into another one (a message that
+ * was under way has been settled) are that one's: they go to his next turn.
+ */
+static bool
+forward(MaTurnBatch *batch, MaPerson *person)
+{
+	int			n = list_length(person->signals);
+	int64		now = n > 0 ? ma_contact_now(person->contact_id) : person->contact_id;
+	MaSignal   *signals;
+	bool	   *always;
+
+	if (now == person->contact_id)
+		return false;
+	signals = palloc_array(MaSignal, n);
+	always = palloc_array(bool, n);
+	for (int i = 0; i < n; i++)
+	{
+		signals[i] = *(MaSignal *) list_nth(person->signals, i);
+		signals[i].contact_id = now;
+		always[i] = true;
+	}
+	ma_signals_insert(signals, always, n);
+	batch->full = true;
+	return true;
 }
 
 static void
@@ -181,22 +211,35 @@ static void
 apply_settled(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
 {
 	MaStep	   *step = run->step;
+	MaStep	   *after;
 
-	if (run->state != MA_STATE_WAITING || step == NULL || step->kind != MA_STEP_SEND ||
+	if (!ma_run_is_live(run) || step == NULL || step->kind != MA_STEP_SEND ||
 		run->message_id != signal->message_id)
 		return;
 	if (signal->reason == NULL)
-	{
 		ma_run_log(batch, run, signal->at, "sent", step->text);
-		ma_run_arrive(batch, run, step->next, signal->at);
+	else
+	{
+		ma_mark_set(run, psprintf("unsent %s", step->id), signal->at);
+		ma_run_log(batch, run, signal->at, "not sent", signal->reason);
+	}
+	after = signal->reason == NULL ? step->next : step->other;
+	if (run->state != MA_STATE_PARKED || after == NULL)
+	{
+		ma_run_arrive(batch, run, after, signal->at);
 		return;
 	}
-	ma_mark_set(run, psprintf("unsent %s", step->id), signal->at);
-	ma_run_log(batch, run, signal->at, "not sent", signal->reason);
-	ma_run_arrive(batch, run, step->other, signal->at);
+	/* Still parked, but behind the step: tried again, it must not send once more. */
+	run->step = after;
+	run->since = signal->at;
+	run->message_id = 0;
+	run->changed = true;
 }
 
-/* The step at which an error parked the run is done again. */
+/*
+ * The step at which an error parked the run is done again; if its message is under way,
+ * what is left of the step is to wait for that.
+ */
 static void
 apply_retry(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
 {
@@ -204,7 +247,15 @@ apply_retry(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
 		return;
 	ma_run_log(batch, run, signal->at, "retried", NULL);
 	run->error = run->error_state = NULL;
-	ma_run_arrive(batch, run, run->step, signal->at);
+	if (run->message_id == 0)
+	{
+		ma_run_arrive(batch, run, run->step, signal->at);
+		return;
+	}
+	run->state = MA_STATE_WAITING;
+	run->due_at = DT_NOEND;
+	run->check |= run->version->has_rules;
+	run->changed = true;
 }
 
 bool

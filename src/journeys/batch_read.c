@@ -14,6 +14,7 @@
 #include "journeys/scan.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "worker/worker.h"
 
 #define BATCH 250				/* contacts */
 
@@ -167,6 +168,9 @@ take_persons(MaTurnBatch *batch, List *hints, List *signallers)
 		person = &batch->persons[batch->n++];
 		person->contact_id = ids[i];
 		person->locked = ma_contact_lock_if_free(ids[i]);
+		/* Often it is he whose commit has woken us, and who is about to let go. */
+		if (!person->locked)
+			ma_worker_again_soon();
 	}
 	foreach(cell, hints)
 	{
@@ -320,7 +324,8 @@ read_runs(MaTurnBatch *batch)
 {
 	static MaStatement read = {
 		"SELECT e.contact_id, e.enrollment_id, e.journey_id, e.version, e.state, e.step, e.since, "
-		"e.due_at, e.check_at, e.message_id, e.key, e.entry, e.marks, e.entered_at "
+		"e.due_at, e.check_at, e.message_id, e.key, e.entry, e.marks, e.entered_at, "
+		"e.error_state, e.error "
 		"FROM marketing_internal.enrollment AS e "
 		"WHERE e.contact_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}') ORDER BY 1, 2",
@@ -366,6 +371,8 @@ read_run(MaTurnBatch *batch, const MaRows *rows, uint64 row)
 	run->entry = copy_jsonb(rows, row, 12);
 	run->marks = ma_marks_read(copy_jsonb(rows, row, 13));
 	run->entered_at = time_or(rows, row, 14, batch->now);
+	run->error_state = ma_text(rows, row, 15);
+	run->error = ma_text(rows, row, 16);
 	return run;
 }
 

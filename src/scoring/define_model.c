@@ -62,7 +62,8 @@ ma_define_score_model(PG_FUNCTION_ARGS)
 	floor = ma_score_number(fcinfo, ARG_FLOOR, "floor");
 	ceiling = ma_score_number(fcinfo, ARG_CEILING, "ceiling");
 	if (!PG_ARGISNULL(ARG_HALF_LIFE))
-		ma_score_check_time(PG_GETARG_INTERVAL_P(ARG_HALF_LIFE), "half_life", true);
+		ma_score_check_time(PG_GETARG_INTERVAL_P(ARG_HALF_LIFE),
+							psprintf("half_life of score model \"%s\"", name), true);
 	if (floor != NULL && ceiling != NULL && *floor >= *ceiling)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -157,7 +157,8 @@ read_limits(RuleOptions *options, FunctionCallInfo fcinfo)
 	options->values[FIELD_AT_MOST] = once ? Int32GetDatum(1) : PG_GETARG_DATUM(ARG_AT_MOST);
 	if (!PG_ARGISNULL(ARG_EXPIRES))
 	{
-		ma_score_check_time(PG_GETARG_INTERVAL_P(ARG_EXPIRES), "expires", false);
+		ma_score_check_time(PG_GETARG_INTERVAL_P(ARG_EXPIRES),
+							psprintf("expires of score rule \"%s\"", options->label), false);
 		options->values[FIELD_EXPIRES] = PG_GETARG_DATUM(ARG_EXPIRES);
 		options->nulls[FIELD_EXPIRES] = false;
 	}

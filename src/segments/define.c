@@ -409,7 +409,8 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 	if (naming != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("segment \"%s\" is named by the rule of segment %s", name, naming)));
+				 errmsg("segment \"%s\" is named by the rule of segment %s", name, naming),
+				 errhint("Drop that segment, or define it without this one, first.")));
 	/* Who evaluates now, with the segment, ends first or meets another state. */
 	ma_relations_lock_writers(list_make1_oid(ma_own_table("segment_state")));
 	value = Int32GetDatum(segment->id);

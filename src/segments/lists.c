@@ -225,7 +225,8 @@ ma_drop_list(PG_FUNCTION_ARGS)
 	if (naming != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("list \"%s\" is named by the rule of segment %s", name, naming)));
+				 errmsg("list \"%s\" is named by the rule of segment %s", name, naming),
+				 errhint("Drop that segment, or define it without the list, first.")));
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
 	answer = MemoryContextStrdup(context, psprintf("%s: dropped", name));
 	ma_call_end(&call);

@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 
 #define LOCK_CLASS 5			/* of advisory locks: one duty of one database */
+#define SOON_MS 2				/* first look at what was left, see ma_worker_again_soon() */
 #define BUSY_MS 100				/* look again at a duty that another process runs */
 
 typedef struct DutyState
@@ -38,19 +39,21 @@ typedef struct DutyState
 	bool		passed_over;	/* its last tick did not run: another process had its lock */
 	bool		failed;			/* the last tick did */
 	int64		logged;			/* mark of ma_log_allowed() */
+	int			left;			/* ticks in a row that left something, see again_soon */
 } DutyState;
 
 static DutyState duties[MA_MAX_DUTIES];
 static int	number_of_duties = 0;
 static bool active = false;
 static bool woken = false;
+static bool again_soon = false; /* this tick has left something */
 static bool does_scheduler = true;
 static bool does_helper = true;
 
 static bool is_ours(int duty);
 static bool lock_duty(int duty, bool wait);
 static bool tick(int duty, bool wait, int *pause);
-static int	pause_after(const MaDuty *duty);
+static int	pause_after(int duty);
 static void rest(DutyState *state, int at_least, int at_most);
 
 void
@@ -140,7 +143,16 @@ ma_duty_woken(void)
 {
 	woken = true;
 	for (int i = 0; i < number_of_duties; i++)
+	{
 		duties[i].due = duties[i].earliest;
+		duties[i].left = 0;
+	}
+}
+
+void
+ma_worker_again_soon(void)
+{
+	again_soon = true;
 }
 
 bool
@@ -199,9 +211,10 @@ tick(int duty, bool wait, int *pause)
 		return false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ma_become_owner(&caller);
+	again_soon = false;
 	more = duties[duty].duty->tick();
 	if (!more)
-		*pause = pause_after(duties[duty].duty);
+		*pause = pause_after(duty);
 	ma_become_back(&caller);
 	PopActiveSnapshot();
 	return more;
@@ -209,17 +222,27 @@ tick(int duty, bool wait, int *pause)
 
 /*
  * Until work falls due by itself, and no longer than a poll.  What is due already
- * could not be done just now: to try it at once again would be to spin.
+ * could not be done just now: to try it at once again would be to spin, so it is tried
+ * more and more rarely.
  */
 static int
-pause_after(const MaDuty *duty)
+pause_after(int duty)
 {
-	TimestampTz due = duty->next_due ? duty->next_due() : DT_NOEND;
+	DutyState  *state = &duties[duty];
+	TimestampTz due = state->duty->next_due ? state->duty->next_due() : DT_NOEND;
 	TimestampTz now = ma_clock();
+	int			limit = MA_POLL_MS;
 
+	if (again_soon)
+	{
+		limit = Min(SOON_MS << state->left, MA_POLL_MS);
+		state->left = Min(state->left + 1, 10);
+	}
+	else
+		state->left = 0;
 	if (due == DT_NOEND || due <= now)
-		return MA_POLL_MS;
-	return (int) Min((due - now) / 1000 + 1, MA_POLL_MS);
+		return limit;
+	return (int) Min((due - now) / 1000 + 1, limit);
 }
 
 /* A wake can end the pause after `at_least` milliseconds. */

@@ -268,8 +268,11 @@ ma_helper_wake(Oid database)
 	{
 		if (pg_atomic_exchange_u32(&slot->wake_helper, 1) == 0)
 			process_set_latch(&slot->process[MA_PROCESS_HELPER]);
+		if (slot->process[MA_PROCESS_HELPER].pid != 0)
+			return;
+		/* It has ended between the two looks, and may not have seen it. */
 	}
-	else if (pg_atomic_exchange_u32(&slot->helper_wanted, 1) == 0)
+	if (pg_atomic_exchange_u32(&slot->helper_wanted, 1) == 0)
 		ma_launcher_wake(false);
 }
 
@@ -389,6 +392,11 @@ process_detach(int code, Datum arg)
 	if (process->pid == MyProcPid)
 	{
 		process->pid = 0;
+		pg_memory_barrier();
+		/* A helper that has just found itself idle was told to look: another one does. */
+		if (own_slot != NULL && process == &own_slot->process[MA_PROCESS_HELPER] &&
+			pg_atomic_exchange_u32(&own_slot->wake_helper, 0) != 0)
+			pg_atomic_write_u32(&own_slot->helper_wanted, 1);
 		if (own_slot != NULL && process->generation == own_generation)
 		{
 			bool		asked = process->stop || own_slot->blocked > 0;

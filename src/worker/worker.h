@@ -70,6 +70,14 @@ extern bool ma_worker_is_ending(void);
 extern void ma_worker_wake_at_commit(void);
 
 /*
+ * Called in a tick that left something only because somebody else has it just now: the
+ * duty looks again after 2 ms, then after twice as long each time, to a poll at most.
+ * Needed by whoever does not wait for a lock: a commit wakes us before it gives up its
+ * locks, and what else ends such a state mostly wakes nobody.
+ */
+extern void ma_worker_again_soon(void);
+
+/*
  * Pauses for about `ms` milliseconds, answering interrupts; for the short waits
  * of a lock that is not free.
  */

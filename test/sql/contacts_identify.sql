@@ -52,6 +52,7 @@ SET client_min_messages = warning;
 SELECT marketing.identify('Web:1');
 SELECT marketing.identify(':1');
 SELECT marketing.identify('web:');
+SELECT marketing.identify('web:' || repeat('x', 1001));
 SELECT marketing.identify('');
 SELECT marketing.identify('one');
 SELECT marketing.identify('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid);

@@ -143,6 +143,7 @@ SELECT marketing.define_sender('shop', channel => 'email', from_address => 'hell
 SELECT marketing.define_sender('shop', channel => 'email', from_address => 'hi@shop.example', from_name => 'Shop', reply_to => 'help@shop.example');
 SELECT marketing.define_sender('bad', channel => 'email', from_address => E'a@example.com\r\nBcc: x@example.com');
 SELECT marketing.define_sender('bad', channel => 'email', from_address => 'nobody');
+SELECT marketing.define_sender('', channel => 'email', from_address => 'a@example.com');
 SELECT marketing.define_sender('bad', channel => 'email', from_name => E'a\nb');
 SELECT marketing.define_sender('bad', channel => 'fax');
 SELECT marketing.define_sender('bad', channel => 'email', server => 'mail', from_address => 'a@example.com');

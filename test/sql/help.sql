@@ -3,6 +3,7 @@ CREATE EXTENSION marketing_automation;
 SELECT marketing.help();
 SELECT marketing.help('trouble');
 SELECT marketing.help('TRACK') LIMIT 1;
+SELECT marketing.help('journey') LIMIT 1;
 SELECT marketing.help('evnts');
 SELECT marketing.help('zzzzzz');
 -- Each function and view is in a topic.
