@@ -146,9 +146,11 @@ resolve_works(MaWork **works, int n)
 	for (int i = 0; i < n; i++)
 	{
 		MaWork	   *work = works[i];
-		Datum		key[] = {Int32GetDatum(work->source_id), CStringGetTextDatum(work->external_id)};
 		TupleTableSlot *row;
+		Datum		key[2];
 
+		key[0] = Int32GetDatum(work->source_id);
+		key[1] = CStringGetTextDatum(work->external_id);
 		ma_index_find(read, key);
 		row = ma_index_next(read);
 		work->contact_id = row != NULL ? DatumGetInt64(column(row, KEY_CONTACT)) : 0;
