@@ -246,6 +246,12 @@ typedef struct MaExpression
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
 
+/*
+ * In PG_CATCH: throws the error on as one of the user's expression, without the
+ * statement of ours that it stands in.
+ */
+extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
+
 /* ---- scoped_expression.c: one SQL expression over several rows, with names of our own ---- */
 
 /* A row the expression may read. */
@@ -309,18 +315,13 @@ typedef struct MaPartitioned
 	const char *name;			/* table of marketing_internal, partitioned by range */
 	const char *column;			/* of type timestamptz */
 	const char *key;			/* primary key of each partition */
+	const char *index;			/* columns of another index of each, or NULL */
 } MaPartitioned;
 
 /* Makes the first partitions if there are none; inside ma_call_begin(). */
 extern void ma_partitions_ensure(const MaPartitioned *table);
 /* The worker's turn: makes those of the months to come, once there are any. */
 extern void ma_partitions_extend(const MaPartitioned *table);
-
-/*
- * In PG_CATCH: throws the error on as one of the user's expression, without the
- * statement of ours that it stands in.
- */
-extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
 /* ---- suggest.c: names that users mistype ---- */
 
@@ -344,22 +345,6 @@ extern List *ma_column_names(Oid relid);
 
 /* Errors out for a generated column that is not stored: triggers do not see its value. */
 extern void ma_column_require_stored(Oid relid, AttrNumber number);
-
-/* ---- months.c: monthly partitions of a log, made at run time ---- */
-
-typedef struct MaMonths
-{
-	const char *name;			/* of the partitioned table in marketing_internal */
-	const char *column;			/* by which it is partitioned */
-	const char *primary_key;	/* of each partition */
-	const char *index;			/* columns of another index of each, or NULL */
-} MaMonths;
-
-extern bool ma_months_exist(const MaMonths *table);
-/* Makes the default partition and those of this month and the next, if there is none yet. */
-extern void ma_months_ensure(const MaMonths *table);
-/* Makes this month's partition and the next one, where they are missing and can be made. */
-extern void ma_months_extend(const MaMonths *table);
 
 /* ---- answer.c ---- */
 
