@@ -59,7 +59,8 @@ kind_of(const char *name)
 	for (int i = 0; i < lengthof(kinds); i++)
 		if (strcmp(name, kinds[i].name) == 0)
 			return kinds[i].kind;
-	elog(ERROR, "unexpected kind of consent: %s", name);
+	/* A CHECK of marketing_internal.topic allows no other. */
+	elog(ERROR, "cannot happen: a topic's consent is \"%s\"", name);
 }
 
 /* Names separated by commas. */
