@@ -111,6 +111,9 @@ extern void ma_become_restricted(MaIdentity *saved, Oid role);
 /* Goes back; not needed after an error, where the (sub)transaction's end does it. */
 extern void ma_become_back(const MaIdentity *saved);
 
+/* Role that owns the relation; InvalidOid if it is gone. */
+extern Oid	ma_relation_owner(Oid relid);
+
 /* Errors out unless the current user owns the relation. */
 extern void ma_require_ownership(Oid relid);
 
