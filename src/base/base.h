@@ -226,6 +226,7 @@ extern void ma_spi_commit(void);
 extern Datum ma_int8_array(const int64 *values, int n);
 extern Datum ma_int4_array(const int32 *values, int n);
 extern Datum ma_text_array(char **values, int n);	/* a NULL pointer is a null element */
+extern Datum ma_text_list_array(const List *texts); /* of char * */
 /* Array of any type, without nulls. */
 extern Datum ma_datum_array(Datum *values, int n, Oid type);
 extern Datum ma_datum_array_nulls(Datum *values, bool *nulls, int n, Oid type);

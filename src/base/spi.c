@@ -346,6 +346,17 @@ ma_text_array(char **values, int n)
 }
 
 Datum
+ma_text_list_array(const List *texts)
+{
+	char	  **values = palloc_array(char *, Max(list_length(texts), 1));
+	ListCell   *cell;
+
+	foreach(cell, texts)
+		values[foreach_current_index(cell)] = lfirst(cell);
+	return ma_text_array(values, list_length(texts));
+}
+
+Datum
 ma_datum_array(Datum *values, int n, Oid type)
 {
 	return make_array(values, NULL, n, type);
