@@ -218,9 +218,10 @@ extern struct SnapshotData *ma_read_snapshot(MaRun how);
  * equal values.  `equal` are the functions of the operators (F_INT8EQ ...).  begin takes
  * the snapshot that `how`, one of the reading ones, asks for; find says the values, next
  * returns the rows one by one in the order of the index, NULL behind the last; begin and
- * end stand around any number of finds.  A row is valid to the next call; its columns have the numbers they
- * have in CREATE TABLE, to which updates of the extension only add.  An error leaves
- * nothing behind.  For the commit of users; elsewhere a statement is easier to read.
+ * end stand around any number of finds.  A row is valid to the next call; its columns
+ * have the numbers they have in CREATE TABLE, to which updates of the extension only add.
+ * An error leaves nothing behind.  For the commit of users; elsewhere a statement is
+ * easier to read.
  */
 typedef struct MaIndexRead MaIndexRead;
 extern MaIndexRead *ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal,
