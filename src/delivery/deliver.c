@@ -292,13 +292,15 @@ step_recheck(void)
 
 	next.context = AllocSetContextCreate(TopMemoryContext, "marketing_automation messages",
 										 ALLOCSET_DEFAULT_SIZES);
-	previous = MemoryContextSwitchTo(next.context);
+	/* Within the call, whose own memory is gone after it. */
 	ma_call_begin(&call);
+	previous = MemoryContextSwitchTo(next.context);
 	next.messages = palloc_array(MaMessage, batch.n);
 	memcpy(next.messages, batch.messages, sizeof(MaMessage) * batch.n);
 	next.n = ma_gate_recheck(next.messages, batch.n);
-	ma_call_end(&call);
 	MemoryContextSwitchTo(previous);
+	ma_call_end(&call);
+	Assert(GetMemoryChunkContext(next.messages) == next.context);
 	next_step = STEP_CHECKED;
 }
 
