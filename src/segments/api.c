@@ -16,7 +16,6 @@
 typedef struct Preview
 {
 	MaRule	   *rule;
-	TimestampTz now;
 	List	   *unknowns;		/* MaRuleUnknown */
 } Preview;
 
@@ -53,8 +52,8 @@ count_unknowns(const int64 *ids, int n, void *arg)
 {
 	Preview    *preview = arg;
 
-	preview->unknowns = ma_rule_unknowns(preview->rule, ma_read_contacts(ids, n), n, preview->now,
-										 MA_RUN_READ, preview->unknowns);
+	preview->unknowns = ma_rule_unknowns(preview->rule, ma_read_contacts(ids, n), n, MA_RUN_READ,
+										 preview->unknowns);
 }
 
 /* preview_segment(rule, time_zone) */
@@ -82,13 +81,12 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	rule = ma_rule_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &scope, call.caller.userid);
 	preview.rule = rule;
-	preview.now = ma_now();
 	put_line(result, "rule", ma_rule_text(rule));
 	if (!ma_rule_is_sync(rule))
 		put_line(result, "maintenance", "worker: it uses functions that are not built in");
 	else
 	{
-		ids = ma_oracle_read(rule, preview.now, &n);
+		ids = ma_oracle_read(rule, ma_now(), &n);
 		put_line(result, "contacts", ma_grouped(n));
 		for (int i = 0; i < Min(n, EXAMPLES); i++)
 			put_line(result, "example", ma_contact_text(ids[i]));
@@ -248,7 +246,7 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_MA_RULE_BROKEN),
 				 errmsg("segment \"%s\" is broken", name),
 				 errdetail("%s", segment->broken)));
-	members = ma_members_read(all, segment, ma_now());
+	members = ma_members_read(segment, ma_now());
 	expected = ma_oracle_read(segment->rule, ma_now(), &n);
 	while (i < members->n || j < n)
 	{

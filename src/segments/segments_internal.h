@@ -106,7 +106,7 @@ typedef struct MaMembers
 	TimestampTz *since;
 } MaMembers;
 
-extern MaMembers *ma_members_read(MaSegments *all, MaSegment *segment, TimestampTz now);
+extern MaMembers *ma_members_read(MaSegment *segment, TimestampTz now);
 
 /* contact_ids the rule is true for at now, by its SQL, ascending. */
 extern int64 *ma_oracle_read(const MaRule *rule, TimestampTz now, int *n);
