@@ -2,9 +2,10 @@
 """fuzz.py FILE.sql SEED VARIANTS: the file for psql, with damaged copies of its statements.
 
 Before each query and each change of rows stand VARIANTS copies of it, more of one with many
-literals, in which some literals are damaged: cut off, doubled, with a piece taken out, with odd characters and numbers put in. They are
-rolled back, so that the file itself goes on as it was written. A text that ends in the middle of what
-its reader expects is what makes a reader run over the end, and the regress files show every reader.
+literals, in which some literals are damaged: cut off, doubled, with a piece taken out, with odd
+characters and numbers put in; or, of JSON, with other values and keys. They are rolled back, so that
+the file itself goes on as it was written. A text that ends in the middle of what its reader expects
+is what makes a reader run over the end, and the regress files show every reader.
 A FILE.json is a suite of Liquid cases (test/lib/golden_liquid.sql says of what form)."""
 import json
 import random
@@ -56,6 +57,40 @@ def damage(text, chance):
     return text.replace("\0", "")
 
 
+def json_places(value, found):
+    """All (container, key) of a JSON value."""
+    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        found.append((value, key))
+        json_places(value[key], found)
+    return found
+
+
+def damage_json(text, chance):
+    """The text as JSON that is still JSON but with other values, or None if it is no object or array."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    places = json_places(value, [])
+    if not places:
+        return None
+    for container, key in chance.sample(places, min(len(places), chance.randint(1, 2))):
+        old = container.get(key) if isinstance(container, dict) else container[key]
+        new = chance.choice([None, True, 0, -1, 1.5, 10 ** 25, "", "x" * 300, [], {}, [[]], {"a": {}}, [old, old], {"x": old},
+                             damage(old, chance) if isinstance(old, str) else str(old)])
+        if isinstance(container, dict) and chance.random() < 0.3:
+            container[damage(key, chance)] = container.pop(key, None)
+        else:
+            container[key] = new
+    return json.dumps(value).replace("\\u0000", "")
+
+
+def damaged_text(text, chance):
+    other = damage_json(text, chance) if chance.random() < 0.6 else None
+    return damage(text, chance) if other is None else other
+
+
 def spelled_out(source):
     """The source with psql's variables of statements put in, since literals begin in them."""
     for name, value in re.findall(r"^\\set (\w+) '(.*)'$", source, re.M):
@@ -77,12 +112,12 @@ def damaged(piece, chance):
             out.append(word)
         elif match.group("dollar"):
             mark = f"${match.group('tag')}$"
-            inner = damage(word[len(mark):-len(mark)], chance).replace("$", "")
+            inner = damaged_text(word[len(mark):-len(mark)], chance).replace("$", "")
             out.append(mark + inner + mark)
         else:
             # As an escape string: neither quotes nor backslashes can end it early.
             inner = word[word.index("'") + 1:-1].replace("''", "'")
-            out.append("E'" + damage(inner, chance).replace("\\", "\\\\").replace("'", "''") + "'")
+            out.append("E'" + damaged_text(inner, chance).replace("\\", "\\\\").replace("'", "''") + "'")
     return "".join(out)
 
 
