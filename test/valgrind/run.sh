@@ -16,8 +16,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 source "$here/../lib/cluster.sh"
 
-usual=(regress isolation fuzz demo 022_worker_ends 040_audit 100_delivery 100_liquid_golden 101_mime 110_journeys_kill
-	110_scores 110_segments)
+usual=(regress isolation fuzz demo 022_worker_ends 040_audit 100_delivery 103_liquid_golden 104_mime 110_journeys_kill
+	111_scores 112_segments)
 [ $# -gt 0 ] || set -- "${usual[@]}"
 tests=()
 fuzz=()
