@@ -153,10 +153,7 @@ ma_segment_sql(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	segment = ma_segment_get(ma_segments(), name);
 	if (segment->rule == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_RULE_BROKEN),
-				 errmsg("segment \"%s\" is broken", name),
-				 errdetail("%s", segment->broken)));
+		segment = ma_segment_get_whole(ma_segments(), name);
 	answer = MemoryContextStrdup(context, ma_rule_sql(segment->rule, MA_SCHEMA ".now()"));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
@@ -208,10 +205,7 @@ ma_explain_segment(PG_FUNCTION_ARGS)
 	segment = ma_segment_get(ma_segments(), name);
 	contact_id = ma_contact_argument(fcinfo, false);
 	if (segment->rule == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_RULE_BROKEN),
-				 errmsg("segment \"%s\" is broken", name),
-				 errdetail("%s", segment->broken)));
+		segment = ma_segment_get_whole(ma_segments(), name);
 	foreach(cell, ma_rule_explain(segment->rule, ma_read_contacts(&contact_id, 1), ma_now(),
 								  MA_RUN_READ))
 		put_explained(result, lfirst(cell));
@@ -254,12 +248,7 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	all = ma_segments();
-	segment = ma_segment_get(all, name);
-	if (segment->rule == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_RULE_BROKEN),
-				 errmsg("segment \"%s\" is broken", name),
-				 errdetail("%s", segment->broken)));
+	segment = ma_segment_get_whole(all, name);
 	members = ma_members_read(all, segment, ma_now());
 	expected = ma_oracle_read(segment->rule, ma_now(), &n);
 	while (i < members->n || j < n)
@@ -280,12 +269,16 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 static void
 put_overview(ReturnSetInfo *result, MaSegment *segment)
 {
-	Datum		values[7] = {0};
-	bool		nulls[7] = {0};
+	Datum		values[8] = {0};
+	bool		nulls[8] = {0};
 
 	values[0] = CStringGetTextDatum(segment->name);
-	values[1] = Int64GetDatum(ma_segment_stored_size(segment->name));
+	/* What is stored is not kept up while it is broken, and not complete while it is built. */
+	nulls[1] = segment->error != NULL || segment->building;
+	if (!nulls[1])
+		values[1] = Int64GetDatum(ma_segment_stored_size(segment->name));
 	values[2] = CStringGetTextDatum(segment->rule == NULL ? "broken" :
+									segment->error != NULL ? "failing" :
 									segment->building ? "building" : "live");
 	values[3] = CStringGetTextDatum(segment->sync ? "live" : "worker");
 	values[4] = CStringGetTextDatum(segment->rule ? ma_rule_text(segment->rule) : segment->text);
@@ -293,6 +286,9 @@ put_overview(ReturnSetInfo *result, MaSegment *segment)
 	nulls[6] = segment->description == NULL;
 	if (!nulls[6])
 		values[6] = CStringGetTextDatum(segment->description);
+	nulls[7] = segment->error == NULL;
+	if (!nulls[7])
+		values[7] = CStringGetTextDatum(segment->error);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

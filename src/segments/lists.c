@@ -64,11 +64,13 @@ segment_text(const char *name, char **time_zone)
 	};
 	Datum		value = CStringGetTextDatum(name);
 	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	char	   *followed;
 
 	if (rows.n != 1)
 		elog(ERROR, "unexpected: segment \"%s\" is gone", name);
 	*time_zone = ma_text(&rows, 0, 2);
-	return ma_text(&rows, 0, 1);
+	followed = ma_segment_followed_text(name);
+	return followed ? followed : ma_text(&rows, 0, 1);
 }
 
 /* ---- lists in rules ---- */

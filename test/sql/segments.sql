@@ -100,15 +100,17 @@ INSERT INTO sales (customer_id, created_at) SELECT 4, marketing.now() FROM gener
 SELECT marketing.in_segment(4, 'rome_active'), pg_get_viewdef('marketing_rule.segment_active') LIKE '%sales%' AS followed;
 SELECT * FROM marketing.verify_segment('rome_active');
 
--- CASCADE takes the view: the rule is broken, gives nobody, and the others go on.
+-- CASCADE takes the view: the rule is broken, cannot be read, and the others go on.
 SET client_min_messages = warning;
 ALTER TABLE customers DROP COLUMN city CASCADE;
 RESET client_min_messages;
 SELECT name, state FROM marketing.segments;
-SELECT marketing.segment_size('rome_active'), marketing.segment_size('active');
+SELECT marketing.segment_size('rome_active');
+SELECT marketing.segment_size('active');
 SELECT * FROM marketing.verify_segment('rome_active');
 INSERT INTO sales (customer_id, created_at) SELECT 3, marketing.now() FROM generate_series(1, 2);
-SELECT marketing.in_segment(3, 'active'), marketing.in_segment(3, 'rome_active'), (SELECT count(*) FROM marketing_internal.dirty);
+SELECT marketing.in_segment(3, 'active'), (SELECT count(*) FROM marketing_internal.dirty);
+SELECT marketing.in_segment(3, 'rome_active');
 SELECT marketing.drop_segment('rome_active');
 SELECT marketing.drop_segment('active');
 
