@@ -110,6 +110,7 @@ CREATE TABLE web (id bigserial PRIMARY KEY, customer_id bigint, kind text, page 
 CREATE INDEX ON web (customer_id, kind, at);
 CREATE TABLE app (LIKE web INCLUDING ALL);
 INSERT INTO web (customer_id, kind, page, at) SELECT 1, 'viewed', '/a', marketing.now();
+SELECT marketing.declare_event('viewed', '{"page": "text"}');
 SELECT marketing.attach_events('web', event_column => 'kind', contact => 'customer_id', occurred_at => 'at');
 SELECT marketing.define_segment('reader', $$ count(viewed where (page = '/a')) in 5 days >= 2 $$);
 INSERT INTO app (customer_id, kind, page, at) SELECT 1, 'viewed', '/a', marketing.now();
