@@ -152,7 +152,7 @@ CREATE FUNCTION marketing.preview_segment(rule text, time_zone text DEFAULT NULL
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_preview_segment';
 COMMENT ON FUNCTION marketing.preview_segment(text, text) IS
-	'What a rule would give, without defining anything: how many contacts, five of them, the rule in canonical form, and for conditions over columns of how many contacts they are unknown.';
+	'What a rule would give, without defining anything: how many contacts, what it took to find them and what one evaluation takes, five of them, the rule in canonical form, and for conditions over columns of how many contacts they are unknown.';
 
 CREATE FUNCTION marketing.segment_rule(name text) RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED
@@ -171,21 +171,28 @@ CREATE FUNCTION marketing.explain_segment(contact text, name text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_explain_segment';
 COMMENT ON FUNCTION marketing.explain_segment(text, text) IS
-	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds if no row changes, and why.';
+	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds at least if no row changes, and why; the last line says when he enters or leaves if no row changes.';
 
 CREATE FUNCTION marketing.explain_segment(contact bigint, name text)
 	RETURNS TABLE (node text, value text, needs text, truth boolean, holds_until timestamptz, because text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_explain_segment';
 COMMENT ON FUNCTION marketing.explain_segment(bigint, text) IS
-	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds if no row changes, and why.';
+	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds at least if no row changes, and why; the last line says when he enters or leaves if no row changes.';
 
 CREATE FUNCTION marketing.explain_segment(contact uuid, name text)
 	RETURNS TABLE (node text, value text, needs text, truth boolean, holds_until timestamptz, because text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_explain_segment';
 COMMENT ON FUNCTION marketing.explain_segment(uuid, text) IS
-	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds if no row changes, and why.';
+	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds at least if no row changes, and why; the last line says when he enters or leaves if no row changes.';
+
+CREATE FUNCTION marketing.forecast_segment(name text, within interval)
+	RETURNS TABLE (contact text, enters boolean, instant timestamptz)
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_forecast_segment';
+COMMENT ON FUNCTION marketing.forecast_segment(text, interval) IS
+	'Who will enter (enters true) and leave the segment between marketing.now() and within later, and when, if no row changes; in order of time.';
 
 CREATE FUNCTION marketing.verify_segment(name text)
 	RETURNS TABLE (contact text, stored boolean, expected boolean)

@@ -7,16 +7,21 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "portability/instr_time.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #define EXAMPLES 5
 #define PREVIEW_BATCH 1000
+#define COST_SAMPLE 50			/* contacts whose evaluation is timed */
 
 static void put_line(ReturnSetInfo *result, const char *what, char *value);
+static void put_cost(ReturnSetInfo *result, MaRule *rule, const int64 *ids, int n,
+					 instr_time start);
 static List *count_unknowns(MaRule *rule, TimestampTz now);
 static void put_explained(ReturnSetInfo *result, const MaRuleLine *line);
+static void put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id);
 static void put_difference(ReturnSetInfo *result, int64 contact_id, bool stored);
 static void put_overview(ReturnSetInfo *result, MaSegment *segment);
 
@@ -73,6 +78,34 @@ count_unknowns(MaRule *rule, TimestampTz now)
 	return unknowns;
 }
 
+/* What finding them took, and what a commit will take: for some of them, one by one. */
+static void
+put_cost(ReturnSetInfo *result, MaRule *rule, const int64 *ids, int n, instr_time start)
+{
+	MaRuleSet  *set = ma_rule_set_make(&rule, 1);
+	int			sample = Min(n, COST_SAMPLE);
+	MaContactChange *contacts = ma_read_contacts(ids, sample);
+	TimestampTz now = ma_now();
+	instr_time	found;
+	instr_time	done;
+	MaTruth		truth;
+
+	INSTR_TIME_SET_CURRENT(found);
+	INSTR_TIME_SUBTRACT(found, start);
+	/* The first one pays for the plans. */
+	if (sample > 0)
+		ma_rule_set_evaluate(set, contacts, 1, &now, MA_RUN_READ, NULL, &truth);
+	INSTR_TIME_SET_CURRENT(start);
+	for (int i = 0; i < sample; i++)
+		ma_rule_set_evaluate(set, &contacts[i], 1, &now, MA_RUN_READ, NULL, &truth);
+	INSTR_TIME_SET_CURRENT(done);
+	INSTR_TIME_SUBTRACT(done, start);
+	put_line(result, "cost", sample == 0 ?
+			 psprintf("%.1f ms to find them", INSTR_TIME_GET_MILLISEC(found)) :
+			 psprintf("%.1f ms to find them, %.3f ms to evaluate one of them",
+					  INSTR_TIME_GET_MILLISEC(found), INSTR_TIME_GET_MILLISEC(done) / sample));
+}
+
 /* preview_segment(rule, time_zone) */
 Datum
 ma_preview_segment(PG_FUNCTION_ARGS)
@@ -82,6 +115,7 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	char	   *search_path = pstrdup(namespace_search_path);
 	MaCall		call;
 	MaRule	   *rule;
+	instr_time	start;
 	int64	   *ids;
 	int			n;
 	ListCell   *cell;
@@ -101,8 +135,10 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 		put_line(result, "maintenance", "worker: it uses functions that are not built in");
 	else
 	{
+		INSTR_TIME_SET_CURRENT(start);
 		ids = ma_oracle_read(rule, ma_now(), &n);
 		put_line(result, "contacts", ma_grouped(n));
+		put_cost(result, rule, ids, n, start);
 		for (int i = 0; i < Min(n, EXAMPLES); i++)
 			put_line(result, "example", ma_contact_text(ids[i]));
 	}
@@ -189,6 +225,25 @@ put_explained(ReturnSetInfo *result, const MaRuleLine *line)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/* The instant of the next entry or exit: what a node is true until is only a lower bound of it. */
+static void
+put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
+{
+	bool		enters = false;
+	TimestampTz at = segment->sync ? ma_forecast_next(segment, contact_id, &enters) : DT_NOEND;
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false, true, true, true, false, false};
+
+	if (!segment->sync)
+		return;
+	values[0] = CStringGetTextDatum("next change");
+	values[4] = TimestampTzGetDatum(at);
+	values[5] = CStringGetTextDatum(at == DT_NOEND ? "none until a row changes" :
+									enters ? "enters then, if no row changes" :
+									"leaves then, if no row changes");
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
 /* explain_segment(contact, name) */
 Datum
 ma_explain_segment(PG_FUNCTION_ARGS)
@@ -209,6 +264,7 @@ ma_explain_segment(PG_FUNCTION_ARGS)
 	foreach(cell, ma_rule_explain(segment->rule, ma_read_contacts(&contact_id, 1), ma_now(),
 								  MA_RUN_READ))
 		put_explained(result, lfirst(cell));
+	put_next_change(result, segment, contact_id);
 	ma_call_end(&call);
 	return (Datum) 0;
 }

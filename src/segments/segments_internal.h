@@ -150,6 +150,11 @@ extern MaMembers *ma_members_read(MaSegments *all, MaSegment *segment, Timestamp
 /* contact_ids the rule is true for at now, by its SQL, ascending. */
 extern int64 *ma_oracle_read(const MaRule *rule, TimestampTz now, int *n);
 
+/* ---- forecast.c ---- */
+
+/* When the contact will enter or leave it if no row changes; DT_NOEND: never. */
+extern TimestampTz ma_forecast_next(MaSegment *segment, int64 contact_id, bool *enters);
+
 /* ---- lists.c ---- */
 
 extern void ma_segment_facts_init(void);

@@ -18,7 +18,7 @@ SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'cu
 INSERT INTO orders (customer_id, total, created_at)
 	SELECT 1 + i % 3, 10 * i, timestamptz '2026-03-01 10:00+00' - i * interval '1 day' FROM generate_series(1, 9) AS i;
 
-SELECT * FROM marketing.preview_segment('count(order_placed) in 5 days >= 2 and city = ''Rome''');
+SELECT what, CASE what WHEN 'cost' THEN regexp_replace(value, '[0-9.]+', 'N', 'g') ELSE value END AS value FROM marketing.preview_segment('count(order_placed) in 5 days >= 2 and city = ''Rome''');
 SELECT marketing.define_segment('active', 'count(order_placed) over 5 days >= 2', description => 'often');
 SELECT marketing.define_segment('active', 'count(order_placed) in 5 days >= 2', description => 'often');
 SELECT marketing.define_segment('quiet', 'no order_placed in 5 days');
