@@ -30,6 +30,16 @@ CREATE TABLE marketing_internal.segment_failure (
 COMMENT ON TABLE marketing_internal.segment_failure IS
 	'Segments whose rule failed when it was evaluated: while there is a row the segment is not maintained and reads of it are errors. Added by whoever met the error, taken away by define_segment() and rebuild_segment().';
 
+CREATE TABLE marketing_internal.segment_drift (
+	segment_id int NOT NULL,
+	contact_id bigint NOT NULL,
+	expected boolean NOT NULL,
+	found_at timestamptz NOT NULL,
+	PRIMARY KEY (segment_id, contact_id)
+);
+COMMENT ON TABLE marketing_internal.segment_drift IS
+	'Contacts whom the audit found stored otherwise than their rows say, since the segment was built last; expected: whether he belongs in it.';
+
 CREATE TABLE marketing_internal.segment_member (
 	segment_id int NOT NULL,
 	contact_id bigint NOT NULL,

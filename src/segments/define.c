@@ -390,6 +390,8 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 		"WHERE s.segment_id OPERATOR(pg_catalog.=) $1 RETURNING s.segment_id), "
 		"failures AS (DELETE FROM marketing_internal.segment_failure AS f USING gone "
 		"WHERE f.segment_id OPERATOR(pg_catalog.=) gone.segment_id), "
+		"drift AS (DELETE FROM marketing_internal.segment_drift AS d USING gone "
+		"WHERE d.segment_id OPERATOR(pg_catalog.=) gone.segment_id), "
 		"members AS (DELETE FROM marketing_internal.segment_member AS m USING gone "
 		"WHERE m.segment_id OPERATOR(pg_catalog.=) gone.segment_id) "
 		"DELETE FROM marketing_internal.segment_transition AS t USING gone "

@@ -172,6 +172,8 @@ void
 ma_segment_forget_failures(int32 segment_id)
 {
 	static MaStatement remove = {
+		"WITH drift AS (DELETE FROM marketing_internal.segment_drift AS d "
+		"WHERE d.segment_id OPERATOR(pg_catalog.=) $1) "
 		"DELETE FROM marketing_internal.segment_failure AS f "
 		"WHERE f.segment_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}

@@ -23,6 +23,7 @@ static bool duty_tick(void);
 static void store_followed(const MaSegments *all, List **names);
 static void start_build(const MaSegment *segment, const char *text, bool later);
 static bool means_the_same(const MaSegment *segment);
+static void reconcile(const MaSegment *segment);
 static char *rebuild(const char *name, Oid caller);
 
 MA_FUNCTION(ma_rebuild_segment);
@@ -158,6 +159,34 @@ means_the_same(const MaSegment *segment)
 	return true;
 }
 
+/* Members and bits say the same of everybody: what a build compares and writes relies on it. */
+static void
+reconcile(const MaSegment *segment)
+{
+#define BIT_SQL "(CASE WHEN pg_catalog.length(s.bits) OPERATOR(pg_catalog.>) ($2 OPERATOR(pg_catalog./) 8) " \
+		"THEN pg_catalog.get_bit(s.bits, $2) ELSE 0 END) OPERATOR(pg_catalog.=) 1 "
+	static MaStatement remove = {
+		"DELETE FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 AND NOT EXISTS (SELECT "
+		"FROM marketing_internal.segment_state AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) m.contact_id AND " BIT_SQL ")",
+		2, {INT4OID, INT8OID}
+	};
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.segment_member (segment_id, contact_id, since) "
+		"SELECT $1, s.contact_id, $3 FROM marketing_internal.segment_state AS s "
+		"WHERE " BIT_SQL "ON CONFLICT (segment_id, contact_id) DO NOTHING",
+		3, {INT4OID, INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		values[3];
+
+	values[0] = Int32GetDatum(segment->id);
+	values[1] = Int64GetDatum(segment->slot);
+	values[2] = TimestampTzGetDatum(ma_now());
+	ma_run(&remove, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
+}
+
 /* rebuild_segment(name) */
 Datum
 ma_rebuild_segment(PG_FUNCTION_ARGS)
@@ -189,6 +218,7 @@ rebuild(const char *name, Oid caller)
 	/* The errors of a broken one, with their places. */
 	rule = ma_rule_parse(text, &scope, caller);
 	ma_segment_lock_writers(rule);
+	reconcile(segment);
 	later = ma_segment_build_later();
 	start_build(segment, text, later);
 	ma_segment_forget_failures(segment->id);

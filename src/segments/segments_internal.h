@@ -79,7 +79,12 @@ extern void ma_segments_evaluate(MaSegments *all, MaContactChange *contacts, int
 
 /* The segment is failing from now on, for everybody. */
 extern void ma_segment_mark_failed(const MaSegment *segment, int sqlerrcode, const char *message);
+/* What was noted of it, failures and drift, is of the past. */
 extern void ma_segment_forget_failures(int32 segment_id);
+
+/* ---- audit.c ---- */
+
+extern void ma_segment_audit_init(void);
 
 /* ---- renew.c ---- */
 

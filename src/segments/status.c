@@ -12,6 +12,7 @@
 static void put(ReturnSetInfo *result, const char *item, const char *state, const char *value,
 				const char *detail);
 static char *progress_of(const MaSegment *segment);
+static void put_drift(ReturnSetInfo *result, const MaSegments *all);
 
 MA_FUNCTION(ma_segment_status);
 
@@ -47,6 +48,34 @@ progress_of(const MaSegment *segment)
 					ma_grouped(rows.n == 1 ? ma_int64(&rows, 0, 1) : 0), ma_grouped(last));
 }
 
+/* What the audit found since the segment was built last. */
+static void
+put_drift(ReturnSetInfo *result, const MaSegments *all)
+{
+	static MaStatement read = {
+		"SELECT d.segment_id, pg_catalog.count(*), pg_catalog.min(d.contact_id), "
+		"(pg_catalog.array_agg(d.expected ORDER BY d.contact_id))[1], pg_catalog.min(d.found_at) "
+		"FROM marketing_internal.segment_drift AS d GROUP BY d.segment_id ORDER BY d.segment_id"
+	};
+	MaRows		rows = ma_run(&read, NULL, NULL, MA_RUN_READ);
+
+	for (uint64 i = 0; i < rows.n; i++)
+		for (int j = 0; j < all->n; j++)
+		{
+			int64		n = ma_int64(&rows, i, 2);
+			char	   *contact;
+
+			if (all->segments[j]->id != ma_int32(&rows, i, 1))
+				continue;
+			contact = ma_contact_text(ma_int64(&rows, i, 3));
+			put(result, psprintf("segment %s", all->segments[j]->name), "error", "drift",
+				psprintf("The audit found %s contact%s stored wrongly, such as %s, who %s in it (first at %s). Look for disabled triggers above; marketing.verify_segment() shows all who are read wrongly, marketing.rebuild_segment() puts it right.",
+						 ma_grouped(n), n == 1 ? "" : "s", contact ? contact : "one without an id",
+						 ma_bool(&rows, i, 4) ? "belongs" : "does not belong",
+						 timestamptz_to_str(ma_int64(&rows, i, 5))));
+		}
+}
+
 /* marketing_internal.segment_status() */
 Datum
 ma_segment_status(PG_FUNCTION_ARGS)
@@ -70,6 +99,7 @@ ma_segment_status(PG_FUNCTION_ARGS)
 		else if (segment->building)
 			put(result, item, "note", "building", progress_of(segment));
 	}
+	put_drift(result, all);
 	ma_call_end(&call);
 	return (Datum) 0;
 }
