@@ -295,6 +295,7 @@ ma_segment_lock_writers(const MaRule *rule)
 	static const char *const own[] = {"contact", "contact_key", "event", "list_member",
 	"segment_state"};
 	List	   *relids = ma_rule_relations(rule);
+	List	   *ours = NIL;
 	ListCell   *cell;
 
 	foreach(cell, ma_definitions()->sources)
@@ -305,8 +306,10 @@ ma_segment_lock_writers(const MaRule *rule)
 			relids = list_append_unique_oid(relids, source->table->relid);
 	}
 	for (int i = 0; i < lengthof(own); i++)
-		relids = list_append_unique_oid(relids, ma_own_table(own[i]));
+		ours = list_append_unique_oid(ours, ma_own_table(own[i]));
+	/* In a writer's order: who has written a table of his comes to ours at his commit. */
 	ma_relations_lock_writers(relids);
+	ma_relations_lock_writers(ours);
 }
 
 bool
