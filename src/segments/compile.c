@@ -16,6 +16,7 @@
 #include "parser/parser.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/ruleutils.h"
 
 #define MAX_TRIES 300			/* texts that are tried to follow renames */
@@ -47,8 +48,11 @@ typedef struct Followed
 	char	   *text;
 } Followed;
 
+/* In a context of their own: a segment is also compiled outside of a round. */
 static List *followed = NIL;
+static MemoryContext followed_context = NULL;
 
+static void remember(const MaSegment *segment);
 static void parse(void *arg);
 static char *view_definition(Oid view);
 static List *view_columns(Oid view);
@@ -62,6 +66,11 @@ static void use(MaSegment *segment, MaRule *rule);
 void
 ma_segments_compile_begin(void)
 {
+	if (followed_context == NULL)
+		followed_context = AllocSetContextCreate(CacheMemoryContext,
+												 "marketing_automation renamed",
+												 ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(followed_context);
 	followed = NIL;
 }
 
@@ -74,6 +83,22 @@ ma_segment_followed_text(const char *name)
 		if (strcmp(((Followed *) lfirst(cell))->name, name) == 0)
 			return ((Followed *) lfirst(cell))->text;
 	return NULL;
+}
+
+static void
+remember(const MaSegment *segment)
+{
+	MemoryContext previous;
+	Followed   *entry;
+
+	if (followed_context == NULL || ma_segment_followed_text(segment->name) != NULL)
+		return;
+	previous = MemoryContextSwitchTo(followed_context);
+	entry = palloc_object(Followed);
+	entry->name = pstrdup(segment->name);
+	entry->text = pstrdup(segment->text);
+	followed = lappend(followed, entry);
+	MemoryContextSwitchTo(previous);
 }
 
 static void
@@ -101,7 +126,6 @@ ma_segment_compile(MaSegment *segment)
 	Oid			view;
 	MaIdentity	identity;
 	ErrorData  *error;
-	Followed   *entry;
 
 	ma_become_owner(&identity);
 	segment->rule = NULL;
@@ -124,10 +148,7 @@ ma_segment_compile(MaSegment *segment)
 			segment->followed = true;
 			segment->text = search.text;
 			use(segment, search.rule);
-			entry = palloc_object(Followed);
-			entry->name = segment->name;
-			entry->text = search.text;
-			followed = lappend(followed, entry);
+			remember(segment);
 		}
 		else
 			segment->error = psprintf("%s", error->message);

@@ -1,4 +1,4 @@
-# 112_segment_build.pl
+# 113_segment_build.pl
 #
 # A segment of more contacts than a call builds is built by the worker, slice by slice, while the
 # application writes; the worker is killed in the midst. What is live then is what plain SQL says,
