@@ -191,7 +191,8 @@ require_sync(const MaSegment *segment)
 	if (!segment->sync)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("segment \"%s\" is kept by the worker and cannot be forecast", segment->name),
+				 errmsg("segment \"%s\" is kept by the worker and cannot be forecast",
+						segment->name),
 				 errdetail("Its rule calls functions that are not built in, which are not run in a read.")));
 }
 
