@@ -165,6 +165,7 @@ attach(MaCall *call, MaEventOptions *options)
 		(void) ma_table_detach_if_unused(call, previous.table_id);
 	if (previous.via_table_id != 0)
 		(void) ma_table_detach_if_unused(call, previous.via_table_id);
+	ma_tell_attached();
 	reevaluate(table_id);
 	if (summary == NULL)
 		return psprintf("%s: trigger restored", options->label);

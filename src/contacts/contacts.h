@@ -429,6 +429,12 @@ typedef struct MaConsumer
 extern void ma_register_consumer(const MaConsumer *consumer);
 
 /*
+ * Told in every call that attaches or detaches, when the new definitions are there:
+ * an event may have other tables and columns than when a rule was compiled.
+ */
+extern void ma_register_attach_listener(void (*listener) (void));
+
+/*
  * SELECT of the event's rows with one key in one of its sources: `key` is SQL, a
  * parameter or a column of an outer relation; `columns` is SQL over alias t, the
  * row, and r.at, the time of the event.  Further conditions may be added with AND.

@@ -66,6 +66,7 @@ segment_text(const char *name, char **time_zone)
 	};
 	Datum		value = CStringGetTextDatum(name);
 	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	char	   *followed;
 
 	/* It was there when find_segment() looked: somebody's drop_segment() came between. */
 	if (rows.n == 0)
@@ -74,7 +75,8 @@ segment_text(const char *name, char **time_zone)
 				 errmsg("segment \"%s\" was dropped just now", name),
 				 errhint("Define it again, or leave it out of the rule.")));
 	*time_zone = ma_text(&rows, 0, 2);
-	return ma_text(&rows, 0, 1);
+	followed = ma_segment_followed_text(name);
+	return followed ? followed : ma_text(&rows, 0, 1);
 }
 
 /* ---- lists in rules ---- */
