@@ -372,6 +372,8 @@ extern char *ma_grouped(int64 n);
 extern TimestampTz ma_now(void);
 /* As ma_now(), but of this instant instead of the statement's start. */
 extern TimestampTz ma_clock(void);
+/* The statement goes on for long (CALL marketing.work()): its time is taken anew. */
+extern void ma_now_renew(void);
 extern bool ma_clock_is_set(void);
 /* Calls `back` when the clock is set to an earlier time: what was kept is of the future. */
 extern void ma_register_clock_back(void (*back) (void));

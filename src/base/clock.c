@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
+static TimestampTz statement_start = 0; /* of the statement whose time is known */
 static uint64 known_epoch = 0;	/* definitions epoch at which set_clock was read */
 static bool clock_set = false;
 static TimestampTz clock_at;
@@ -40,7 +41,6 @@ ma_now_sql(PG_FUNCTION_ARGS)
 TimestampTz
 ma_now(void)
 {
-	static TimestampTz statement_start = 0;
 	static TimestampTz statement_now;
 	TimestampTz start = GetCurrentStatementStartTimestamp();
 
@@ -54,6 +54,12 @@ ma_now(void)
 		statement_start = start;
 	}
 	return statement_now;
+}
+
+void
+ma_now_renew(void)
+{
+	statement_start = 0;
 }
 
 TimestampTz

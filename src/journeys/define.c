@@ -23,7 +23,7 @@ static char *text_argument(FunctionCallInfo fcinfo, int argument, const char *na
 static void check_name(const char *name);
 static void lock_definitions(void);
 static void refuse(const char *name, const List *problems) pg_attribute_noreturn();
-static MaProgram *checked_program(const char *name, Datum definition, Oid definer);
+static MaProgram *checked_program(const char *name, Datum definition, Oid definer, bool active);
 static char *define(const char *name, Datum definition);
 static bool stored_definition_is(int32 journey_id, int32 version, Datum definition);
 static int32 add_version(int32 journey_id, Datum definition);
@@ -92,14 +92,16 @@ refuse(const char *name, const List *problems)
 			 errdetail_internal("%s", lines.data)));
 }
 
-/* The program of a definition in which nothing is wrong. */
+/* The program of a definition in which nothing is wrong; `active`: nor beside the others. */
 static MaProgram *
-checked_program(const char *name, Datum definition, Oid definer)
+checked_program(const char *name, Datum definition, Oid definer, bool active)
 {
 	List	   *problems = NIL;
 	MaProgram  *program = ma_program_parse(definition, &problems);
 
 	ma_program_check(program, name, definer, &problems);
+	if (problems == NIL)
+		ma_ring_check(name, program, active, &problems);
 	if (problems != NIL)
 		refuse(name, problems);
 	return program;
@@ -121,7 +123,7 @@ ma_define_journey(PG_FUNCTION_ARGS)
 				 errmsg("definition must not be null")));
 	ma_call_begin(&call);
 	lock_definitions();
-	(void) checked_program(name, PG_GETARG_DATUM(1), call.caller.userid);
+	(void) checked_program(name, PG_GETARG_DATUM(1), call.caller.userid, false);
 	answer = define(name, PG_GETARG_DATUM(1));
 	answer = MemoryContextStrdup(context, answer);
 	ma_call_end(&call);
@@ -267,7 +269,7 @@ activate(const char *name, const char *existing, Oid caller)
 	if (version == 0)
 		return psprintf("%s: unchanged: version %d is active", name, journey->version);
 	/* What it names may have gone since it was defined. */
-	program = checked_program(name, definition_of(journey->id, version), caller);
+	program = checked_program(name, definition_of(journey->id, version), caller, true);
 	head_count = members_of(program, &members);
 	if (head_count >= 0 && existing == NULL)
 		ereport(ERROR,

@@ -16,6 +16,9 @@
 /* Steps of one run in one turn at most: a run that goes round ends the turn. */
 #define MA_STEPS_PER_TURN 100
 
+/* Entries of one contact into one journey within an hour that are no row of a user's table. */
+#define MA_ENTRIES_PER_HOUR 50
+
 /* ---- signals ---- */
 
 typedef enum MaSignalKind
@@ -115,6 +118,7 @@ typedef struct MaHistory
 	int32		journey_id;
 	char	   *key;
 	TimestampTz last_entry;
+	int			recent;			/* entries of the last hour */
 } MaHistory;
 
 typedef struct MaPerson

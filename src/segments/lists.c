@@ -154,6 +154,23 @@ ma_list_required(const char *name)
 	(void) list_required(name);
 }
 
+bool
+ma_segment_reads_list(const char *segment, const char *list)
+{
+	MaSegment  *found = ma_segment_find(ma_segments(), segment);
+	ListCell   *cell;
+
+	if (found == NULL || found->rule == NULL)
+		return false;
+	foreach(cell, ma_rule_names(found->rule, "list"))
+		if (strcmp(lfirst(cell), list) == 0)
+			return true;
+	foreach(cell, ma_rule_names(found->rule, "segment"))
+		if (ma_segment_reads_list(lfirst(cell), list))
+			return true;
+	return false;
+}
+
 /* define_list(name, description) */
 Datum
 ma_define_list(PG_FUNCTION_ARGS)

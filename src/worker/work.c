@@ -136,6 +136,7 @@ turn(void)
 		if (!ma_duty_is_due(i))
 			continue;
 		begin_or_refuse();
+		ma_now_renew();
 		more |= ma_duty_run(i, true);
 		ma_spi_commit();
 		ma_duty_committed(i);
