@@ -99,6 +99,12 @@ CREATE FUNCTION marketing.define_sender(
 COMMENT ON FUNCTION marketing.define_sender(text, text, text, text, text, text) IS
 	'Defines who messages of a channel come from and which foreign server they leave through; without a server they go to the spool. A template that names no sender has the channel''s first one, and where there is none a built-in one. Errors: 22023 for what is no address or channel, 42704 for an unknown server.';
 
+CREATE FUNCTION marketing.drop_sender(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_sender';
+COMMENT ON FUNCTION marketing.drop_sender(text) IS
+	'Drops a sender that no template names; its messages then come from the first one of their channel. Errors: MA042 for an unknown sender, 2BP01 while a template names it.';
+
 CREATE FUNCTION marketing.send_message(
 	contact text,
 	template text,

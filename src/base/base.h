@@ -366,6 +366,17 @@ extern void ma_months_extend(const MaMonths *table);
 /* A count (not negative) with commas: 52,800. */
 extern char *ma_grouped(int64 n);
 
+/* ---- names.c ---- */
+
+/* Errors out unless it can be the name of a `what` ("segment"). */
+extern void ma_name_check(const char *name, const char *what);
+
+/* Who uses the `what` ("template") of this name: texts (char *) for a sentence; for drop_*(). */
+typedef List *(*MaUses) (const char *name);
+extern void ma_register_uses(const char *what, MaUses uses);
+/* Error 2BP01 that lists them, if there are any. */
+extern void ma_require_unused(const char *what, const char *name);
+
 /* ---- clock.c ---- */
 
 /* marketing.now(): the database's set clock, else the statement's time, never backwards. */

@@ -58,6 +58,7 @@ extern MaTemplate *ma_template_required(const char *name);
 extern MaTemplate *ma_template_by_id(int32 template_id);
 
 /* Topics belong to consent/: it registers the check that raises an error if there is none. */
+extern void ma_register_channel_check(void (*check) (const char *channel));
 extern void ma_register_topic_check(void (*check) (const char *topic));
 /* Likewise senders, for who has defined them; sender is not NULL. */
 extern void ma_register_sender_check(void (*check) (const char *sender, const char *channel));

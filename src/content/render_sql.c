@@ -140,5 +140,6 @@ snippet_outside(void *argument, const char *name, int length, MaEscape escape)
 void
 ma_content_init(void)
 {
-	/* Nothing is reserved at start: caches are made when they are first used. */
+	/* Caches are made when they are first used. */
+	ma_template_init();
 }

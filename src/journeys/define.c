@@ -15,12 +15,12 @@
 #include "journeys/engine.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "worker/worker.h"
 
 static char *text_argument(FunctionCallInfo fcinfo, int argument, const char *name);
-static void check_name(const char *name);
 static void lock_definitions(void);
 static void refuse(const char *name, const List *problems) pg_attribute_noreturn();
 static MaProgram *checked_program(const char *name, Datum definition, Oid definer, bool active);
@@ -48,21 +48,14 @@ text_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
 
-static void
-check_name(const char *name)
-{
-	if (name[0] == '\0' || strlen(name) > 200)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a journey has 1 to 200 characters")));
-}
-
 /* Two who define at once take turns. */
 static void
 lock_definitions(void)
 {
 	static MaStatement lock = {"LOCK TABLE marketing_internal.journey IN SHARE ROW EXCLUSIVE MODE"};
 
+	/* Nor is dropped meanwhile what a definition names. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_run(&lock, NULL, NULL, MA_RUN_WRITE);
 }
 
@@ -116,7 +109,7 @@ ma_define_journey(PG_FUNCTION_ARGS)
 	MaCall		call;
 	char	   *answer;
 
-	check_name(name);
+	ma_name_check(name, "journey");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -422,4 +415,48 @@ ma_drop_journey(PG_FUNCTION_ARGS)
 	answer = MemoryContextStrdup(context, psprintf("%s: dropped", name));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/* Steps that send the template, of the versions that are active or drafts or have contacts inside. */
+static List *
+uses_of_template(const char *name)
+{
+	static MaStatement versions = {
+		"SELECT j.name, v.version, v.definition, CASE v.version WHEN j.version THEN 'active' "
+		"WHEN j.draft THEN 'a draft' ELSE 'with contacts inside' END "
+		"FROM marketing_internal.journey AS j JOIN marketing_internal.journey_version AS v "
+		"ON v.journey_id OPERATOR(pg_catalog.=) j.journey_id "
+		"WHERE v.version OPERATOR(pg_catalog.=) ANY (ARRAY[j.version, j.draft]) "
+		"OR EXISTS (SELECT FROM marketing_internal.enrollment AS e "
+		"WHERE e.journey_id OPERATOR(pg_catalog.=) v.journey_id "
+		"AND e.version OPERATOR(pg_catalog.=) v.version "
+		"AND e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}')) ORDER BY 1, 2"
+	};
+	MaRows		rows = ma_run(&versions, NULL, NULL, MA_RUN_READ_LATEST);
+	List	   *uses = NIL;
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		List	   *problems = NIL;
+		bool		isnull;
+		ListCell   *cell;
+		MaProgram  *program = ma_program_parse(ma_value(&rows, i, 3, &isnull), &problems);
+
+		foreach(cell, program->all)
+		{
+			MaStep	   *step = lfirst(cell);
+
+			if (step->kind == MA_STEP_SEND && step->text != NULL && strcmp(step->text, name) == 0)
+				uses = lappend(uses, psprintf("journey \"%s\", %s.send (version %d, %s)",
+											  ma_text(&rows, i, 1), step->path,
+											  ma_int32(&rows, i, 2), ma_text(&rows, i, 4)));
+		}
+	}
+	return uses;
+}
+
+void
+ma_define_init(void)
+{
+	ma_register_uses("template", uses_of_template);
 }

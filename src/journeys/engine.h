@@ -231,6 +231,7 @@ extern int64 *ma_segment_members_now(const char *segment, int *n);
 /* ---- the rest of the room ---- */
 
 extern void ma_engine_lock(void);
+extern void ma_define_init(void);
 extern void ma_listen_init(void);
 extern void ma_journey_gate_init(void);
 extern void ma_journey_why_init(void);

@@ -149,6 +149,7 @@ extern void ma_ring_check(const char *name, const MaProgram *program, bool with_
 
 /* True if the text is one ("2 days"); *calendar then says if it follows the zone. */
 extern bool ma_duration_valid(const char *text);
+extern bool ma_duration_is_zero(const char *text);
 extern TimestampTz ma_duration_add(TimestampTz at, const char *text, const char *zone);
 
 #endif							/* MA_JOURNEYS_PROGRAM_H */

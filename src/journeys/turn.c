@@ -22,6 +22,7 @@ static const MaDuty duty = {MA_JOURNEYS, 0, tick, ma_next_due};
 void
 ma_journeys_init(void)
 {
+	ma_define_init();
 	ma_listen_init();
 	ma_journey_gate_init();
 	ma_journey_why_init();

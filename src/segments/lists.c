@@ -194,10 +194,7 @@ ma_define_list(PG_FUNCTION_ARGS)
 	MaRows		rows;
 	char	   *answer;
 
-	if (name[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a list must not be empty")));
+	ma_name_check(name, "list");
 	ma_call_begin(&call);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = description ? CStringGetTextDatum(description) : (Datum) 0;
