@@ -115,6 +115,10 @@ extern int64 *ma_oracle_read(const MaRule *rule, TimestampTz now, int *n);
 
 extern void ma_segment_facts_init(void);
 
+/* ---- merge.c ---- */
+
+extern void ma_segment_merge_init(void);
+
 /* ---- define.c ---- */
 
 extern char *ma_segments_naming(const char *word, const char *name);
