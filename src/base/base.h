@@ -386,6 +386,8 @@ extern TimestampTz ma_clock(void);
 /* The statement goes on for long (CALL marketing.work()): its time is taken anew. */
 extern void ma_now_renew(void);
 extern bool ma_clock_is_set(void);
+/* The zone that ALTER DATABASE set, else that of the session's begin, whatever SET has changed. */
+extern char *ma_database_time_zone(void);
 /* Calls `back` when the clock is set to an earlier time: what was kept is of the future. */
 extern void ma_register_clock_back(void (*back) (void));
 

@@ -90,6 +90,7 @@ ma_define_template(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	Definition	definition;
 	MaCall		call;
+	List	   *snippets;
 	char	   *answer;
 
 	read_definition(fcinfo, &definition);
@@ -102,11 +103,11 @@ ma_define_template(PG_FUNCTION_ARGS)
 	/* What it names is not dropped meanwhile. */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	check_names(&definition);
-	ma_snippets_notice(psprintf("template \"%s\"", definition.name), NULL,
-					   list_concat(snippets_of(definition.html, MA_ESCAPE_HTML),
-								   list_concat(snippets_of(definition.text, MA_ESCAPE_NONE),
-											   list_concat(snippets_of(definition.subject, MA_ESCAPE_NONE),
-														   snippets_of(definition.preheader, MA_ESCAPE_NONE)))));
+	snippets = snippets_of(definition.html, MA_ESCAPE_HTML);
+	snippets = list_concat(snippets, snippets_of(definition.text, MA_ESCAPE_NONE));
+	snippets = list_concat(snippets, snippets_of(definition.subject, MA_ESCAPE_NONE));
+	snippets = list_concat(snippets, snippets_of(definition.preheader, MA_ESCAPE_NONE));
+	ma_snippets_notice(psprintf("template \"%s\"", definition.name), NULL, snippets);
 	answer = MemoryContextStrdup(context, define(&definition));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
@@ -433,9 +434,9 @@ uses_of(const char *column, const char *name)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		value = CStringGetTextDatum(name);
-	MaRows		rows = ma_run_once(psprintf("SELECT t.name FROM marketing_internal.template AS t "
-											"WHERE t.%s OPERATOR(pg_catalog.=) $1 ORDER BY 1", column),
-								   1, types, &value, NULL, MA_RUN_READ_LATEST);
+	char	   *sql = psprintf("SELECT t.name FROM marketing_internal.template AS t "
+							   "WHERE t.%s OPERATOR(pg_catalog.=) $1 ORDER BY 1", column);
+	MaRows		rows = ma_run_once(sql, 1, types, &value, NULL, MA_RUN_READ_LATEST);
 	List	   *uses = NIL;
 
 	for (uint64 i = 0; i < rows.n; i++)

@@ -417,7 +417,7 @@ ma_drop_journey(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 
-/* Steps that send the template, of the versions that are active or drafts or have contacts inside. */
+/* Steps that send the template, of versions that are active, drafts or have contacts inside. */
 static List *
 uses_of_template(const char *name)
 {

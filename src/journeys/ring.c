@@ -46,6 +46,7 @@ static void reach_wait(RingNode *node, const MaStep *step);
 static bool is_own_event(const char *event);
 static bool has_suffix(const char *text, const char *suffix);
 static bool is_unbounded(const RingNode *node);
+static bool is_event_of_channel(const MaCondition *entry, const char *channel);
 static bool leads_to(const MaStep *step, const RingNode *to);
 static bool begins_by(const RingNode *from, const RingNode *to);
 static bool find_ring(Search *search);
@@ -165,6 +166,16 @@ is_unbounded(const RingNode *node)
 		program->filter == NULL && (program->entry == NULL || program->entry->where == NULL);
 }
 
+/* True if messages of the channel are the entry, by what becomes of them without anybody else. */
+static bool
+is_event_of_channel(const MaCondition *entry, const char *channel)
+{
+	size_t		length = strlen(channel);
+
+	return entry != NULL && entry->event != NULL && is_own_event(entry->event) &&
+		strncmp(entry->event, channel, length) == 0 && entry->event[length] == '_';
+}
+
 /* True if doing the step makes the contact enter the other journey. */
 static bool
 leads_to(const MaStep *step, const RingNode *to)
@@ -178,13 +189,7 @@ leads_to(const MaStep *step, const RingNode *to)
 		case MA_STEP_ENROLL:
 			return strcmp(step->text, to->name) == 0;
 		case MA_STEP_SEND:
-			{
-				const char *channel = ma_template_required(step->text)->channel;
-
-				return entry != NULL && entry->event != NULL && is_own_event(entry->event) &&
-					strncmp(entry->event, channel, strlen(channel)) == 0 &&
-					entry->event[strlen(channel)] == '_';
-			}
+			return is_event_of_channel(entry, ma_template_required(step->text)->channel);
 		case MA_STEP_ADD_TO_LIST:
 		case MA_STEP_REMOVE_FROM_LIST:
 			return entry != NULL && entry->segment != NULL &&

@@ -247,7 +247,7 @@ define(const char *name, Datum *values, const char *nulls)
 		return replace(model, values, nulls);
 	memcpy(all, values, sizeof(Datum) * NUM_ARGS);
 	memcpy(all_nulls, nulls, NUM_ARGS);
-	all[NUM_ARGS] = CStringGetTextDatum(pg_get_timezone_name(session_timezone));
+	all[NUM_ARGS] = CStringGetTextDatum(ma_database_time_zone());
 	all_nulls[NUM_ARGS] = ' ';
 	all_nulls[NUM_ARGS + 1] = '\0';
 	ma_run(&add, all, all_nulls, MA_RUN_WRITE_LATEST);

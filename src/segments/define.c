@@ -99,7 +99,7 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	before = ma_segment_find(all, wanted->name);
 	if (wanted->time_zone == NULL)
 		wanted->time_zone = before ? before->time_zone :
-			pstrdup(pg_get_timezone_name(session_timezone));
+			ma_database_time_zone();
 	scope.time_zone = wanted->time_zone;
 	scope.search_path = search_path;
 	wanted->rule = ma_rule_parse(wanted->source, &scope, definer);
