@@ -23,7 +23,7 @@ sub session
 	return \%session;
 }
 
-sub tell
+sub say_to
 {
 	my ($session, $sql) = @_;
 
@@ -49,17 +49,17 @@ $node->safe_psql($db, q{
 $node->safe_psql($db, "SELECT marketing.send_message(i, 'offer') FROM generate_series(1, 60) AS i");
 
 my ($row, $table, $work) = (session(), session(), session());
-tell($row, 'BEGIN; SELECT FROM marketing_internal.message WHERE message_id = 1 FOR UPDATE;');
+say_to($row, 'BEGIN; SELECT FROM marketing_internal.message WHERE message_id = 1 FOR UPDATE;');
 ok($node->poll_query_until($db, "SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"), 'a row is locked');
-tell($work, 'CALL marketing.work();');
+say_to($work, 'CALL marketing.work();');
 waits_for('transactionid', 'CALL%', 'the claim waits for it');
-tell($table, 'BEGIN; LOCK TABLE marketing_internal.dirty IN ACCESS EXCLUSIVE MODE;');
+say_to($table, 'BEGIN; LOCK TABLE marketing_internal.dirty IN ACCESS EXCLUSIVE MODE;');
 waits_for('relation', '%dirty%', 'somebody queues for what the second look reads');
-tell($row, 'COMMIT;');
+say_to($row, 'COMMIT;');
 waits_for('relation', 'CALL%', 'claimed, and not looked at again');
 is($node->safe_psql($db, "SELECT count(*) FROM marketing_internal.message WHERE state = 'sending'"), '50', 'a batch is claimed');
 $node->safe_psql($db, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%' AND pid <> pg_backend_pid()");
-tell($table, 'COMMIT;');
+say_to($table, 'COMMIT;');
 $work->{in} .= "\\q\n";
 $work->{run}->finish;
 like($work->{err}, qr/canceling statement due to user request/, 'the call is cancelled');
@@ -71,7 +71,7 @@ is($node->safe_psql($db, "SELECT string_agg(state || ' ' || n, ', ') FROM (SELEC
 
 # Without anything claimed a cancel ends the call at once.
 $work = session();
-tell($work, "CALL marketing.work('1 hour');");
+say_to($work, "CALL marketing.work('1 hour');");
 ok($node->poll_query_until($db, "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE query LIKE 'CALL%'"), 'a call waits');
 $node->safe_psql($db, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%' AND pid <> pg_backend_pid()");
 $work->{in} .= "\\q\n";
