@@ -12,7 +12,12 @@
  * by, and without the increment our last command is invisible.  Both are
  * silently wrong if forgotten, so they happen here, for every such statement.
  * While a parallel query runs, where a function of ours may be called in the leader,
- * both are refused; see latest_snapshot().
+ * both are refused; see ma_latest_snapshot().
+ *
+ * Wrong SQL throws an error of its own.  A result of SPI that is no error thrown is a
+ * mistake in our code: no SPI_connect() before, COPY or a transaction command as the
+ * statement, parameters left out.  None of them depends on data or on what users write,
+ * whose SQL comes to us only as a part of a SELECT; so they "cannot happen".
  *
  * Every SPI call leaves the context of its own procedure current; the running
  * functions put back the caller's, so that what is allocated between two
@@ -44,7 +49,6 @@ static ParamListInfo make_params(const MaStatement *statement, Datum *values);
 static bool hand_over(TupleTableSlot *slot, DestReceiver *receiver);
 static void start_handing(DestReceiver *receiver, int operation, TupleDesc desc);
 static void end_handing(DestReceiver *receiver);
-static Snapshot latest_snapshot(void);
 static MaRows execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how);
 static Datum make_array(Datum *datums, bool *nulls, int n, Oid type);
 
@@ -83,7 +87,7 @@ prepare(const char *sql, int nargs, Oid *argtypes)
 
 	MemoryContextSwitchTo(context);
 	if (plan == NULL)
-		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
+		elog(ERROR, "cannot happen: SPI_prepare gave %s for: %s",
 			 SPI_result_code_string(SPI_result), sql);
 	return plan;
 }
@@ -125,13 +129,13 @@ ma_run_each(MaStatement *statement, Datum *values, MaRun how, MaRowTaker taker, 
 	options.read_only = true;
 	options.dest = &handing.receiver;
 	if (how == MA_RUN_READ_LATEST)
-		PushActiveSnapshot(latest_snapshot());
+		PushActiveSnapshot(ma_latest_snapshot());
 	result = SPI_execute_plan_extended(plan, &options);
 	if (how == MA_RUN_READ_LATEST)
 		PopActiveSnapshot();
 	MemoryContextSwitchTo(context);
 	if (result < 0)
-		elog(ERROR, "unexpected SPI result %s", SPI_result_code_string(result));
+		elog(ERROR, "cannot happen: SPI gave %s", SPI_result_code_string(result));
 }
 
 /* Values as the executor wants them; none is null. */
@@ -181,7 +185,7 @@ ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *values,
 
 	MemoryContextSwitchTo(context);
 	if (plan == NULL)
-		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
+		elog(ERROR, "cannot happen: SPI_prepare gave %s for: %s",
 			 SPI_result_code_string(SPI_result), sql);
 	rows = execute(plan, values, nulls, how);
 	SPI_freeplan(plan);
@@ -203,8 +207,8 @@ ma_statement_forget(MaStatement *statement)
  * read into our caches outlives it.  The snapshot for catalogs is allowed there, and
  * for a relation that is no catalog it is taken anew.
  */
-static Snapshot
-latest_snapshot(void)
+Snapshot
+ma_latest_snapshot(void)
 {
 	if (IsInParallelMode())
 		return GetCatalogSnapshot(InvalidOid);
@@ -229,7 +233,7 @@ execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
 	{
 		Snapshot	snapshot;
 
-		snapshot = RegisterSnapshot(latest_snapshot());
+		snapshot = RegisterSnapshot(ma_latest_snapshot());
 		result = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
 									  read_only, true, 0);
 		UnregisterSnapshot(snapshot);
@@ -238,7 +242,7 @@ execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
 		result = SPI_execute_plan(plan, values, nulls, read_only, 0);
 	MemoryContextSwitchTo(context);
 	if (result < 0)
-		elog(ERROR, "unexpected SPI result %s", SPI_result_code_string(result));
+		elog(ERROR, "cannot happen: SPI gave %s", SPI_result_code_string(result));
 
 	rows.n = SPI_processed;
 	if (SPI_tuptable != NULL)
@@ -338,6 +342,17 @@ ma_text_array(char **values, int n)
 		datums[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(values[i]);
 	}
 	return make_array(datums, nulls, n, TEXTOID);
+}
+
+Datum
+ma_text_list_array(const List *texts)
+{
+	char	  **values = palloc_array(char *, Max(list_length(texts), 1));
+	ListCell   *cell;
+
+	foreach(cell, texts)
+		values[foreach_current_index(cell)] = lfirst(cell);
+	return ma_text_array(values, list_length(texts));
 }
 
 Datum

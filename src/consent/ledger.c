@@ -37,6 +37,7 @@ typedef struct Place
 static int	compare(const void *left, const void *right);
 static bool same_chain(const MaConsentChange *a, const MaConsentChange *b);
 static int	append(MaConsentChange *changes, int n, bool evaluating);
+static void set_columns(const MaConsentChange *changes, int n, Datum *values);
 static void raise_events(const MaConsentChange *change, const char *before, int64 entry_id,
 						 bool evaluating);
 static Datum event_properties(const MaConsentChange *change);
@@ -147,13 +148,28 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		8, {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
 		TIMESTAMPTZOID, TEXTOID}
 	};
+	Datum		values[8];
+	MaRows		rows;
+
+	set_columns(changes, n, values);
+	values[6] = TimestampTzGetDatum(ma_now());
+	values[7] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	rows = ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+		raise_events(&changes[ma_int64(&rows, i, 1) - 1], ma_text(&rows, i, 2),
+					 ma_int64(&rows, i, 3), evaluating);
+	return rows.n;
+}
+
+/* The changes as arrays: the first six parameters of append()'s statement. */
+static void
+set_columns(const MaConsentChange *changes, int n, Datum *values)
+{
 	int64	   *contacts = palloc_array(int64, n);
 	int32	   *topics = palloc_array(int32, n);
 	char	  **texts[3];
 	Datum	   *proofs = palloc_array(Datum, n);
 	bool	   *nulls = palloc_array(bool, n);
-	Datum		values[8];
-	MaRows		rows;
 
 	for (int f = 0; f < lengthof(texts); f++)
 		texts[f] = palloc_array(char *, n);
@@ -172,13 +188,6 @@ append(MaConsentChange *changes, int n, bool evaluating)
 	for (int f = 0; f < lengthof(texts); f++)
 		values[f + 2] = ma_text_array(texts[f], n);
 	values[5] = ma_datum_array_nulls(proofs, nulls, n, JSONBOID);
-	values[6] = TimestampTzGetDatum(ma_now());
-	values[7] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
-	rows = ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
-	for (uint64 i = 0; i < rows.n; i++)
-		raise_events(&changes[ma_int64(&rows, i, 1) - 1], ma_text(&rows, i, 2),
-					 ma_int64(&rows, i, 3), evaluating);
-	return rows.n;
 }
 
 static Datum

@@ -11,6 +11,7 @@
 
 #include "rules/evaluator.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #define MAX_DEPTH 20
 
@@ -248,9 +249,12 @@ ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_
 				unknown = lfirst(known);
 		if (unknown == NULL)
 		{
+			MemoryContext previous = MemoryContextSwitchTo(GetMemoryChunkContext(rule));
+
 			unknown = palloc0_object(MaRuleUnknown);
 			unknown->text = pstrdup(attribute->text);
 			unknowns = lappend(unknowns, unknown);
+			MemoryContextSwitchTo(previous);
 		}
 		for (int i = 0; i < n; i++)
 			unknown->n += batch.nulls[i * batch.set->nattributes + attribute->place];

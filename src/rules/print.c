@@ -141,7 +141,8 @@ print_atom(StringInfo out, const MaNode *node)
 			print_number(out, node->right, 0);
 			break;
 		default:
-			elog(ERROR, "unexpected kind %d of a node", (int) node->kind);
+			/* And, or and not are printed by the caller. */
+			elog(ERROR, "cannot happen: kind %d of an atom", (int) node->kind);
 	}
 }
 

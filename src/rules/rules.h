@@ -135,7 +135,10 @@ typedef struct MaRuleUnknown
 	int64		n;
 } MaRuleUnknown;
 
-/* Adds what is unknown of these contacts to the list (NIL at first) of MaRuleUnknown. */
+/*
+ * Adds what is unknown of these contacts to the list (NIL at first) of MaRuleUnknown,
+ * which lives as long as the rule.
+ */
 extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of,
 							  MaRun how, List *unknowns);
 

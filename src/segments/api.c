@@ -12,10 +12,16 @@
 #include "utils/memutils.h"
 
 #define EXAMPLES 5
-#define PREVIEW_BATCH 1000
+
+typedef struct Preview
+{
+	MaRule	   *rule;
+	TimestampTz now;
+	List	   *unknowns;		/* MaRuleUnknown */
+} Preview;
 
 static void put_line(ReturnSetInfo *result, const char *what, char *value);
-static List *count_unknowns(MaRule *rule, TimestampTz now);
+static void count_unknowns(const int64 *ids, int n, void *arg);
 static void put_explained(ReturnSetInfo *result, const MaRuleLine *line);
 static void put_difference(ReturnSetInfo *result, int64 contact_id, bool stored);
 static void put_overview(ReturnSetInfo *result, MaSegment *segment);
@@ -42,35 +48,13 @@ put_line(ReturnSetInfo *result, const char *what, char *value)
 }
 
 /* Conditions over columns, with the number of contacts of whom they are unknown. */
-static List *
-count_unknowns(MaRule *rule, TimestampTz now)
+static void
+count_unknowns(const int64 *ids, int n, void *arg)
 {
-	static MaStatement next = {
-		"SELECT c.contact_id FROM marketing_internal.contact AS c "
-		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2",
-		2, {INT8OID, INT4OID}
-	};
-	List	   *unknowns = NIL;
-	int64		last = 0;
-	uint64		n;
+	Preview    *preview = arg;
 
-	do
-	{
-		int64	   *ids = palloc_array(int64, PREVIEW_BATCH);
-		Datum		arguments[2];
-		MaRows		rows;
-
-		arguments[0] = Int64GetDatum(last);
-		arguments[1] = Int32GetDatum(PREVIEW_BATCH);
-		rows = ma_run(&next, arguments, NULL, MA_RUN_READ);
-		n = rows.n;
-		for (uint64 i = 0; i < n; i++)
-			last = ids[i] = ma_int64(&rows, i, 1);
-		if (n > 0)
-			unknowns = ma_rule_unknowns(rule, ma_read_contacts(ids, (int) n), (int) n, now,
-										MA_RUN_READ, unknowns);
-	} while (n == PREVIEW_BATCH);
-	return unknowns;
+	preview->unknowns = ma_rule_unknowns(preview->rule, ma_read_contacts(ids, n), n, preview->now,
+										 MA_RUN_READ, preview->unknowns);
 }
 
 /* preview_segment(rule, time_zone) */
@@ -81,6 +65,7 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	MaRuleScope scope = {"rule"};
 	char	   *search_path = pstrdup(namespace_search_path);
 	MaCall		call;
+	Preview		preview = {0};
 	MaRule	   *rule;
 	int64	   *ids;
 	int			n;
@@ -96,17 +81,20 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	scope.search_path = search_path;
 	ma_call_begin(&call);
 	rule = ma_rule_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &scope, call.caller.userid);
+	preview.rule = rule;
+	preview.now = ma_now();
 	put_line(result, "rule", ma_rule_text(rule));
 	if (!ma_rule_is_sync(rule))
 		put_line(result, "maintenance", "worker: it uses functions that are not built in");
 	else
 	{
-		ids = ma_oracle_read(rule, ma_now(), &n);
+		ids = ma_oracle_read(rule, preview.now, &n);
 		put_line(result, "contacts", ma_grouped(n));
 		for (int i = 0; i < Min(n, EXAMPLES); i++)
 			put_line(result, "example", ma_contact_text(ids[i]));
 	}
-	foreach(cell, count_unknowns(rule, ma_now()))
+	ma_contacts_each(0, MA_RUN_READ, count_unknowns, &preview);
+	foreach(cell, preview.unknowns)
 	{
 		MaRuleUnknown *unknown = lfirst(cell);
 

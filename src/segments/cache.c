@@ -11,51 +11,18 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-static MaSegments *current = NULL;
-static MemoryContext current_context = NULL;
-static uint64 current_epoch = 0;
-
-static MaSegments *load(void);
+static void *load(void);
 static void compile(MaSegment *segment);
-static void retire(void);
 
 MaSegments *
 ma_segments(void)
 {
-	MemoryContext context;
-	MemoryContext previous;
-	MaSegments *loaded;
-	uint64		epoch;
+	static MaKept segments = {"segments", load, NULL};
 
-	if (current != NULL && current_epoch == ma_definitions_epoch())
-		return current;
-	epoch = ma_definitions()->epoch;
-	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation segments",
-									ALLOCSET_DEFAULT_SIZES);
-	previous = MemoryContextSwitchTo(context);
-	loaded = load();
-	MemoryContextSwitchTo(previous);
-
-	/* Complete: after an error half way the old ones stand, and are still out of date. */
-	retire();
-	MemoryContextSetParent(context, CacheMemoryContext);
-	current = loaded;
-	current_context = context;
-	current_epoch = epoch;
-	return current;
+	return ma_kept(&segments);
 }
 
-/* The old ones go at the end of the transaction: an evaluation may be going through them. */
-static void
-retire(void)
-{
-	if (current_context != NULL)
-		MemoryContextSetParent(current_context, TopTransactionContext);
-	current = NULL;
-	current_context = NULL;
-}
-
-static MaSegments *
+static void *
 load(void)
 {
 	static MaStatement all = {

@@ -153,8 +153,8 @@ turn(void)
 
 /*
  * A cancel waits while something is under way whose end nobody else could tell: what is
- * claimed is sent and settled first, and ma_worker_is_ending() keeps more from being
- * claimed.  Only the end of the session, like a crash, leaves messages in doubt.
+ * claimed is given back, or settled if it was sent already, and ma_worker_is_ending()
+ * keeps more from being claimed and sent.  Only the end of the session, like a crash, leaves messages in doubt.
  */
 static void
 may_cancel(void)
