@@ -154,7 +154,8 @@ turn(void)
 /*
  * A cancel waits while something is under way whose end nobody else could tell: what is
  * claimed is given back, or settled if it was sent already, and ma_worker_is_ending()
- * keeps more from being claimed and sent.  Only the end of the session, like a crash, leaves messages in doubt.
+ * keeps more from being claimed and sent.  Only the end of the session, like a crash,
+ * leaves messages in doubt.
  */
 static void
 may_cancel(void)
