@@ -46,7 +46,7 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
-		LINES("define_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
+		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
 			  "unsuppress", "consent_state", "consent_change", "verify_consent"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
 			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
@@ -63,7 +63,7 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"sending", "messages: asking for them, what became of them, and why not",
-		LINES("send_message", "messages", "why_not_sent", "define_sender", "settle_message"),
+		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "settle_message"),
 		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
 			  "SELECT * FROM marketing.messages LIMIT 5;",
 			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")

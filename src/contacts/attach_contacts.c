@@ -327,6 +327,7 @@ attach(MaCall *call, Attachment *attachment)
 	unseen &= source_id != 0;
 	source_id = store(attachment, source_id, table_id);
 	ma_definitions_changed();
+	ma_tell_attached();
 	if (!reread)
 		return psprintf("%s: %s%s", attachment->value[PROPERTY_SOURCE],
 						changed ? "changed " : "triggers completed", changed ? changed : "");

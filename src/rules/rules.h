@@ -150,7 +150,8 @@ extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, Ma
  */
 extern void ma_rule_view_set(const char *kind, const char *object, const MaRule *rule);
 extern void ma_rule_view_drop(const char *kind, const char *object);
-/* False when somebody has dropped it with CASCADE: the rule is broken. */
+/* The view; InvalidOid when somebody has dropped it with CASCADE: the rule is broken. */
+extern Oid	ma_rule_view_relid(const char *kind, const char *object);
 extern bool ma_rule_view_exists(const char *kind, const char *object);
 
 /* ---- What stands in upper layers: `in segment x`, `in list x`, `subscribed x`, `stage x` ---- */

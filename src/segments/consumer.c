@@ -38,7 +38,7 @@ static bool wants(const MaSegmentStates *states, const MaContactChange *contact,
 				  int segment);
 static uint8 moves_of(const MaSegment *segment, const MaContactChange *contact);
 static void evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *places,
-							int n, const TimestampTz *as_of, const bool *wanted);
+							int n, const TimestampTz *as_of, bool *wanted);
 static void tell(const MaSegmentStates *states, const char *name, bool entered, TimestampTz now);
 static Datum segment_properties(const char *name);
 static bool due(void);
@@ -207,7 +207,7 @@ moves_of(const MaSegment *segment, const MaContactChange *contact)
 
 static void
 evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *places, int n,
-				const TimestampTz *as_of, const bool *wanted)
+				const TimestampTz *as_of, bool *wanted)
 {
 	MaSegments *all = states->all;
 	MaContactChange *chosen = palloc_array(MaContactChange, n);
@@ -215,7 +215,7 @@ evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *p
 
 	for (int i = 0; i < n; i++)
 		chosen[i] = contacts[places[i]];
-	ma_rule_set_evaluate(all->set, chosen, n, as_of, MA_RUN_READ_LATEST, wanted, truths);
+	ma_segments_evaluate(all, chosen, n, as_of, wanted, truths);
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < all->n; j++)
 		{

@@ -21,7 +21,6 @@
 #include "utils/lsyscache.h"
 #include "worker/worker.h"
 
-#define MAX_NAME 200
 
 /* What define_segment() was asked for. */
 typedef struct Wanted
@@ -36,19 +35,13 @@ typedef struct Wanted
 
 static char *text_argument(FunctionCallInfo fcinfo, int i);
 static char *define(Wanted *wanted, const char *search_path, Oid definer);
-static void check_name(const char *name);
 static void check_cycle(const MaSegments *all, const Wanted *wanted);
 static void follow(const MaSegments *all, const char *name, const Wanted *wanted, char *path);
 static char *changes(const MaSegment *before, const Wanted *wanted);
-static char *members_text(int64 n);
 static bool same(const char *a, const char *b);
-static void lock_definitions(void);
-static void lock_writers(const MaRule *rule);
 static void store(const MaSegment *before, const Wanted *wanted, bool building,
 				  const char *definer);
 static List *dependents(const MaSegments *all, const char *name);
-static void rewatch(List *names);
-static int64 count_contacts(void);
 static int64 count_members(const char *name);
 static void tell_without_events(const Wanted *wanted);
 
@@ -79,25 +72,11 @@ ma_define_segment(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("rule must not be null")));
-	check_name(wanted.name);
+	ma_name_check(wanted.name, "segment");
 	ma_call_begin(&call);
 	answer = MemoryContextStrdup(context, define(&wanted, search_path, call.caller.userid));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
-}
-
-static void
-check_name(const char *name)
-{
-	if (name[0] == '\0' || strlen(name) > MAX_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a segment has 1 to %d bytes", MAX_NAME)));
-	for (const char *c = name; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 127)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_NAME),
-					 errmsg("the name of a segment has no control characters")));
 }
 
 static char *
@@ -110,12 +89,12 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	bool		building;
 	List	   *names;
 
-	lock_definitions();
+	ma_segments_lock();
 	all = ma_segments();
 	before = ma_segment_find(all, wanted->name);
 	if (wanted->time_zone == NULL)
 		wanted->time_zone = before ? before->time_zone :
-			pstrdup(pg_get_timezone_name(session_timezone));
+			ma_database_time_zone();
 	scope.time_zone = wanted->time_zone;
 	scope.search_path = search_path;
 	wanted->rule = ma_rule_parse(wanted->source, &scope, definer);
@@ -127,15 +106,17 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 		return psprintf("%s: unchanged", wanted->name);
 	tell_without_events(wanted);
 
-	lock_writers(wanted->rule);
-	building = count_contacts() > ma_guc_build_in_call_rows;
+	ma_segment_lock_writers(wanted->rule);
+	building = ma_segment_build_later();
 	ma_transitions_ensure();
 	store(before, wanted, building, GetUserNameFromId(definer, false));
+	if (before != NULL)
+		ma_segment_forget_failures(before->id);
 	ma_rule_view_set("segment", wanted->name, wanted->rule);
 	ma_definitions_changed();
 	all = ma_segments();
 	names = dependents(all, wanted->name);
-	rewatch(names);
+	ma_segments_rewatch(names);
 	ma_definitions_changed();
 	all = ma_segments();
 	if (building)
@@ -145,12 +126,14 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	return psprintf("%s: %s, %s", wanted->name,
 					before ? psprintf("replaced (%s)", changed) : "created",
 					building ? "being built" :
-					members_text(count_members(wanted->name)));
+					ma_segment_members_text(wanted->name));
 }
 
-static char *
-members_text(int64 n)
+char *
+ma_segment_members_text(const char *name)
 {
+	int64		n = count_members(name);
+
 	return psprintf("%s contact%s", ma_grouped(n), n == 1 ? "" : "s");
 }
 
@@ -167,8 +150,9 @@ changes(const MaSegment *before, const Wanted *wanted)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	if (before->rule == NULL)
-		appendStringInfoString(&text, "it was broken");
+	if (before->error != NULL || before->followed)
+		appendStringInfoString(&text, before->rule == NULL ? "it was broken" :
+							   before->error ? "it was failing" : "names");
 	else if (!same(before->text, wanted->text))
 		appendStringInfoString(&text, "rule");
 	if (!same(before->time_zone, wanted->time_zone))
@@ -259,8 +243,8 @@ ma_segments_naming(const char *word, const char *name)
 }
 
 /* What the segments and views of these names read may have changed with one of them. */
-static void
-rewatch(List *names)
+void
+ma_segments_rewatch(List *names)
 {
 	ListCell   *cell;
 
@@ -279,8 +263,8 @@ rewatch(List *names)
 /* ---- locks ---- */
 
 /* One transaction at a time changes segments; who evaluates goes on. */
-static void
-lock_definitions(void)
+void
+ma_segments_lock(void)
 {
 	LockRelationOid(ma_own_table("segment"), ShareRowExclusiveLock);
 }
@@ -289,12 +273,13 @@ lock_definitions(void)
  * Tables the rule reads, all attached contacts, and our own tables of facts: whoever
  * writes them has either committed before we read, or comes after our commit.
  */
-static void
-lock_writers(const MaRule *rule)
+void
+ma_segment_lock_writers(const MaRule *rule)
 {
 	static const char *const own[] = {"contact", "contact_key", "event", "list_member",
 	"segment_state"};
 	List	   *relids = ma_rule_relations(rule);
+	List	   *ours = NIL;
 	ListCell   *cell;
 
 	foreach(cell, ma_definitions()->sources)
@@ -305,12 +290,14 @@ lock_writers(const MaRule *rule)
 			relids = list_append_unique_oid(relids, source->table->relid);
 	}
 	for (int i = 0; i < lengthof(own); i++)
-		relids = list_append_unique_oid(relids, ma_own_table(own[i]));
+		ours = list_append_unique_oid(ours, ma_own_table(own[i]));
+	/* In a writer's order: who has written a table of his comes to ours at his commit. */
 	ma_relations_lock_writers(relids);
+	ma_relations_lock_writers(ours);
 }
 
-static int64
-count_contacts(void)
+bool
+ma_segment_build_later(void)
 {
 	static MaStatement count = {
 		"SELECT pg_catalog.count(*) FROM (SELECT FROM marketing_internal.contact LIMIT $1) AS c",
@@ -319,7 +306,7 @@ count_contacts(void)
 	Datum		value = Int32GetDatum(ma_guc_build_in_call_rows + 1);
 	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ_LATEST);
 
-	return ma_int64(&rows, 0, 1);
+	return ma_int64(&rows, 0, 1) > ma_guc_build_in_call_rows;
 }
 
 static int64
@@ -388,6 +375,10 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 	static MaStatement remove = {
 		"WITH gone AS (DELETE FROM marketing_internal.segment AS s "
 		"WHERE s.segment_id OPERATOR(pg_catalog.=) $1 RETURNING s.segment_id), "
+		"failures AS (DELETE FROM marketing_internal.segment_failure AS f USING gone "
+		"WHERE f.segment_id OPERATOR(pg_catalog.=) gone.segment_id), "
+		"drift AS (DELETE FROM marketing_internal.segment_drift AS d USING gone "
+		"WHERE d.segment_id OPERATOR(pg_catalog.=) gone.segment_id), "
 		"members AS (DELETE FROM marketing_internal.segment_member AS m USING gone "
 		"WHERE m.segment_id OPERATOR(pg_catalog.=) gone.segment_id) "
 		"DELETE FROM marketing_internal.segment_transition AS t USING gone "
@@ -403,7 +394,7 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 	char	   *answer;
 
 	ma_call_begin(&call);
-	lock_definitions();
+	ma_segments_lock();
 	segment = ma_segment_get(ma_segments(), name);
 	naming = ma_segments_naming("segment", name);
 	if (naming != NULL)

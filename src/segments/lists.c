@@ -66,6 +66,7 @@ segment_text(const char *name, char **time_zone)
 	};
 	Datum		value = CStringGetTextDatum(name);
 	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	char	   *followed;
 
 	/* It was there when find_segment() looked: somebody's drop_segment() came between. */
 	if (rows.n == 0)
@@ -74,7 +75,8 @@ segment_text(const char *name, char **time_zone)
 				 errmsg("segment \"%s\" was dropped just now", name),
 				 errhint("Define it again, or leave it out of the rule.")));
 	*time_zone = ma_text(&rows, 0, 2);
-	return ma_text(&rows, 0, 1);
+	followed = ma_segment_followed_text(name);
+	return followed ? followed : ma_text(&rows, 0, 1);
 }
 
 /* ---- lists in rules ---- */
@@ -160,6 +162,23 @@ ma_list_required(const char *name)
 	(void) list_required(name);
 }
 
+bool
+ma_segment_reads_list(const char *segment, const char *list)
+{
+	MaSegment  *found = ma_segment_find(ma_segments(), segment);
+	ListCell   *cell;
+
+	if (found == NULL || found->rule == NULL)
+		return false;
+	foreach(cell, ma_rule_names(found->rule, "list"))
+		if (strcmp(lfirst(cell), list) == 0)
+			return true;
+	foreach(cell, ma_rule_names(found->rule, "segment"))
+		if (ma_segment_reads_list(lfirst(cell), list))
+			return true;
+	return false;
+}
+
 /* define_list(name, description) */
 Datum
 ma_define_list(PG_FUNCTION_ARGS)
@@ -183,10 +202,7 @@ ma_define_list(PG_FUNCTION_ARGS)
 	MaRows		rows;
 	char	   *answer;
 
-	if (name[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a list must not be empty")));
+	ma_name_check(name, "list");
 	ma_call_begin(&call);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = description ? CStringGetTextDatum(description) : (Datum) 0;

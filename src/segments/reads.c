@@ -98,8 +98,6 @@ ma_members_read(MaSegment *segment, TimestampTz now)
 	MaStale    *stale;
 	Member	   *sorted;
 
-	if (segment->place < 0)
-		return members;
 	stale = ma_stale_contacts();
 	if (segment->sync && (segment->building || stale->any))
 		return read_by_oracle(segment, now);
@@ -247,8 +245,6 @@ in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id)
 {
 	MaTruth		truth;
 
-	if (segment->place < 0)
-		return false;
 	if (!segment->sync)
 		return stored_bit(all, segment, contact_id);
 	ma_rule_evaluate(segment->rule, ma_read_contacts(&contact_id, 1), 1, ma_now(), MA_RUN_READ,
@@ -267,7 +263,8 @@ ma_in_segment(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	all = ma_segments();
-	answer = in_segment_now(all, ma_segment_get(all, name), ma_contact_argument(fcinfo, false));
+	answer = in_segment_now(all, ma_segment_get_whole(all, name),
+							ma_contact_argument(fcinfo, false));
 	ma_call_end(&call);
 	PG_RETURN_BOOL(answer);
 }
@@ -299,7 +296,8 @@ ma_segments_of(PG_FUNCTION_ARGS)
 		Datum		values[2] = {CStringGetTextDatum(all->segments[i]->name), 0};
 		bool		nulls[2] = {false, true};
 
-		if (!in_segment_now(all, all->segments[i], contact_id))
+		/* A broken one is left out: he may be in it or not. */
+		if (all->segments[i]->error != NULL || !in_segment_now(all, all->segments[i], contact_id))
 			continue;
 		for (uint64 j = 0; j < rows.n; j++)
 			if (ma_int32(&rows, j, 1) == all->segments[i]->id)
@@ -374,7 +372,7 @@ ma_segment_members(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	all = ma_segments();
-	segment = ma_segment_get(all, name);
+	segment = PG_ARGISNULL(1) ? ma_segment_get_whole(all, name) : ma_segment_get(all, name);
 	members = PG_ARGISNULL(1) ? ma_members_read(segment, ma_now()) :
 		read_history(segment, PG_GETARG_TIMESTAMPTZ(1));
 	emission = (Emission) {result, members};
@@ -401,7 +399,7 @@ int64 *
 ma_segment_contacts(const char *name, int *n)
 {
 	MaSegments *all = ma_segments();
-	MaMembers  *members = ma_members_read(ma_segment_get(all, name), ma_now());
+	MaMembers  *members = ma_members_read(ma_segment_get_whole(all, name), ma_now());
 
 	*n = members->n;
 	return members->ids;
@@ -415,7 +413,7 @@ ma_segment_stored_size(const char *name)
 		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}
 	};
-	Datum		value = Int32GetDatum(ma_segment_get(ma_segments(), name)->id);
+	Datum		value = Int32GetDatum(ma_segment_get_whole(ma_segments(), name)->id);
 	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ);
 
 	return ma_int64(&rows, 0, 1);
