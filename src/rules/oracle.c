@@ -22,6 +22,7 @@ typedef struct Oracle
 	StringInfoData joins;
 	List	   *sources;		/* MaSource, joined */
 	int			n;				/* derived tables */
+	const char *entry;			/* SQL of the entry's row */
 } Oracle;
 
 static char *node_sql(Oracle *oracle, const MaNode *node);
@@ -35,7 +36,9 @@ static char *overdue_sql(Oracle *oracle, const MaNode *node);
 static char *date_sql(Oracle *oracle, const MaNode *node);
 static char *anniversary_sql(Oracle *oracle, const MaNode *node);
 static char *rows_sql(Oracle *oracle, const MaStream *stream);
-static char *part_sql(const MaStream *stream, const MaStreamPart *part);
+static char *part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part);
+static char *contact_joins(Oracle *oracle, const MaStreamPart *part);
+static char *source_join(Oracle *oracle, MaSource *source);
 static char *window_sql(Oracle *oracle, const MaWindow *window, const char *at, const char *zone);
 static void join_source(Oracle *oracle, MaSource *source);
 static int	join_table(Oracle *oracle, const char *select, const MaWindow *window);
@@ -47,16 +50,27 @@ static char *period_sql(const Oracle *oracle, MaPeriod period, int shift, const 
 char *
 ma_rule_sql(const MaRule *rule, const char *now)
 {
+	return ma_rule_sql_entered(rule, now, "'{}'::pg_catalog.jsonb");
+}
+
+char *
+ma_rule_sql_entered(const MaRule *rule, const char *now, const char *entry)
+{
 	Oracle		oracle = {now, rule};
 	char	   *condition;
+
+	oracle.entry = entry;
 
 	initStringInfo(&oracle.joins);
 	condition = node_sql(&oracle, rule->top);
 	return psprintf("SELECT contact.contact_id FROM marketing_internal.contact AS contact "
-					"CROSS JOIN LATERAL (SELECT contact.contact_id) AS c%s "
+					"CROSS JOIN LATERAL (SELECT contact.contact_id) AS c%s%s "
 					"WHERE EXISTS (SELECT FROM marketing_internal.contact_key AS k "
 					"WHERE k.contact_id OPERATOR(pg_catalog.=) contact.contact_id "
-					"AND NOT k.excluded) AND (%s)", oracle.joins.data, condition);
+					"AND NOT k.excluded) AND (%s)",
+					rule->entry_event == NULL ? "" :
+					psprintf(" CROSS JOIN (SELECT %s AS properties) AS entry", entry),
+					oracle.joins.data, condition);
 }
 
 /* ---- and, or, not ---- */
@@ -245,30 +259,51 @@ window_sql(Oracle *oracle, const MaWindow *window, const char *at, const char *z
 
 /* contact_id, at, value of the rows in one source. */
 static char *
-part_sql(const MaStream *stream, const MaStreamPart *part)
+part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part)
 {
 	Oid			type;
-	char	   *filter = part->filter ? psprintf(" AND (%s)", part->filter) : "";
+	char	   *filter = part->direct_filter ? psprintf(" AND (%s)", part->direct_filter) : "";
 	const char *types[] = {"pg_catalog.text", "pg_catalog.bool", "pg_catalog.numeric",
 	"pg_catalog.text"};
-	char	   *value = psprintf("(%s)::%s AS value", part->measure ? part->measure : "NULL",
+	char	   *value = psprintf("(%s)::%s AS value",
+								 part->direct_measure ? part->direct_measure : "NULL",
 								 types[stream->type]);
+	char	   *joins = contact_joins(oracle, part);
 	MaSource   *contacts;
 
+	if (stream->entry)
+		joins = psprintf("%s CROSS JOIN (SELECT %s AS properties) AS entry", joins, oracle->entry);
 	if (part->source == NULL)
-		return psprintf("%s%s", ma_event_select(stream->event, NULL,
-												psprintf("t.contact_id, r.at, %s", value),
-												"t.contact_id", &type), filter);
+		return psprintf("SELECT e.contact_id, e.at, e.value FROM marketing_internal.contact AS contact%s "
+						"CROSS JOIN LATERAL (%s%s) AS e", joins,
+						ma_event_select(stream->event, NULL,
+										psprintf("t.contact_id, r.at, %s", value),
+										"contact.contact_id", &type), filter);
 	contacts = part->source->contact_source;
 	return psprintf("SELECT k.contact_id, e.at, e.value FROM ("
 					"SELECT kk.contact_id, kk.external_id::%s AS key "
 					"FROM marketing_internal.contact_key AS kk "
-					"WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded) AS k "
+					"WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded) AS k%s%s "
 					"CROSS JOIN LATERAL (%s%s) AS e",
 					format_type_extended(contacts->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY),
 					contacts->id,
+					part->reads_contact ? " JOIN marketing_internal.contact AS contact "
+					"ON contact.contact_id OPERATOR(pg_catalog.=) k.contact_id" : "", joins,
 					ma_event_select(stream->event, part->source, psprintf("r.at, %s", value),
 									"k.key", &type), filter);
+}
+
+/* Rows of the contact's tables that conditions on this source's rows read. */
+static char *
+contact_joins(Oracle *oracle, const MaStreamPart *part)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, part->contacts)
+		appendStringInfoString(&sql, source_join(oracle, lfirst(cell)));
+	return sql.data;
 }
 
 /* All rows of the stream with the zone of their contact, as a derived table's SQL. */
@@ -281,7 +316,7 @@ rows_sql(Oracle *oracle, const MaStream *stream)
 	initStringInfo(&sql);
 	foreach(cell, stream->parts)
 		appendStringInfo(&sql, "%s%s", sql.len > 0 ? " UNION ALL " : "",
-						 part_sql(stream, lfirst(cell)));
+						 part_sql(oracle, stream, lfirst(cell)));
 	return psprintf("(SELECT u.contact_id, u.at, u.value, z.time_zone FROM (%s) AS u "
 					"JOIN marketing_internal.contact AS z "
 					"ON z.contact_id OPERATOR(pg_catalog.=) u.contact_id)", sql.data);
@@ -291,24 +326,29 @@ rows_sql(Oracle *oracle, const MaStream *stream)
 static void
 join_source(Oracle *oracle, MaSource *source)
 {
-	const char *alias;
-	int			n;
-
 	if (source == NULL || list_member_ptr(oracle->sources, source))
 		return;
 	oracle->sources = lappend(oracle->sources, source);
-	alias = quote_identifier(ma_source_alias(source));
-	n = ++oracle->n;
-	appendStringInfo(&oracle->joins, " LEFT JOIN (SELECT DISTINCT ON (kk.contact_id) kk.contact_id, "
-					 "kk.external_id::%s AS key FROM marketing_internal.contact_key AS kk "
-					 "WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded "
-					 "ORDER BY kk.contact_id, kk.external_id) AS k%d "
-					 "ON k%d.contact_id OPERATOR(pg_catalog.=) contact.contact_id "
-					 "LEFT JOIN %s AS %s ON %s.%s %s k%d.key",
-					 format_type_extended(source->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY),
-					 source->id, n, n, source->table->qualified, alias, alias,
-					 quote_identifier(source->key_column),
-					 ma_equality_operator(source->key_type), n);
+	appendStringInfoString(&oracle->joins, source_join(oracle, source));
+}
+
+/* The join that gives the contact's row, by the first of his keys. */
+static char *
+source_join(Oracle *oracle, MaSource *source)
+{
+	const char *alias = quote_identifier(ma_source_alias(source));
+	int			n = ++oracle->n;
+
+	return psprintf(" LEFT JOIN (SELECT DISTINCT ON (kk.contact_id) kk.contact_id, "
+					"kk.external_id::%s AS key FROM marketing_internal.contact_key AS kk "
+					"WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded "
+					"ORDER BY kk.contact_id, kk.external_id) AS k%d "
+					"ON k%d.contact_id OPERATOR(pg_catalog.=) contact.contact_id "
+					"LEFT JOIN %s AS %s ON %s.%s %s k%d.key",
+					format_type_extended(source->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY),
+					source->id, n, n, source->table->qualified, alias, alias,
+					quote_identifier(source->key_column),
+					ma_equality_operator(source->key_type), n);
 }
 
 /*
