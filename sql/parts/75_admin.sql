@@ -10,7 +10,9 @@ COMMENT ON FUNCTION marketing_internal.capture_status() IS
 CREATE VIEW marketing.status AS
 	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.worker_status() AS s
 	UNION ALL
-	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.capture_status() AS s;
+	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.capture_status() AS s
+	UNION ALL
+	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.segment_status() AS s;
 COMMENT ON VIEW marketing.status IS
 	'The first look: workers, delivery, attached tables, queues, errors. state is ok, note, warning or error; detail says what to do.';
 

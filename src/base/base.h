@@ -111,6 +111,9 @@ extern void ma_become_restricted(MaIdentity *saved, Oid role);
 /* Goes back; not needed after an error, where the (sub)transaction's end does it. */
 extern void ma_become_back(const MaIdentity *saved);
 
+/* Role that owns the relation; InvalidOid if it is gone. */
+extern Oid	ma_relation_owner(Oid relid);
+
 /* Errors out unless the current user owns the relation. */
 extern void ma_require_ownership(Oid relid);
 
@@ -204,6 +207,29 @@ typedef bool (*MaRowTaker) (TupleTableSlot *slot, void *arg);
 extern void ma_run_each(MaStatement *statement, Datum *values, MaRun how,
 						MaRowTaker taker, void *arg);
 
+/*
+ * The snapshot under which a reading `how` runs, registered; an error unregisters it.
+ * See spi.c for what the latest one is.
+ */
+extern struct SnapshotData *ma_read_snapshot(MaRun how);
+
+/*
+ * Reads a table of ours by its index `name`: rows in which the index's first columns
+ * equal values.  `equal` are the functions of the operators (F_INT8EQ ...).  begin takes
+ * the snapshot that `how`, one of the reading ones, asks for; find says the values, next
+ * returns the rows one by one in the order of the index, NULL behind the last; begin and
+ * end stand around any number of finds.  A row is valid to the next call; its columns
+ * have the numbers they have in CREATE TABLE, to which updates of the extension only add.
+ * An error leaves nothing behind.  For the commit of users; elsewhere a statement is
+ * easier to read.
+ */
+typedef struct MaIndexRead MaIndexRead;
+extern MaIndexRead *ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal,
+								   MaRun how);
+extern void ma_index_find(MaIndexRead *read, const Datum *values);
+extern TupleTableSlot *ma_index_next(MaIndexRead *read);
+extern void ma_index_end(MaIndexRead *read);
+
 /* Frees a kept plan; the statement prepares itself again when next run. */
 extern void ma_statement_forget(MaStatement *statement);
 
@@ -223,6 +249,7 @@ extern void ma_spi_commit(void);
 extern Datum ma_int8_array(const int64 *values, int n);
 extern Datum ma_int4_array(const int32 *values, int n);
 extern Datum ma_text_array(char **values, int n);	/* a NULL pointer is a null element */
+extern Datum ma_text_list_array(const List *texts); /* of char * */
 /* Array of any type, without nulls. */
 extern Datum ma_datum_array(Datum *values, int n, Oid type);
 extern Datum ma_datum_array_nulls(Datum *values, bool *nulls, int n, Oid type);
@@ -245,6 +272,12 @@ typedef struct MaExpression
  * `type` is the wanted type, or InvalidOid for any.
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
+
+/*
+ * In PG_CATCH: throws the error on as one of the user's expression, without the
+ * statement of ours that it stands in.
+ */
+extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
 /* ---- scoped_expression.c: one SQL expression over several rows, with names of our own ---- */
 
@@ -309,18 +342,13 @@ typedef struct MaPartitioned
 	const char *name;			/* table of marketing_internal, partitioned by range */
 	const char *column;			/* of type timestamptz */
 	const char *key;			/* primary key of each partition */
+	const char *index;			/* columns of another index of each, or NULL */
 } MaPartitioned;
 
 /* Makes the first partitions if there are none; inside ma_call_begin(). */
 extern void ma_partitions_ensure(const MaPartitioned *table);
 /* The worker's turn: makes those of the months to come, once there are any. */
 extern void ma_partitions_extend(const MaPartitioned *table);
-
-/*
- * In PG_CATCH: throws the error on as one of the user's expression, without the
- * statement of ours that it stands in.
- */
-extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
 /* ---- suggest.c: names that users mistype ---- */
 
@@ -344,22 +372,6 @@ extern List *ma_column_names(Oid relid);
 
 /* Errors out for a generated column that is not stored: triggers do not see its value. */
 extern void ma_column_require_stored(Oid relid, AttrNumber number);
-
-/* ---- months.c: monthly partitions of a log, made at run time ---- */
-
-typedef struct MaMonths
-{
-	const char *name;			/* of the partitioned table in marketing_internal */
-	const char *column;			/* by which it is partitioned */
-	const char *primary_key;	/* of each partition */
-	const char *index;			/* columns of another index of each, or NULL */
-} MaMonths;
-
-extern bool ma_months_exist(const MaMonths *table);
-/* Makes the default partition and those of this month and the next, if there is none yet. */
-extern void ma_months_ensure(const MaMonths *table);
-/* Makes this month's partition and the next one, where they are missing and can be made. */
-extern void ma_months_extend(const MaMonths *table);
 
 /* ---- answer.c ---- */
 

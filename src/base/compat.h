@@ -106,6 +106,15 @@
 	DecodeDateTime(fields, types, n, type, tm, fsec, zone)
 #endif
 
+/* 18 counts what the scan of an index does, if it is told where. */
+#if PG_VERSION_NUM >= 180000
+#define ma_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#else
+#define ma_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#endif
+
 /* 18 made the bytes of base64 unsigned. */
 #if PG_VERSION_NUM >= 180000
 #define MA_BASE64_BYTE uint8

@@ -49,7 +49,7 @@
 #define ERRCODE_MA_UNKNOWN_SEGMENT MAKE_SQLSTATE('M', 'A', '0', '2', '1')
 /* MA022 rule_cycle: segments would depend on each other in a circle. */
 #define ERRCODE_MA_RULE_CYCLE MAKE_SQLSTATE('M', 'A', '0', '2', '2')
-/* MA023 rule_broken: what the rule reads is gone. */
+/* MA023 rule_broken: what the rule reads is gone, or it raised an error when evaluated. */
 #define ERRCODE_MA_RULE_BROKEN MAKE_SQLSTATE('M', 'A', '0', '2', '3')
 /* MA030 invalid_template: a template's text is wrong. */
 #define ERRCODE_MA_INVALID_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '0')

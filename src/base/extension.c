@@ -19,7 +19,6 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "commands/extension.h"
@@ -42,7 +41,6 @@ static uint64 definitions_epoch = 1;
 static void look_up(void);
 static bool find_objects(MaExtension *found);
 static void relcache_callback(Datum arg, Oid relid);
-static Oid	relation_owner(Oid relid);
 static Oid	extension_field_owner(Oid extension, char **version);
 
 /* Registers the callback; called once per process. */
@@ -132,22 +130,8 @@ find_objects(MaExtension *found)
 	if (!OidIsValid(found->definition_table) || !OidIsValid(found->setting_table) ||
 		!OidIsValid(found->capture_function))
 		return false;
-	found->owner = relation_owner(found->definition_table);
+	found->owner = ma_relation_owner(found->definition_table);
 	return OidIsValid(found->owner);
-}
-
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
 }
 
 /* Owner and version of pg_extension's row; InvalidOid when it is gone. */

@@ -163,6 +163,9 @@ make_partition(const MaPartitioned *table, const char *name, const char *bounds)
 						 "(LIKE marketing_internal.%s INCLUDING COMMENTS, PRIMARY KEY (%s))",
 						 quote_identifier(name), table->name, table->key),
 				0, NULL, NULL, NULL, MA_RUN_WRITE);
+	if (table->index != NULL)
+		ma_run_once(psprintf("CREATE INDEX ON marketing_internal.%s (%s)", quote_identifier(name),
+							 table->index), 0, NULL, NULL, NULL, MA_RUN_WRITE);
 	ma_run_once(psprintf("ALTER TABLE marketing_internal.%s "
 						 "ATTACH PARTITION marketing_internal.%s %s",
 						 table->name, quote_identifier(name), bounds),

@@ -14,6 +14,11 @@
  * While a parallel query runs, where a function of ours may be called in the leader,
  * both are refused; see latest_snapshot().
  *
+ * Wrong SQL throws an error of its own.  A result of SPI that is no error thrown is a
+ * mistake in our code: no SPI_connect() before, COPY or a transaction command as the
+ * statement, parameters left out.  None of them depends on data or on what users write,
+ * whose SQL comes to us only as a part of a SELECT; so they "cannot happen".
+ *
  * Every SPI call leaves the context of its own procedure current; the running
  * functions put back the caller's, so that what is allocated between two
  * statements lives as long as the caller thinks.
@@ -83,7 +88,7 @@ prepare(const char *sql, int nargs, Oid *argtypes)
 
 	MemoryContextSwitchTo(context);
 	if (plan == NULL)
-		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
+		elog(ERROR, "cannot happen: SPI_prepare gave %s for: %s",
 			 SPI_result_code_string(SPI_result), sql);
 	return plan;
 }
@@ -131,7 +136,7 @@ ma_run_each(MaStatement *statement, Datum *values, MaRun how, MaRowTaker taker, 
 		PopActiveSnapshot();
 	MemoryContextSwitchTo(context);
 	if (result < 0)
-		elog(ERROR, "unexpected SPI result %s", SPI_result_code_string(result));
+		elog(ERROR, "cannot happen: SPI gave %s", SPI_result_code_string(result));
 }
 
 /* Values as the executor wants them; none is null. */
@@ -181,7 +186,7 @@ ma_run_once(const char *sql, int nargs, Oid *argtypes, Datum *values,
 
 	MemoryContextSwitchTo(context);
 	if (plan == NULL)
-		elog(ERROR, "unexpected SPI_prepare result %s for: %s",
+		elog(ERROR, "cannot happen: SPI_prepare gave %s for: %s",
 			 SPI_result_code_string(SPI_result), sql);
 	rows = execute(plan, values, nulls, how);
 	SPI_freeplan(plan);
@@ -212,6 +217,13 @@ latest_snapshot(void)
 	return GetLatestSnapshot();
 }
 
+Snapshot
+ma_read_snapshot(MaRun how)
+{
+	Assert(how == MA_RUN_READ || how == MA_RUN_READ_LATEST);
+	return RegisterSnapshot(how == MA_RUN_READ ? GetActiveSnapshot() : latest_snapshot());
+}
+
 /*
  * Executes under the snapshot that `how` asks for; errors leave SPI to the abort.
  * SPI leaves its own memory context current; the caller's comes back here, so
@@ -238,7 +250,7 @@ execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
 		result = SPI_execute_plan(plan, values, nulls, read_only, 0);
 	MemoryContextSwitchTo(context);
 	if (result < 0)
-		elog(ERROR, "unexpected SPI result %s", SPI_result_code_string(result));
+		elog(ERROR, "cannot happen: SPI gave %s", SPI_result_code_string(result));
 
 	rows.n = SPI_processed;
 	if (SPI_tuptable != NULL)
@@ -338,6 +350,17 @@ ma_text_array(char **values, int n)
 		datums[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(values[i]);
 	}
 	return make_array(datums, nulls, n, TEXTOID);
+}
+
+Datum
+ma_text_list_array(const List *texts)
+{
+	char	  **values = palloc_array(char *, Max(list_length(texts), 1));
+	ListCell   *cell;
+
+	foreach(cell, texts)
+		values[foreach_current_index(cell)] = lfirst(cell);
+	return ma_text_array(values, list_length(texts));
 }
 
 Datum

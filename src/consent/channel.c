@@ -139,7 +139,12 @@ shop_key(void)
 		epoch = ma_definitions_epoch();
 	value = DatumGetByteaPP(ma_value(&rows, 0, 1, &isnull));
 	if (VARSIZE_ANY_EXHDR(value) != KEY_BYTES)
-		elog(ERROR, "unexpected length of the key in marketing_internal.shop_key");
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the key in marketing_internal.shop_key has %d bytes instead of %d",
+						(int) VARSIZE_ANY_EXHDR(value), KEY_BYTES),
+				 errhint("Restore the row named \"address\" from a backup: suppressed addresses and "
+						 "links that were sent are known only by this key.")));
 	memcpy(key, VARDATA_ANY(value), KEY_BYTES);
 	return key;
 }

@@ -59,7 +59,8 @@ kind_of(const char *name)
 	for (int i = 0; i < lengthof(kinds); i++)
 		if (strcmp(name, kinds[i].name) == 0)
 			return kinds[i].kind;
-	elog(ERROR, "unexpected kind of consent: %s", name);
+	/* A CHECK of marketing_internal.topic allows no other. */
+	elog(ERROR, "cannot happen: a topic's consent is \"%s\"", name);
 }
 
 /* Names separated by commas. */
@@ -278,19 +279,14 @@ define(const char *name, const char *description, List *channels, const char *co
 		5, {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID}
 	};
 	static const char *const parts[] = {"description", "channels", "consent", "confirm"};
-	char	  **names = palloc_array(char *, list_length(channels));
-	int			n = 0;
-	ListCell   *cell;
 	Datum		values[5];
 	char		nulls[] = "     ";
 	MaRows		found;
 	StringInfoData changed;
 
-	foreach(cell, channels)
-		names[n++] = lfirst(cell);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = description ? CStringGetTextDatum(description) : (Datum) 0;
-	values[2] = ma_text_array(names, n);
+	values[2] = ma_text_list_array(channels);
 	values[3] = CStringGetTextDatum(consent);
 	values[4] = confirm ? CStringGetTextDatum(confirm) : (Datum) 0;
 	nulls[1] = description ? ' ' : 'n';
@@ -305,6 +301,9 @@ define(const char *name, const char *description, List *channels, const char *co
 		return psprintf("%s: unchanged", name);
 	(void) ma_run(&store, values, nulls, MA_RUN_WRITE_LATEST);
 	ma_definitions_changed();
+	/* Who is subscribed may be somebody else now. */
+	if (found.n > 0 && (!ma_bool(&found, 0, 3) || !ma_bool(&found, 0, 4)))
+		ma_contacts_leave_all();
 	return found.n == 0 ? psprintf("%s: created", name) :
 		psprintf("%s: replaced (%s)", name, changed.data);
 }

@@ -327,6 +327,7 @@ attach(MaCall *call, Attachment *attachment)
 	unseen &= source_id != 0;
 	source_id = store(attachment, source_id, table_id);
 	ma_definitions_changed();
+	ma_tell_attached();
 	if (!reread)
 		return psprintf("%s: %s%s", attachment->value[PROPERTY_SOURCE],
 						changed ? "changed " : "triggers completed", changed ? changed : "");
@@ -449,11 +450,8 @@ store(const Attachment *attachment, int32 source_id, int32 table_id)
 		"WHERE source_id OPERATOR(pg_catalog.=) $12 RETURNING source_id",
 		TYPES
 	};
-	char	  **columns = palloc_array(char *, Max(list_length(attachment->exclude_columns), 1));
 	Datum		values[12];
 	char		nulls[12];
-	int			n = 0;
-	ListCell   *cell;
 	MaRows		rows;
 
 	memset(nulls, ' ', sizeof(nulls));
@@ -464,9 +462,7 @@ store(const Attachment *attachment, int32 source_id, int32 table_id)
 		nulls[i] = value ? ' ' : 'n';
 		values[i] = value ? CStringGetTextDatum(value) : (Datum) 0;
 	}
-	foreach(cell, attachment->exclude_columns)
-		columns[n++] = lfirst(cell);
-	values[10] = ma_text_array(columns, n);
+	values[10] = ma_text_list_array(attachment->exclude_columns);
 	values[11] = Int32GetDatum(source_id == 0 ? table_id : source_id);
 	rows = ma_run(source_id == 0 ? &insert : &update, values, nulls, MA_RUN_WRITE_LATEST);
 	return ma_int32(&rows, 0, 1);

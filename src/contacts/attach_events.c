@@ -165,6 +165,7 @@ attach(MaCall *call, MaEventOptions *options)
 		(void) ma_table_detach_if_unused(call, previous.table_id);
 	if (previous.via_table_id != 0)
 		(void) ma_table_detach_if_unused(call, previous.via_table_id);
+	ma_tell_attached();
 	reevaluate(table_id);
 	if (summary == NULL)
 		return psprintf("%s: trigger restored", options->label);
@@ -308,13 +309,7 @@ fill(const MaEventOptions *options, const char *time_zone, char **values)
 static char *
 columns_text(List *columns)
 {
-	char	  **names = palloc_array(char *, Max(list_length(columns), 1));
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, columns)
-		names[n++] = lfirst(cell);
-	return OidOutputFunctionCall(F_ARRAY_OUT, ma_text_array(names, n));
+	return OidOutputFunctionCall(F_ARRAY_OUT, ma_text_list_array(columns));
 }
 
 /* Arguments that differ from those before, as text; NULL if none does. */

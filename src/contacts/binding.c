@@ -12,7 +12,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "contacts/contacts_internal.h"
 #include "utils/builtins.h"
@@ -86,18 +85,4 @@ ma_trigger_table(Oid trigger, int32 table_id)
 	if (tuple == NULL || OidIsValid(((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid))
 		return InvalidOid;
 	return ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
-}
-
-Oid
-ma_relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
 }

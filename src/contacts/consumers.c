@@ -9,9 +9,12 @@
 #include "contacts/evaluate.h"
 
 #define MAX_CONSUMERS 16
+#define MAX_LISTENERS 8
 
 static const MaConsumer *consumers[MAX_CONSUMERS];
 static int	nconsumers = 0;
+static void (*listeners[MAX_LISTENERS]) (void);
+static int	nlisteners = 0;
 
 void
 ma_register_consumer(const MaConsumer *consumer)
@@ -44,4 +47,19 @@ ma_consumers_want_new_contacts(void)
 		if (consumers[i]->wants_new_contacts != NULL && consumers[i]->wants_new_contacts())
 			return true;
 	return false;
+}
+
+void
+ma_register_attach_listener(void (*listener) (void))
+{
+	if (nlisteners == MAX_LISTENERS)
+		elog(ERROR, "cannot happen: more than %d listeners", MAX_LISTENERS);
+	listeners[nlisteners++] = listener;
+}
+
+void
+ma_tell_attached(void)
+{
+	for (int i = 0; i < nlisteners; i++)
+		listeners[i] ();
 }

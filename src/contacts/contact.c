@@ -457,15 +457,10 @@ store_attributes(int64 contact_id, Datum added, List *removed)
 		"((attributes OPERATOR(pg_catalog.||) $2) OPERATOR(pg_catalog.-) $3)",
 		3, {INT8OID, JSONBOID, TEXTARRAYOID}
 	};
-	char	  **names = palloc_array(char *, Max(list_length(removed), 1));
 	Datum		values[3];
-	int			n = 0;
-	ListCell   *cell;
 
-	foreach(cell, removed)
-		names[n++] = lfirst(cell);
 	values[0] = Int64GetDatum(contact_id);
 	values[1] = added;
-	values[2] = ma_text_array(names, n);
+	values[2] = ma_text_list_array(removed);
 	return ma_run(&update, values, NULL, MA_RUN_WRITE_LATEST).n > 0;
 }

@@ -103,6 +103,28 @@ typedef struct MaDefinitions
  */
 extern MaDefinitions *ma_definitions(void);
 
+/* ---- kept.c: what upper rooms compile from the definitions ---- */
+
+typedef struct MaKept
+{
+	const char *name;			/* for pg_backend_memory_contexts */
+	void	   *(*load) (void); /* into the current context */
+	void		(*leave) (void *value); /* before it is freed: forgets its plans; or NULL */
+
+	/* Set by ma_kept(). */
+	void	   *value;
+	MemoryContext context;
+	uint64		epoch;
+} MaKept;
+
+/* The value, loaded anew when any definition has changed; valid as ma_definitions() is. */
+extern void *ma_kept(MaKept *kept);
+
+/* Frees the context at the end of the transaction, after `leave` if that is not NULL. */
+extern void ma_retire(MemoryContext context, void (*leave) (void *value), void *value);
+
+/* ---- definitions.c ---- */
+
 extern MaTable *ma_table_by_id(MaDefinitions *definitions, int32 id);
 extern MaTable *ma_table_by_relid(MaDefinitions *definitions, Oid relid);
 extern MaSource *ma_source_by_id(MaDefinitions *definitions, int32 id);
@@ -407,6 +429,12 @@ typedef struct MaConsumer
 extern void ma_register_consumer(const MaConsumer *consumer);
 
 /*
+ * Told in every call that attaches or detaches, when the new definitions are there:
+ * an event may have other tables and columns than when a rule was compiled.
+ */
+extern void ma_register_attach_listener(void (*listener) (void));
+
+/*
  * SELECT of the event's rows with one key in one of its sources: `key` is SQL, a
  * parameter or a column of an outer relation; `columns` is SQL over alias t, the
  * row, and r.at, the time of the event.  Further conditions may be added with AND.
@@ -420,8 +448,7 @@ extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
 
-/* Errors out unless rows of the event can be told apart,
-		so that they can be followed one by one. */
+/* Errors out unless rows of the event can be told apart, to be followed one by one. */
 extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
 
 /* ---- drain.c: turns of workers that take locks on contacts ---- */
@@ -437,9 +464,6 @@ extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg, int ms);
 
 /* How many contacts a batch may lock here. */
 extern int	ma_drain_batch_size(void);
-
-/* Role that owns the relation; InvalidOid if it is gone. */
-extern Oid	ma_relation_owner(Oid relid);
 
 /* "=" of the type's btree operator class, schema-qualified. */
 extern char *ma_equality_operator(Oid type);
@@ -476,6 +500,17 @@ extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
 /* The same under the snapshot that `how` says. */
 extern MaContactChange *ma_read_contacts_as(const int64 *ids, int n, MaRun how);
 
+/*
+ * Hands over all contacts beyond this number, in order and in portions.  What `take`
+ * allocates and the rows it reads are freed after each.
+ */
+typedef void (*MaContactTaker) (const int64 *ids, int n, void *arg);
+
+extern void ma_contacts_each(int64 after, MaRun how, MaContactTaker take, void *arg);
+
+/* Likewise these contacts. */
+extern void ma_contacts_each_of(const int64 *ids, int n, MaContactTaker take, void *arg);
+
 /* ---- what is left to the worker, and what falls due ---- */
 
 /* Leaves contacts to the worker (dirty log: the contact itself). */
@@ -486,11 +521,14 @@ extern void ma_contacts_leave_all(void);
 
 /* ---- wake.c: contacts evaluated again by a duty ---- */
 
-/* How many contacts a duty should take at once, at most. */
-extern int	ma_wake_batch_size(void);
+/*
+ * A duty's turn reads who is due: `read` has a time, now, as $1 and how many may be
+ * taken as $2, and follows an index in the order of the times.
+ */
+extern MaRows ma_due_read(MaStatement *read);
 
-/* Puts a duty's locks and their timeout on for one turn, inside ma_call_begin(). */
-extern bool ma_wake_turn(bool (*turn) (void));
+/* When the duty is next due: the time that `read` gives without parameters, if any. */
+extern TimestampTz ma_due_next(MaStatement *read);
 
 /*
  * Evaluates the contacts as if rows of these events had changed (NULL: without any

@@ -278,4 +278,9 @@ extern MaSource *ma_key_argument(FunctionCallInfo fcinfo, char **external_id);
 /* A key in the form every function takes. */
 extern char *ma_key_text(const MaSource *source, const char *external_id);
 
+/* ---- consumers.c ---- */
+
+/* Tells what was registered by ma_register_attach_listener(). */
+extern void ma_tell_attached(void);
+
 #endif							/* MA_CONTACTS_INTERNAL_H */

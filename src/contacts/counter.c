@@ -15,11 +15,31 @@
 #include "catalog/pg_type.h"
 #include "contacts/counter.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+
+/* Columns of marketing_internal.contact_counter. */
+typedef enum CounterColumn
+{
+	COUNTER_ID = 2,
+	COUNTER_VALUE,
+	COUNTER_UNTIL
+} CounterColumn;
+
+/* What the state of a counter of a contact needs. */
+typedef enum Change
+{
+	SAME,
+	INSERTED,
+	UPDATED,
+	DELETED
+} Change;
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static MaCounterValue *find_value(MaCounterValue *values, int n, int64 contact_id,
 								  int32 counter_id);
-static MaRows read_state(const MaCounterValue *values, int n);
+static void compare_state(MaCounterValue *values, int n, Change *changes);
+static bool is_nothing(const MaCounterValue *value);
+static Datum column(TupleTableSlot *row, CounterColumn number);
 static void store(MaCounterValue *values, int n);
 static void write_values(MaStatement *statement, MaCounterValue **values, int n);
 static bool wants_new_contacts(void);
@@ -87,23 +107,60 @@ find_value(MaCounterValue *values, int n, int64 contact_id, int32 counter_id)
 	return NULL;
 }
 
-/* What is stored for the contacts of these values, which stand together for each. */
-static MaRows
-read_state(const MaCounterValue *values, int n)
+/*
+ * Notes on each value what is to be done so that the stored state becomes it; the values
+ * of a contact stand together.
+ */
+static void
+compare_state(MaCounterValue *values, int n, Change *changes)
 {
-#define STATE_SQL "SELECT s.contact_id, s.counter_id, s.value, s.until " \
-		"FROM marketing_internal.contact_counter AS s WHERE s.contact_id OPERATOR(pg_catalog.=) "
-	static MaStatement many = {STATE_SQL "ANY ($1)", 1, {INT8ARRAYOID}};
-	static MaStatement one = {STATE_SQL "$1", 1, {INT8OID}};
-	int64	   *contacts = palloc_array(int64, n);
-	int			ncontacts = 0;
-	Datum		argument;
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaIndexRead *read = ma_index_begin("contact_counter_pkey", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
 
 	for (int i = 0; i < n; i++)
-		if (i == 0 || values[i].contact_id != values[i - 1].contact_id)
-			contacts[ncontacts++] = values[i].contact_id;
-	argument = ncontacts == 1 ? Int64GetDatum(contacts[0]) : ma_int8_array(contacts, ncontacts);
-	return ma_run(ncontacts == 1 ? &one : &many, &argument, NULL, MA_RUN_READ_LATEST);
+		changes[i] = is_nothing(&values[i]) ? SAME : INSERTED;
+	for (int i = 0; i < n; i++)
+	{
+		Datum		contact = Int64GetDatum(values[i].contact_id);
+		TupleTableSlot *row;
+
+		if (i > 0 && values[i].contact_id == values[i - 1].contact_id)
+			continue;
+		ma_index_find(read, &contact);
+		while ((row = ma_index_next(read)) != NULL)
+		{
+			MaCounterValue *value = find_value(values, n, values[i].contact_id,
+											   DatumGetInt32(column(row, COUNTER_ID)));
+
+			if (value == NULL)
+				continue;
+			if (is_nothing(value))
+				changes[value - values] = DELETED;
+			else if (value->value == DatumGetInt64(column(row, COUNTER_VALUE)) &&
+					 value->until == DatumGetTimestampTz(column(row, COUNTER_UNTIL)))
+				changes[value - values] = SAME;
+			else
+				changes[value - values] = UPDATED;
+		}
+	}
+	ma_index_end(read);
+}
+
+/* Of such a value no row is kept. */
+static bool
+is_nothing(const MaCounterValue *value)
+{
+	return value->value == 0 && value->until == DT_NOEND;
+}
+
+/* No column is ever null. */
+static Datum
+column(TupleTableSlot *row, CounterColumn number)
+{
+	bool		isnull;
+
+	return slot_getattr(row, number, &isnull);
 }
 
 /* Writes what differs from the stored state. */
@@ -115,46 +172,36 @@ store(MaCounterValue *values, int n)
 #define SAME_SQL "s.contact_id OPERATOR(pg_catalog.=) u.contact_id " \
 		"AND s.counter_id OPERATOR(pg_catalog.=) u.counter_id "
 #define VALUES_TYPES 4, {INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
-	static MaStatement insert = {
-		"INSERT INTO marketing_internal.contact_counter (counter_id, contact_id, value, until) "
-		"SELECT u.counter_id, u.contact_id, u.value, u.until FROM " VALUES_SQL "RETURNING 1",
-		VALUES_TYPES
+	static MaStatement statements[] = {
+		[INSERTED] = {
+			"INSERT INTO marketing_internal.contact_counter (counter_id, contact_id, value, until) "
+			"SELECT u.counter_id, u.contact_id, u.value, u.until FROM " VALUES_SQL "RETURNING 1",
+			VALUES_TYPES
+		},
+		[UPDATED] = {
+			"UPDATE marketing_internal.contact_counter AS s SET value = u.value, until = u.until "
+			"FROM " VALUES_SQL "WHERE " SAME_SQL "RETURNING 1",
+			VALUES_TYPES
+		},
+		[DELETED] = {
+			"DELETE FROM marketing_internal.contact_counter AS s USING " VALUES_SQL
+			"WHERE " SAME_SQL "RETURNING 1",
+			VALUES_TYPES
+		},
 	};
-	static MaStatement update = {
-		"UPDATE marketing_internal.contact_counter AS s SET value = u.value, until = u.until "
-		"FROM " VALUES_SQL "WHERE " SAME_SQL "RETURNING 1",
-		VALUES_TYPES
-	};
-	static MaStatement remove = {
-		"DELETE FROM marketing_internal.contact_counter AS s USING " VALUES_SQL
-		"WHERE " SAME_SQL "RETURNING 1",
-		VALUES_TYPES
-	};
-	MaCounterValue **lists[3];
-	MaStatement *statements[3] = {&insert, &update, &remove};
-	int			counts[3] = {0, 0, 0};
-	bool	   *stored = palloc0_array(bool, n);
-	MaRows		rows = read_state(values, n);
+	Change	   *changes = palloc_array(Change, n);
+	MaCounterValue **changed = palloc_array(MaCounterValue *, n);
 
-	for (int i = 0; i < 3; i++)
-		lists[i] = palloc_array(MaCounterValue *, n);
-	for (uint64 i = 0; i < rows.n; i++)
+	compare_state(values, n, changes);
+	for (Change change = INSERTED; change <= DELETED; change++)
 	{
-		MaCounterValue *value = find_value(values, n, ma_int64(&rows, i, 1), ma_int32(&rows, i, 2));
+		int			count = 0;
 
-		if (value == NULL)
-			continue;
-		stored[value - values] = true;
-		if (value->value == 0 && value->until == DT_NOEND)
-			lists[2][counts[2]++] = value;
-		else if (value->value != ma_int64(&rows, i, 3) || value->until != ma_int64(&rows, i, 4))
-			lists[1][counts[1]++] = value;
+		for (int i = 0; i < n; i++)
+			if (changes[i] == change)
+				changed[count++] = &values[i];
+		write_values(&statements[change], changed, count);
 	}
-	for (int i = 0; i < n; i++)
-		if (!stored[i] && (values[i].value != 0 || values[i].until != DT_NOEND))
-			lists[0][counts[0]++] = &values[i];
-	for (int i = 0; i < 3; i++)
-		write_values(statements[i], lists[i], counts[i]);
 }
 
 /* Every value must meet its one row. */

@@ -12,20 +12,23 @@
 #include "worker/worker.h"
 
 #define CONSUMER "counters"
-#define DUE_BATCH 100
-#define READ_BATCH 1000
 #define MAX_WITHIN_YEARS 100
+
+/* A read that computes values. */
+typedef struct Reading
+{
+	ReturnSetInfo *result;
+	MaCounterGroup *group;
+	const MaCounterDefinition *counter;
+	TimestampTz now;
+} Reading;
 
 static void check_within(const Interval *within);
 static MaCounterDefinition *counter_required(const char *name, MaCounterGroup **group);
 static char *name_argument(FunctionCallInfo fcinfo);
 static void emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
 						TimestampTz now);
-static void emit_computed(ReturnSetInfo *result, MaCounterGroup *group,
-						  const MaCounterDefinition *counter, const int64 *ids, int n,
-						  TimestampTz now);
-static void emit_all(ReturnSetInfo *result, MaCounterGroup *group,
-					 const MaCounterDefinition *counter, TimestampTz now);
+static void emit_computed(const int64 *ids, int n, void *arg);
 static bool due(void);
 static bool due_turn(void);
 static TimestampTz next_due(void);
@@ -177,20 +180,20 @@ ma_counter_values(PG_FUNCTION_ARGS)
 	MaCounterGroup *group;
 	MaStale    *stale;
 	TimestampTz now = ma_now();
+	Reading		reading;
 	MaCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	counter = counter_required(name, &group);
 	stale = ma_stale_contacts();
+	reading = (Reading) {result, group, counter, now};
 	if (stale->any)
-		emit_all(result, group, counter, now);
+		ma_contacts_each(0, MA_RUN_READ, emit_computed, &reading);
 	else
 	{
 		emit_stored(result, counter, stale, now);
-		for (int i = 0; i < stale->n; i += READ_BATCH)
-			emit_computed(result, group, counter, stale->ids + i,
-						  Min(READ_BATCH, stale->n - i), now);
+		ma_contacts_each_of(stale->ids, stale->n, emit_computed, &reading);
 	}
 	ma_call_end(&call);
 	return (Datum) 0;
@@ -228,56 +231,23 @@ emit_stored(ReturnSetInfo *result, MaCounterDefinition *counter, MaStale *stale,
 
 /* Computes the values of these contacts from their rows. */
 static void
-emit_computed(ReturnSetInfo *result, MaCounterGroup *group,
-			  const MaCounterDefinition *counter, const int64 *ids, int n, TimestampTz now)
+emit_computed(const int64 *ids, int n, void *arg)
 {
+	const Reading *reading = arg;
 	MaContactChange *contacts = ma_read_contacts(ids, n);
-	MaCounterValue *computed = ma_counter_compute(group, contacts, n, now, MA_RUN_READ);
+	MaCounterValue *computed = ma_counter_compute(reading->group, contacts, n, reading->now,
+												  MA_RUN_READ);
 
-	for (int i = 0; i < n * list_length(group->counters); i++)
+	for (int i = 0; i < n * list_length(reading->group->counters); i++)
 	{
 		Datum		values[2];
 		bool		nulls[2] = {false, false};
 
 		values[0] = Int64GetDatum(computed[i].contact_id);
 		values[1] = Int64GetDatum(computed[i].value);
-		if (computed[i].counter_id == counter->id && computed[i].value != 0)
-			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-}
-
-/* Everybody may be stale: computes all contacts, in batches. */
-static void
-emit_all(ReturnSetInfo *result, MaCounterGroup *group, const MaCounterDefinition *counter,
-		 TimestampTz now)
-{
-	static MaStatement read = {
-		"SELECT contact_id FROM marketing_internal.contact "
-		"WHERE contact_id OPERATOR(pg_catalog.>) $1 ORDER BY contact_id LIMIT $2",
-		2, {INT8OID, INT4OID}
-	};
-	int64		last = 0;
-
-	for (;;)
-	{
-		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-													  "marketing_automation read",
-													  ALLOCSET_DEFAULT_SIZES);
-		MemoryContext previous = MemoryContextSwitchTo(context);
-		int64	   *ids = palloc_array(int64, READ_BATCH);
-		Datum		arguments[2];
-		MaRows		rows;
-
-		arguments[0] = Int64GetDatum(last);
-		arguments[1] = Int32GetDatum(READ_BATCH);
-		rows = ma_run(&read, arguments, NULL, MA_RUN_READ);
-		for (uint64 i = 0; i < rows.n; i++)
-			last = ids[i] = ma_int64(&rows, i, 1);
-		emit_computed(result, group, counter, ids, (int) rows.n, now);
-		MemoryContextSwitchTo(previous);
-		MemoryContextDelete(context);
-		if (rows.n < READ_BATCH)
-			return;
+		if (computed[i].counter_id == reading->counter->id && computed[i].value != 0)
+			tuplestore_putvalues(reading->result->setResult, reading->result->setDesc, values,
+								 nulls);
 	}
 }
 
@@ -285,7 +255,7 @@ emit_all(ReturnSetInfo *result, MaCounterGroup *group, const MaCounterDefinition
 static bool
 due(void)
 {
-	return ma_wake_turn(due_turn);
+	return ma_drain_turn(due_turn);
 }
 
 static bool
@@ -298,17 +268,10 @@ due_turn(void)
 		"ORDER BY s.until LIMIT $2",
 		2, {TIMESTAMPTZOID, INT4OID}
 	};
-	Datum		arguments[2];
-	MaRows		rows;
+	MaRows		rows = ma_due_read(&read);
 	int64	   *contacts;
 	int32	   *events;
-	int			nest_level;
 
-	arguments[0] = TimestampTzGetDatum(ma_clock());
-	arguments[1] = Int32GetDatum(DUE_BATCH);
-	nest_level = ma_pin_index_scans();
-	rows = ma_run(&read, arguments, NULL, MA_RUN_READ_LATEST);
-	ma_unpin_settings(nest_level);
 	if (rows.n == 0)
 		return false;
 	contacts = palloc_array(int64, rows.n);
@@ -331,17 +294,6 @@ next_due(void)
 		"WHERE s.until OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
 		"AND w.waits IS NULL ORDER BY s.until LIMIT 1"
 	};
-	MaCall		call;
-	MaRows		rows;
-	TimestampTz at = DT_NOEND;
-	int			nest_level;
 
-	ma_call_begin(&call);
-	nest_level = ma_pin_index_scans();
-	rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
-	ma_unpin_settings(nest_level);
-	if (rows.n > 0)
-		at = ma_int64(&rows, 0, 1);
-	ma_call_end(&call);
-	return at;
+	return ma_due_next(&read);
 }

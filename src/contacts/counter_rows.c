@@ -46,12 +46,7 @@ typedef struct Reading
 	Times	   *times;
 } Reading;
 
-static List *groups = NIL;
-static MemoryContext groups_context = NULL;
-static uint64 groups_epoch = 0;
-
-static List *load(void);
-static void retire(void);
+static void *load(void);
 static void free_plans(void *arg);
 static List *add_counter(List *loaded, const MaRows *rows, uint64 row);
 static void prepare(MaCounterGroup *group);
@@ -73,31 +68,13 @@ static TimestampTz shift(TimestampTz at, const Interval *by, bool back);
 List *
 ma_counter_groups(void)
 {
-	MemoryContext context;
-	MemoryContext previous;
-	uint64		epoch;
-	List	   *loaded;
+	static MaKept groups = {"counters", load, free_plans};
 
-	if (groups_context != NULL && groups_epoch == ma_definitions_epoch())
-		return groups;
-	epoch = ma_definitions()->epoch;
-	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation counters",
-									ALLOCSET_SMALL_SIZES);
-	previous = MemoryContextSwitchTo(context);
-	loaded = load();
-	MemoryContextSwitchTo(previous);
-
-	/* Complete: after an error half way the old ones stand, and are still out of date. */
-	retire();
-	MemoryContextSetParent(context, CacheMemoryContext);
-	groups = loaded;
-	groups_context = context;
-	groups_epoch = epoch;
-	return groups;
+	return ma_kept(&groups);
 }
 
 /* Reads all counters into the current context. */
-static List *
+static void *
 load(void)
 {
 	static MaStatement all = {
@@ -114,23 +91,6 @@ load(void)
 	for (uint64 i = 0; i < rows.n; i++)
 		loaded = add_counter(loaded, &rows, i);
 	return loaded;
-}
-
-/* The old ones go at the end of the transaction: an evaluation may be going through them. */
-static void
-retire(void)
-{
-	MemoryContextCallback *callback;
-
-	if (groups_context == NULL)
-		return;
-	callback = MemoryContextAllocZero(groups_context, sizeof(MemoryContextCallback));
-	callback->func = free_plans;
-	callback->arg = groups;
-	MemoryContextRegisterResetCallback(groups_context, callback);
-	MemoryContextSetParent(groups_context, TopTransactionContext);
-	groups = NIL;
-	groups_context = NULL;
 }
 
 static void
@@ -398,7 +358,9 @@ times_of_row(Reading *reading, TupleTableSlot *slot)
 			return &reading->times[reading->place];
 		reading->place = (reading->place + 1) % reading->n;
 	}
-	elog(ERROR, "unexpected: a row of contact " INT64_FORMAT ", who was not asked for", contact_id);
+	/* ids[] holds only contacts that ma_event_keys() found in those it was given. */
+	elog(ERROR, "cannot happen: a row of contact " INT64_FORMAT ", who was not asked for",
+		 contact_id);
 }
 
 static void

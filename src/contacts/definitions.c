@@ -53,7 +53,6 @@ static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
 static List *int_list(const MaRows *rows, uint64 row, int column);
-static void retire(void);
 static void free_plans(void *arg);
 static void table_callback(Datum arg, Oid relid);
 
@@ -86,8 +85,13 @@ ma_definitions(void)
 		definitions->epoch = 0;
 	MemoryContextSwitchTo(previous);
 
-	/* Complete: it may now outlive the transaction, and replace the old one. */
-	retire();
+	/*
+	 * Complete: it may now outlive the transaction, and replace the old one.  That goes
+	 * at the end of the transaction: whoever asked for it earlier still goes by it,
+	 * perhaps with a plan kept in it running.
+	 */
+	if (current != NULL)
+		ma_retire(current_context, free_plans, current);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	current = definitions;
 	current_context = context;
@@ -111,25 +115,6 @@ table_callback(Datum arg, Oid relid)
 		}
 }
 
-/*
- * The old definitions go at the end of the transaction, not now: whoever asked for
- * them earlier in it still goes by them, perhaps with a plan kept in them running.
- */
-static void
-retire(void)
-{
-	MemoryContextCallback *callback;
-
-	if (current == NULL)
-		return;
-	callback = MemoryContextAllocZero(current_context, sizeof(MemoryContextCallback));
-	callback->func = free_plans;
-	callback->arg = current;
-	MemoryContextRegisterResetCallback(current_context, callback);
-	MemoryContextSetParent(current_context, TopTransactionContext);
-	current = NULL;
-	current_context = NULL;
-}
 
 /* Frees the plans kept in definitions that go. */
 static void

@@ -230,6 +230,7 @@ detach_table(MaCall *call, MaTable *table, const char *event)
 	remove_event_sources(removal.event_sources);
 	remove_contact_source(removal.source_id);
 	ma_definitions_changed();
+	ma_tell_attached();
 	dropped = drop_unused(call, removal.tables, table_id);
 	if (removal.names == NIL)
 		return psprintf("table %s stays attached: events of other tables find their contacts by it",

@@ -13,7 +13,9 @@
 static bool duty_tick(void);
 
 static const MaPartitioned events = {
-	"event", "occurred_at", "contact_id, event_id, occurred_at, event_row_id"
+	.name = "event",
+	.column = "occurred_at",
+	.key = "contact_id, event_id, occurred_at, event_row_id"
 };
 
 void

@@ -13,6 +13,9 @@
 #include "funcapi.h"
 #include "lib/qunique.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define PORTION 1000
 
 static int	compare_ids(const void *left, const void *right);
 static void add_logged(MaStale *stale);
@@ -157,6 +160,52 @@ ma_read_contacts_as(const int64 *ids, int n, MaRun how)
 			contact->keys = &keys[i];
 	}
 	return contacts;
+}
+
+/* One portion; what SPI and `take` allocate goes with the portion's own connection. */
+void
+ma_contacts_each_of(const int64 *ids, int n, MaContactTaker take, void *arg)
+{
+	for (int i = 0; i < n; i += PORTION)
+	{
+		MemoryContext context;
+
+		ma_spi_begin();
+		context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation portion",
+										ALLOCSET_DEFAULT_SIZES);
+		MemoryContextSwitchTo(context);
+		take(ids + i, Min(PORTION, n - i), arg);
+		ma_spi_end();
+	}
+}
+
+void
+ma_contacts_each(int64 after, MaRun how, MaContactTaker take, void *arg)
+{
+	static MaStatement read = {
+		"SELECT contact_id FROM marketing_internal.contact "
+		"WHERE contact_id OPERATOR(pg_catalog.>) $1 ORDER BY contact_id LIMIT $2",
+		2, {INT8OID, INT4OID}
+	};
+	int64	   *ids = palloc_array(int64, PORTION);
+	uint64		n;
+
+	do
+	{
+		Datum		arguments[2];
+		MaRows		rows;
+
+		arguments[0] = Int64GetDatum(after);
+		arguments[1] = Int32GetDatum(PORTION);
+		ma_spi_begin();
+		rows = ma_run(&read, arguments, NULL, how);
+		n = rows.n;
+		for (uint64 i = 0; i < n; i++)
+			after = ids[i] = ma_int64(&rows, i, 1);
+		ma_spi_end();
+		ma_contacts_each_of(ids, (int) n, take, arg);
+	} while (n == PORTION);
+	pfree(ids);
 }
 
 /* marketing_internal.dirty_contacts() */

@@ -13,14 +13,26 @@
 #include "catalog/pg_type.h"
 #include "contacts/evaluate.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+
+/* Columns of marketing_internal.contact_key. */
+typedef enum KeyColumn
+{
+	KEY_SOURCE = 1,
+	KEY_EXTERNAL,
+	KEY_CONTACT,
+	KEY_EXCLUDED
+} KeyColumn;
 
 static void resolve_source_links(MaEvaluation *evaluation, MaEventSource *source);
 static void prepare_link_statement(MaEventSource *source);
 static void resolve_works(MaWork **works, int n);
 static MaOwnedKey *find_key(MaEvaluation *evaluation, const MaWork *work);
 static int	compare_keys(const void *left, const void *right);
+static MaOwnedKey owned_key(TupleTableSlot *row);
+static Datum column(TupleTableSlot *row, KeyColumn number);
 static void give_keys(MaEvaluation *evaluation);
 
 void
@@ -121,54 +133,31 @@ ma_unite_links(MaEvaluation *evaluation)
 	}
 }
 
-/*
- * Keys of works to contacts, by one descent of the index for each, whatever the
- * planner knows of the table.  At commit it is mostly one key, and a set of one costs
- * more than the descent.
- */
+/* Keys of works to contacts; 0 of a key that nobody has. */
 static void
 resolve_works(MaWork **works, int n)
 {
-	static MaStatement resolve = {
-		"SELECT u.n::pg_catalog.int4, k.contact_id, k.excluded "
-		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-		"WITH ORDINALITY AS u (source_id, external_id, n) CROSS JOIN LATERAL ("
-		"SELECT c.contact_id, c.excluded FROM marketing_internal.contact_key AS c "
-		"WHERE c.source_id OPERATOR(pg_catalog.=) u.source_id "
-		"AND c.external_id OPERATOR(pg_catalog.=) u.external_id LIMIT 1) AS k",
-		2, {INT4ARRAYOID, TEXTARRAYOID}
-	};
-	static MaStatement resolve_one = {
-		"SELECT 1::pg_catalog.int4, k.contact_id, k.excluded "
-		"FROM marketing_internal.contact_key AS k "
-		"WHERE k.source_id OPERATOR(pg_catalog.=) $1 "
-		"AND k.external_id OPERATOR(pg_catalog.=) $2",
-		2, {INT4OID, TEXTOID}
-	};
-	int32	   *sources = palloc_array(int32, Max(n, 1));
-	char	  **keys = palloc_array(char *, Max(n, 1));
-	Datum		values[2];
-	MaRows		rows;
+	static const RegProcedure equal[] = {F_INT4EQ, F_TEXTEQ};
+	MaIndexRead *read;
 
 	if (n == 0)
 		return;
+	read = ma_index_begin("contact_key_pkey", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
 	for (int i = 0; i < n; i++)
 	{
-		works[i]->contact_id = 0;
-		works[i]->excluded = false;
-		sources[i] = works[i]->source_id;
-		keys[i] = works[i]->external_id;
-	}
-	values[0] = n == 1 ? Int32GetDatum(sources[0]) : ma_int4_array(sources, n);
-	values[1] = n == 1 ? CStringGetTextDatum(keys[0]) : ma_text_array(keys, n);
-	rows = ma_run(n == 1 ? &resolve_one : &resolve, values, NULL, MA_RUN_READ_LATEST);
-	for (uint64 i = 0; i < rows.n; i++)
-	{
-		MaWork	   *work = works[ma_int32(&rows, i, 1) - 1];
+		MaWork	   *work = works[i];
+		TupleTableSlot *row;
+		Datum		key[2];
 
-		work->contact_id = ma_int64(&rows, i, 2);
-		work->excluded = ma_bool(&rows, i, 3);
+		key[0] = Int32GetDatum(work->source_id);
+		key[1] = CStringGetTextDatum(work->external_id);
+		ma_index_find(read, key);
+		row = ma_index_next(read);
+		work->contact_id = row != NULL ? DatumGetInt64(column(row, KEY_CONTACT)) : 0;
+		work->excluded = row != NULL && DatumGetBool(column(row, KEY_EXCLUDED));
 	}
+	ma_index_end(read);
 }
 
 void
@@ -256,33 +245,53 @@ ma_find_contact(MaEvaluation *evaluation, int64 contact_id)
 void
 ma_load_keys(MaEvaluation *evaluation)
 {
-#define KEYS_SQL "SELECT k.contact_id, k.source_id, k.external_id, k.excluded " \
-		"FROM marketing_internal.contact_key AS k WHERE k.contact_id OPERATOR(pg_catalog.=) "
-	static MaStatement many = {KEYS_SQL "ANY ($1)", 1, {INT8ARRAYOID}};
-	static MaStatement one = {KEYS_SQL "$1", 1, {INT8OID}};
-	int			n = evaluation->ncontacts;
-	int64	   *ids = palloc_array(int64, Max(n, 1));
-	MaRows		rows = {0};
-	Datum		value;
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaIndexRead *read;
+	int			room = evaluation->ncontacts + 8;
 
-	for (int i = 0; i < n; i++)
-		ids[i] = evaluation->contacts[i].contact_id;
-	value = n == 1 ? Int64GetDatum(ids[0]) : ma_int8_array(ids, n);
-	if (n > 0)
-		rows = ma_run(n == 1 ? &one : &many, &value, NULL, MA_RUN_READ_LATEST);
-	evaluation->nkeys = (int) rows.n;
-	evaluation->keys = palloc_array(MaOwnedKey, Max(rows.n, 1));
-	for (uint64 i = 0; i < rows.n; i++)
+	evaluation->nkeys = 0;
+	evaluation->keys = palloc_array(MaOwnedKey, room);
+	if (evaluation->ncontacts == 0)
+		return;
+	read = ma_index_begin("contact_key_contact_idx", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
+	for (int i = 0; i < evaluation->ncontacts; i++)
 	{
-		MaOwnedKey *key = &evaluation->keys[i];
+		Datum		contact = Int64GetDatum(evaluation->contacts[i].contact_id);
+		TupleTableSlot *row;
 
-		key->contact_id = ma_int64(&rows, i, 1);
-		key->key.source_id = ma_int32(&rows, i, 2);
-		key->key.external_id = ma_text(&rows, i, 3);
-		key->excluded = ma_bool(&rows, i, 4);
+		ma_index_find(read, &contact);
+		while ((row = ma_index_next(read)) != NULL)
+		{
+			if (evaluation->nkeys == room)
+				evaluation->keys = repalloc(evaluation->keys, (room *= 2) * sizeof(MaOwnedKey));
+			evaluation->keys[evaluation->nkeys++] = owned_key(row);
+		}
 	}
+	ma_index_end(read);
 	qsort(evaluation->keys, evaluation->nkeys, sizeof(MaOwnedKey), compare_keys);
 	give_keys(evaluation);
+}
+
+static MaOwnedKey
+owned_key(TupleTableSlot *row)
+{
+	MaOwnedKey	key;
+
+	key.contact_id = DatumGetInt64(column(row, KEY_CONTACT));
+	key.key.source_id = DatumGetInt32(column(row, KEY_SOURCE));
+	key.key.external_id = TextDatumGetCString(column(row, KEY_EXTERNAL));
+	key.excluded = DatumGetBool(column(row, KEY_EXCLUDED));
+	return key;
+}
+
+/* None of those read here is ever null. */
+static Datum
+column(TupleTableSlot *row, KeyColumn number)
+{
+	bool		isnull;
+
+	return slot_getattr(row, number, &isnull);
 }
 
 /* Gives each contact the keys that count; sorted, a contact's keys are neighbours. */

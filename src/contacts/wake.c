@@ -15,16 +15,36 @@
 
 static void leave(const MaDrainBatch *batch, bool all);
 
-int
-ma_wake_batch_size(void)
+MaRows
+ma_due_read(MaStatement *read)
 {
-	return ma_drain_batch_size();
+	Datum		arguments[2];
+	int			nest_level = ma_pin_index_scans();
+	MaRows		rows;
+
+	arguments[0] = TimestampTzGetDatum(ma_clock());
+	arguments[1] = Int32GetDatum(ma_drain_batch_size());
+	rows = ma_run(read, arguments, NULL, MA_RUN_READ_LATEST);
+	ma_unpin_settings(nest_level);
+	return rows;
 }
 
-bool
-ma_wake_turn(bool (*turn) (void))
+TimestampTz
+ma_due_next(MaStatement *read)
 {
-	return ma_drain_turn(turn);
+	TimestampTz at = DT_NOEND;
+	MaCall		call;
+	MaRows		rows;
+	int			nest_level;
+
+	ma_call_begin(&call);
+	nest_level = ma_pin_index_scans();
+	rows = ma_run(read, NULL, NULL, MA_RUN_READ_LATEST);
+	ma_unpin_settings(nest_level);
+	if (rows.n > 0)
+		at = ma_int64(&rows, 0, 1);
+	ma_call_end(&call);
+	return at;
 }
 
 bool

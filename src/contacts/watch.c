@@ -24,18 +24,13 @@ ma_watch_event(const char *consumer, const char *object, int32 event_id,
 		"VALUES ($1, $2, $3, $4, $5)",
 		5, {TEXTOID, TEXTOID, INT4OID, BOOLOID, TEXTARRAYOID}
 	};
-	char	  **names = palloc_array(char *, Max(list_length(columns), 1));
 	Datum		values[5];
-	int			n = 0;
-	ListCell   *cell;
 
-	foreach(cell, columns)
-		names[n++] = lfirst(cell);
 	values[0] = CStringGetTextDatum(consumer);
 	values[1] = CStringGetTextDatum(object);
 	values[2] = Int32GetDatum(event_id);
 	values[3] = BoolGetDatum(row_grade);
-	values[4] = ma_text_array(names, n);
+	values[4] = ma_text_list_array(columns);
 	ma_run(&add, values, NULL, MA_RUN_WRITE);
 	ma_definitions_changed();
 }
@@ -49,17 +44,12 @@ ma_watch_source(const char *consumer, const char *object, int32 source_id, List 
 		"SET columns = w.columns OPERATOR(pg_catalog.||) EXCLUDED.columns",
 		4, {TEXTOID, TEXTOID, INT4OID, TEXTARRAYOID}
 	};
-	char	  **names = palloc_array(char *, Max(list_length(columns), 1));
 	Datum		values[4];
-	int			n = 0;
-	ListCell   *cell;
 
-	foreach(cell, columns)
-		names[n++] = lfirst(cell);
 	values[0] = CStringGetTextDatum(consumer);
 	values[1] = CStringGetTextDatum(object);
 	values[2] = Int32GetDatum(source_id);
-	values[3] = ma_text_array(names, n);
+	values[3] = ma_text_list_array(columns);
 	ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
 	ma_definitions_changed();
 }

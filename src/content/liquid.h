@@ -302,6 +302,10 @@ struct MaLiquid
 extern void ma_liquid_syntax_error(const MaLiquid *liquid, int at, const char *hint,
 								   const char *format, ...)
 	pg_attribute_printf(4, 5) pg_attribute_noreturn();
+/* Any error at a place of a template. */
+extern void ma_liquid_fail(const MaLiquid *liquid, int at, int code, const char *hint,
+						   const char *format, va_list arguments)
+	pg_attribute_printf(5, 0) pg_attribute_noreturn();
 
 /* "Line 3, column 7." of an offset. */
 extern void ma_liquid_place(const MaLiquid *liquid, int at, int *line, int *column);

@@ -233,26 +233,36 @@ ma_liquid_place(const MaLiquid *liquid, int at, int *line, int *column)
 void
 ma_liquid_syntax_error(const MaLiquid *liquid, int at, const char *hint, const char *format, ...)
 {
+	va_list		arguments;
+
+	va_start(arguments, format);
+	ma_liquid_fail(liquid, at, ERRCODE_MA_INVALID_TEMPLATE, hint, format, arguments);
+}
+
+/* The error ends the call, and with it the arguments' va_list. */
+void
+ma_liquid_fail(const MaLiquid *liquid, int at, int code, const char *hint, const char *format,
+			   va_list arguments)
+{
 	StringInfoData text;
 	int			line;
 	int			column;
 	int			needed;
 
 	initStringInfo(&text);
-	for (;;)
+	do
 	{
-		va_list		arguments;
+		va_list		copy;
 
-		va_start(arguments, format);
-		needed = appendStringInfoVA(&text, format, arguments);
-		va_end(arguments);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&text, needed);
-	}
+		va_copy(copy, arguments);
+		needed = appendStringInfoVA(&text, format, copy);
+		va_end(copy);
+		if (needed > 0)
+			enlargeStringInfo(&text, needed);
+	} while (needed > 0);
 	ma_liquid_place(liquid, at, &line, &column);
 	ereport(ERROR,
-			(errcode(ERRCODE_MA_INVALID_TEMPLATE),
+			(errcode(code),
 			 errmsg("%s: %s", liquid->what, text.data),
 			 errdetail("Line %d, column %d.", line, column),
 			 errhint("%s", hint)));

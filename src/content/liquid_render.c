@@ -292,27 +292,8 @@ ma_liquid_interrupts(void)
 void
 ma_liquid_error(const LiquidRender *render, const char *hint, const char *format, ...)
 {
-	StringInfoData text;
-	int			line;
-	int			column;
-	int			needed;
+	va_list		arguments;
 
-	initStringInfo(&text);
-	for (;;)
-	{
-		va_list		arguments;
-
-		va_start(arguments, format);
-		needed = appendStringInfoVA(&text, format, arguments);
-		va_end(arguments);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&text, needed);
-	}
-	ma_liquid_place(render->liquid, render->at, &line, &column);
-	ereport(ERROR,
-			(errcode(ERRCODE_MA_RENDER_FAILED),
-			 errmsg("%s: %s", render->liquid->what, text.data),
-			 errdetail("Line %d, column %d.", line, column),
-			 errhint("%s", hint)));
+	va_start(arguments, format);
+	ma_liquid_fail(render->liquid, render->at, ERRCODE_MA_RENDER_FAILED, hint, format, arguments);
 }

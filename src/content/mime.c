@@ -15,6 +15,10 @@
 #include "content/mime.h"
 #include "pgtime.h"
 
+/* What a date of a mail can say, in seconds since 1970; of larger ones no calendar knows. */
+#define FIRST_DATE INT64CONST(-62135596800)
+#define LAST_DATE INT64CONST(253402300799)
+
 static const char *check_message(const MaMimeMessage *message);
 static const char *check_header(const MaMimeHeader *header);
 static bool visible(const char *text, const char *except);
@@ -79,6 +83,8 @@ check_message(const MaMimeMessage *message)
 		return "the address for unsubscribing is not a URL";
 	if (message->unsubscribe_mailto != NULL && !ma_mime_address_ok(message->unsubscribe_mailto))
 		return "the mail address for unsubscribing is not valid";
+	if (message->date < FIRST_DATE || message->date > LAST_DATE)
+		return "the date is not of the years 1 to 9999";
 	if (message->text == NULL && message->html == NULL)
 		return "the message has no text and no html";
 	if ((message->text != NULL && !ma_mime_is_utf8(message->text)) ||

@@ -135,22 +135,12 @@ drop(Batch *which)
 	memset(which, 0, sizeof(Batch));
 }
 
-/* The priorities there are, as p, by a few probes of the index. */
-#define PRIORITIES_SQL \
-	"WITH RECURSIVE p (priority) AS ((SELECT m.priority FROM marketing_internal.message AS m " \
-	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
-	"ORDER BY m.priority DESC LIMIT 1) UNION ALL " \
-	"SELECT (SELECT m.priority FROM marketing_internal.message AS m " \
-	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
-	"AND m.priority OPERATOR(pg_catalog.<) p.priority ORDER BY m.priority DESC LIMIT 1) " \
-	"FROM p WHERE p.priority IS NOT NULL) "
-
 /* True if a message is due, or one is left from a process that died. */
 static bool
 any_due(void)
 {
 	static MaStatement find = {
-		PRIORITIES_SQL "SELECT FROM p WHERE EXISTS (SELECT FROM marketing_internal.message AS m "
+		MA_PRIORITIES_SQL "SELECT FROM p WHERE EXISTS (SELECT FROM marketing_internal.message AS m "
 		"WHERE m.priority OPERATOR(pg_catalog.=) p.priority "
 		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 		"AND m.next_at OPERATOR(pg_catalog.<=) $1) UNION ALL "
@@ -179,7 +169,7 @@ static TimestampTz
 next_due(void)
 {
 	static MaStatement find = {
-		PRIORITIES_SQL "SELECT pg_catalog.min(n.next_at) FROM p CROSS JOIN LATERAL ("
+		MA_PRIORITIES_SQL "SELECT pg_catalog.min(n.next_at) FROM p CROSS JOIN LATERAL ("
 		"SELECT m.next_at FROM marketing_internal.message AS m "
 		"WHERE m.priority OPERATOR(pg_catalog.=) p.priority "
 		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
@@ -302,13 +292,15 @@ step_recheck(void)
 
 	next.context = AllocSetContextCreate(TopMemoryContext, "marketing_automation messages",
 										 ALLOCSET_DEFAULT_SIZES);
-	previous = MemoryContextSwitchTo(next.context);
+	/* Within the call, whose own memory is gone after it. */
 	ma_call_begin(&call);
+	previous = MemoryContextSwitchTo(next.context);
 	next.messages = palloc_array(MaMessage, batch.n);
 	memcpy(next.messages, batch.messages, sizeof(MaMessage) * batch.n);
 	next.n = ma_gate_recheck(next.messages, batch.n);
-	ma_call_end(&call);
 	MemoryContextSwitchTo(previous);
+	ma_call_end(&call);
+	Assert(GetMemoryChunkContext(next.messages) == next.context);
 	next_step = STEP_CHECKED;
 }
 

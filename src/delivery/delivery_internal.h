@@ -118,6 +118,16 @@ extern void ma_settle_abandoned(void);
 /* Names of states, as they are stored. */
 extern const char *ma_message_state_name(MaMessageState state);
 
+/* The priorities there are, as p, by a few probes of the index. */
+#define MA_PRIORITIES_SQL \
+	"WITH RECURSIVE p (priority) AS ((SELECT m.priority FROM marketing_internal.message AS m " \
+	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
+	"ORDER BY m.priority DESC LIMIT 1) UNION ALL " \
+	"SELECT (SELECT m.priority FROM marketing_internal.message AS m " \
+	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
+	"AND m.priority OPERATOR(pg_catalog.<) p.priority ORDER BY m.priority DESC LIMIT 1) " \
+	"FROM p WHERE p.priority IS NOT NULL) "
+
 /* ---- partitions.c ---- */
 
 extern void ma_delivery_partitions_ensure(void);

@@ -31,6 +31,7 @@
 
 #define MAX_CHECKS 24
 #define MAX_PRIORITIES 64
+#define LOOK_BACK 8				/* messages before one that may be of the same template */
 #define PASS_USEC (1000 * 1000) /* a pass over the queue that takes longer begins anew */
 
 /* Where the pass over the queue stands, for each priority. */
@@ -57,6 +58,8 @@ static MaMessage *choose(int limit, TimestampTz now, int *n);
 static MaMessage *choose_from(Place *place, int limit, TimestampTz now, int *n);
 static void read_message(const MaRows *rows, uint64 row, MaMessage *message);
 static void follow_merges(MaMessage *messages, int n);
+static MaTopic *read_template(MaMessage *message);
+static bool same_template(const MaMessage *message, const MaMessage *other);
 static void follow_templates(MaMessage *messages, int n);
 static int	lock_recipients(MaMessage *messages, int n);
 static int	compare_locks(const void *left, const void *right);
@@ -110,7 +113,11 @@ ma_gate_init(void)
 		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
 		"THEN 'the contact is not there any more' END"},
 		{"template", MA_GATE_SKIP,
-		"CASE WHEN NOT r.has_template THEN 'its template does not exist any more' END"},
+		"CASE WHEN NOT r.has_template THEN COALESCE((SELECT 'its template is now one for ' "
+		"OPERATOR(pg_catalog.||) t.channel FROM marketing_internal.template AS t "
+		"WHERE t.template_id OPERATOR(pg_catalog.=) m.template_id "
+		"AND t.channel OPERATOR(pg_catalog.<>) m.channel), "
+		"'its template does not exist any more') END"},
 		{"waiting", MA_GATE_LEAVE,
 		"CASE WHEN r.waiting AND (m.topic_id OPERATOR(pg_catalog.<>) 0 "
 		"OR m.enrollment_id IS NOT NULL) "
@@ -181,19 +188,11 @@ ma_gate_pass_over(void)
 			places[i] = chosen;
 }
 
-/* Priorities there are, by a few probes of the index. */
 static void
 begin_pass(TimestampTz now)
 {
 	static MaStatement priorities = {
-		"WITH RECURSIVE p (priority) AS ((SELECT m.priority FROM marketing_internal.message AS m "
-		"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
-		"ORDER BY m.priority DESC LIMIT 1) UNION ALL "
-		"SELECT (SELECT m.priority FROM marketing_internal.message AS m "
-		"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
-		"AND m.priority OPERATOR(pg_catalog.<) p.priority ORDER BY m.priority DESC LIMIT 1) "
-		"FROM p WHERE p.priority IS NOT NULL) "
-		"SELECT priority FROM p WHERE priority IS NOT NULL LIMIT 64",
+		MA_PRIORITIES_SQL "SELECT priority FROM p WHERE priority IS NOT NULL LIMIT 64",
 		0
 	};
 	MaRows		rows = ma_run(&priorities, NULL, NULL, MA_RUN_READ_LATEST);
@@ -336,7 +335,27 @@ follow_merges(MaMessage *messages, int n)
 	}
 }
 
-/* What the templates say now: topic, channel and sender may have been redefined. */
+/* What the template says now: whether it is still one for the message, and who sends it. */
+static MaTopic *
+read_template(MaMessage *message)
+{
+	MaTemplate *template = ma_template_by_id(message->template_id);
+	MaTopic    *topic = template ? ma_topic_by_name(template->topic) : NULL;
+
+	message->has_template = topic != NULL && strcmp(template->channel, message->channel) == 0;
+	message->sender = ma_sender_for(message->channel, template ? template->sender : NULL);
+	return topic;
+}
+
+/* True if what was read of the template for one message holds for the other. */
+static bool
+same_template(const MaMessage *message, const MaMessage *other)
+{
+	return message->template_id == other->template_id && message->topic_id == other->topic_id &&
+		strcmp(message->channel, other->channel) == 0;
+}
+
+/* Topic, channel and sender may have been redefined since the messages were asked for. */
 static void
 follow_templates(MaMessage *messages, int n)
 {
@@ -349,24 +368,19 @@ follow_templates(MaMessage *messages, int n)
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
-		MaTemplate *template;
 		MaTopic    *topic;
 		Datum		values[3];
 		int			same = i - 1;
 
-		while (same >= 0 && same >= i - 8 && (messages[same].template_id != message->template_id ||
-											  messages[same].topic_id != message->topic_id))
+		while (same >= 0 && same >= i - LOOK_BACK && !same_template(message, &messages[same]))
 			same--;
-		if (same >= 0 && same >= i - 8)
+		if (same >= 0 && same >= i - LOOK_BACK)
 		{
 			message->has_template = messages[same].has_template;
 			message->sender = messages[same].sender;
 			continue;
 		}
-		template = ma_template_by_id(message->template_id);
-		topic = template ? ma_topic_by_name(template->topic) : NULL;
-		message->has_template = topic != NULL && strcmp(template->channel, message->channel) == 0;
-		message->sender = ma_sender_for(message->channel, template ? template->sender : NULL);
+		topic = read_template(message);
 		if (!message->has_template || topic->id == message->topic_id)
 			continue;
 		values[0] = Int64GetDatum(message->contact_id);
@@ -671,7 +685,6 @@ ma_gate_ask(int64 contact_id, int64 message_id)
 	};
 	Oid			types[ASKED_ARGS] = {ASKED_TYPES};
 	MaMessage	message = {0};
-	MaTemplate *template;
 	Datum		values[ASKED_ARGS];
 	MaRows		rows;
 	MaGateVerdict *verdict = palloc0_object(MaGateVerdict);
@@ -684,9 +697,7 @@ ma_gate_ask(int64 contact_id, int64 message_id)
 	if (rows.n == 0)
 		return NULL;
 	read_message(&rows, 0, &message);
-	template = ma_template_by_id(message.template_id);
-	message.has_template = template != NULL;
-	message.sender = ma_sender_for(message.channel, template ? template->sender : NULL);
+	(void) read_template(&message);
 	if (message.address != NULL)
 		message.address_hash = ma_address_hash(message.channel, message.address);
 	look_for_waiting(&message, 1);

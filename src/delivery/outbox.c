@@ -18,10 +18,11 @@
 #define PRIORITY_TRANSACTIONAL 100
 #define PRIORITY_LIMIT 1000
 
-static void fill(const MaMessageRequest *request, MaTemplate **last, MaTopic **topic);
+static void fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic);
 static void append_request(StringInfo json, int n, const MaMessageRequest *request,
 						   const MaTemplate *template, const MaTopic *topic);
 static void insert(const MaMessageRequest *requests, int n, int64 *message_ids);
+static void set_columns(const MaMessageRequest *requests, int n, Datum *values);
 static void send_confirmation(const char *template_name, int64 contact_id);
 static TimestampTz time_argument(FunctionCallInfo fcinfo, int n, TimestampTz otherwise);
 
@@ -41,7 +42,12 @@ fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic)
 		return;
 	*template = ma_template_by_id(request->template_id);
 	if (*template == NULL)
-		elog(ERROR, "unexpected: no template with number %d", request->template_id);
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_UNKNOWN_TEMPLATE),
+				 errmsg("there is no template with number %d", request->template_id),
+				 errdetail("It was dropped while the message was being made."),
+				 errhint("Define it again with marketing.define_template(), under the name its "
+						 "journeys and topics use.")));
 	*topic = ma_topic_required((*template)->topic);
 }
 
@@ -122,13 +128,25 @@ insert(const MaMessageRequest *requests, int n, int64 *message_ids)
 		6, {JSONBOID, TIMESTAMPTZOID, JSONBARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID,
 		TIMESTAMPTZARRAYOID}
 	};
+	Datum		values[6];
+	MaRows		rows;
+
+	set_columns(requests, n, values);
+	rows = ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
+	memset(message_ids, 0, sizeof(int64) * n);
+	for (uint64 i = 0; i < rows.n; i++)
+		message_ids[ma_int32(&rows, i, 1) - 1] = ma_int64(&rows, i, 2);
+}
+
+/* The requests as insert()'s statement wants them: one JSON, and what JSON would lose. */
+static void
+set_columns(const MaMessageRequest *requests, int n, Datum *values)
+{
 	Datum	   *datums[4];
 	bool	   *nulls[2];
 	StringInfoData rows_text;
 	MaTemplate *template = NULL;
 	MaTopic    *topic = NULL;
-	Datum		values[6];
-	MaRows		rows;
 
 	for (int f = 0; f < lengthof(datums); f++)
 		datums[f] = palloc_array(Datum, n);
@@ -148,7 +166,6 @@ insert(const MaMessageRequest *requests, int n, int64 *message_ids)
 		nulls[1][i] = request->data == (Datum) 0;
 		datums[2][i] = TimestampTzGetDatum(request->not_before);
 		datums[3][i] = TimestampTzGetDatum(request->not_after);
-		message_ids[i] = 0;
 	}
 	appendStringInfoChar(&rows_text, ']');
 	values[0] = DirectFunctionCall1(jsonb_in, CStringGetDatum(rows_text.data));
@@ -157,9 +174,6 @@ insert(const MaMessageRequest *requests, int n, int64 *message_ids)
 	values[3] = ma_datum_array_nulls(datums[1], nulls[1], n, JSONBOID);
 	values[4] = ma_datum_array(datums[2], n, TIMESTAMPTZOID);
 	values[5] = ma_datum_array(datums[3], n, TIMESTAMPTZOID);
-	rows = ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
-	for (uint64 i = 0; i < rows.n; i++)
-		message_ids[ma_int32(&rows, i, 1) - 1] = ma_int64(&rows, i, 2);
 }
 
 int

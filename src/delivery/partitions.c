@@ -13,8 +13,9 @@
 static bool tick(void);
 
 static const MaPartitioned logs[] = {
-	{"message_log", "settled_at", "contact_id, message_id, settled_at"},
-	{"message_decision", "decided_at", "contact_id, message_id, decided_at, decision_id"}
+	{.name = "message_log", .column = "settled_at", .key = "contact_id, message_id, settled_at"},
+	{.name = "message_decision", .column = "decided_at",
+	.key = "contact_id, message_id, decided_at, decision_id"}
 };
 
 void

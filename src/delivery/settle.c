@@ -57,7 +57,8 @@ state_of(const char *name)
 	for (int i = 0; i < lengthof(state_names); i++)
 		if (strcmp(name, state_names[i]) == 0)
 			return i;
-	elog(ERROR, "unexpected state of a message: %s", name);
+	/* Both statements give back one of the names above, which we handed to them. */
+	elog(ERROR, "cannot happen: a message became \"%s\"", name);
 }
 
 static bool
@@ -312,6 +313,7 @@ static MaMessage *
 abandoned(const MaRows *rows, uint64 row)
 {
 	MaMessage  *message = palloc0_object(MaMessage);
+
 	message->contact_id = ma_int64(rows, row, 1);
 	message->message_id = ma_int64(rows, row, 2);
 	message->topic_id = ma_int32(rows, row, 3);

@@ -99,6 +99,8 @@ write_file(const char *path, const char *content, Size length, char **error)
 	int			file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | PG_BINARY,
 							S_IRUSR | S_IWUSR);
 	Size		done = 0;
+	bool		written;
+	int			failure;
 
 	while (file >= 0 && done < length)
 	{
@@ -110,12 +112,17 @@ write_file(const char *path, const char *content, Size length, char **error)
 			break;
 		done += n;
 	}
-	if (file >= 0 && done == length && pg_fsync(file) == 0 && close(file) == 0)
+	written = file >= 0 && done == length && pg_fsync(file) == 0;
+	failure = errno;
+	if (file >= 0 && close(file) != 0 && written)
+	{
+		written = false;
+		failure = errno;
+	}
+	if (written)
 		return true;
 	*error = psprintf("could not write \"%s\": %s", path,
-					  strerror(errno != 0 ? errno : ENOSPC));
-	if (file >= 0)
-		(void) close(file);
+					  strerror(failure != 0 ? failure : ENOSPC));
 	(void) unlink(path);
 	return false;
 }

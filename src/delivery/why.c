@@ -27,6 +27,7 @@ static const char *const verdict_names[] = {"ok", "no", "waiting", "not reached"
 
 static void recognise(MaWhyQuestion *question);
 static void find_message(MaWhyQuestion *question);
+static void take_message(MaWhyQuestion *question, const MaRows *rows);
 static void ask_all(MaWhyQuestion *question, ReturnSetInfo *result);
 static void put(ReturnSetInfo *result, int n, const char *gate, const char *verdict,
 				TimestampTz since, const char *detail, const char *next);
@@ -123,39 +124,46 @@ find_message(MaWhyQuestion *question)
 		"AND l.created_at OPERATOR(pg_catalog.<=) $4) AS x ORDER BY x.message_id DESC LIMIT 1",
 		4, {INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID}
 	};
-	MaWhyMessage *message = &ma_why_message;
 	Datum		values[4];
 	char		nulls[] = "    ";
 	MaRows		rows;
-	bool		isnull;
 
-	memset(message, 0, sizeof(*message));
+	memset(&ma_why_message, 0, sizeof(ma_why_message));
 	values[0] = Int64GetDatum(question->contact_id);
 	values[1] = Int32GetDatum(question->journey ? 0 : question->template_id);
 	values[2] = question->journey ? CStringGetTextDatum(question->journey) : (Datum) 0;
 	nulls[2] = question->journey ? ' ' : 'n';
 	values[3] = TimestampTzGetDatum(question->at);
 	rows = ma_run(&find, values, nulls, MA_RUN_READ_LATEST);
-	if (rows.n == 0)
-		return;
-	question->message_id = ma_int64(&rows, 0, 1);
-	question->template_id = ma_int32(&rows, 0, 2);
-	question->enrollment_id = ma_int64(&rows, 0, 3);
-	question->step = ma_text(&rows, 0, 4);
-	message->state = ma_text(&rows, 0, 5);
-	message->reason = ma_text(&rows, 0, 6);
-	message->at = DatumGetTimestampTz(ma_value(&rows, 0, 7, &isnull));
-	message->next_at = DatumGetTimestampTz(ma_value(&rows, 0, 8, &isnull));
+	if (rows.n > 0)
+		take_message(question, &rows);
+}
+
+/* The row of find_message()'s statement. */
+static void
+take_message(MaWhyQuestion *question, const MaRows *rows)
+{
+	MaWhyMessage *message = &ma_why_message;
+	bool		isnull;
+
+	question->message_id = ma_int64(rows, 0, 1);
+	question->template_id = ma_int32(rows, 0, 2);
+	question->enrollment_id = ma_int64(rows, 0, 3);
+	question->step = ma_text(rows, 0, 4);
+	message->state = ma_text(rows, 0, 5);
+	message->reason = ma_text(rows, 0, 6);
+	message->at = DatumGetTimestampTz(ma_value(rows, 0, 7, &isnull));
+	message->next_at = DatumGetTimestampTz(ma_value(rows, 0, 8, &isnull));
 	if (isnull)
 		message->next_at = DT_NOBEGIN;
 	message->live = !isnull;
-	message->address = ma_text(&rows, 0, 9);
-	message->detail = ma_text(&rows, 0, 10);
-	message->channel = ma_text(&rows, 0, 11);
-	message->topic_id = ma_int32(&rows, 0, 12);
+	message->address = ma_text(rows, 0, 9);
+	message->detail = ma_text(rows, 0, 10);
+	message->channel = ma_text(rows, 0, 11);
+	message->topic_id = ma_int32(rows, 0, 12);
 	if (question->journey == NULL)
-		question->journey = ma_text(&rows, 0, 13);
-	message->gate = ma_text(&rows, 0, 14);
+		question->journey = ma_text(rows, 0, 13);
+	message->gate = ma_text(rows, 0, 14);
 	if (message->live && strcmp(message->state, "sending") != 0 &&
 		strcmp(message->state, "suspect") != 0)
 	{

@@ -16,8 +16,6 @@
 #include "utils/jsonb.h"
 #include "worker/worker.h"
 
-#define BATCH 250				/* contacts */
-
 /* A hint that was read. */
 typedef struct Hint
 {
@@ -45,7 +43,7 @@ static Datum copy_jsonb(const MaRows *rows, uint64 row, int column);
 bool
 ma_turn_read(MaTurnBatch *batch)
 {
-	int			limit = Min(BATCH, ma_drain_batch_size());
+	int			limit = ma_drain_batch_size();
 	List	   *hints;
 	List	   *signallers;
 

@@ -15,49 +15,18 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-static MaJourneys *kept = NULL;
-static MemoryContext kept_context = NULL;
-static uint64 kept_epoch = 0;
-
-static MaJourneys *load(void);
+static void *load(void);
 static MaVersion *load_version(const MaRows *rows, uint64 row);
-static void retire(void);
 
 MaJourneys *
 ma_journeys(void)
 {
-	MemoryContext context;
-	MemoryContext previous;
-	MaJourneys *loaded;
-	uint64		epoch;
+	static MaKept journeys = {"journeys", load, NULL};
 
-	if (kept != NULL && kept_epoch == ma_definitions_epoch())
-		return kept;
-	epoch = ma_definitions()->epoch;
-	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation journeys",
-									ALLOCSET_DEFAULT_SIZES);
-	previous = MemoryContextSwitchTo(context);
-	loaded = load();
-	MemoryContextSwitchTo(previous);
-	retire();
-	MemoryContextSetParent(context, CacheMemoryContext);
-	kept = loaded;
-	kept_context = context;
-	kept_epoch = epoch;
-	return kept;
+	return ma_kept(&journeys);
 }
 
-/* The old ones go at the end of the transaction: an evaluation may be going through them. */
-static void
-retire(void)
-{
-	if (kept_context != NULL)
-		MemoryContextSetParent(kept_context, TopTransactionContext);
-	kept_context = NULL;
-	kept = NULL;
-}
-
-static MaJourneys *
+static void *
 load(void)
 {
 	static MaStatement all = {

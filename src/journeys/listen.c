@@ -27,6 +27,7 @@ static void take_rows(MaRowChange *rows, int n, TimestampTz now);
 static bool is_about_segment(const MaCondition *condition, const MaRowChange *row);
 static bool enters(MaVersion *version, MaRowChange *row);
 static bool is_followed(const MaVersion *version, int32 event_id);
+static void set_columns(const MaSignal *signals, const bool *always, int n, Datum *values);
 
 static const MaConsumer consumer = {MA_JOURNEYS, evaluate, take_rows, NULL};
 
@@ -246,25 +247,34 @@ ma_signals_insert(const MaSignal *signals, const bool *always, int n)
 		"AND s.kind OPERATOR(pg_catalog.=) 'enter') "
 		"ORDER BY u.n RETURNING 1",
 		11, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT8ARRAYOID,
-				INT4ARRAYOID,
-		INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, BOOLARRAYOID}
+		INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, BOOLARRAYOID}
 	};
-	int64	   *contacts = palloc_array(int64, Max(n, 1));
-	char	  **kinds = palloc_array(char *, Max(n, 1));
-	Datum	   *at = palloc_array(Datum, Max(n, 1));
-	int32	   *journeys = palloc_array(int32, Max(n, 1));
-	int64	   *enrollments = palloc_array(int64, Max(n, 1));
-	int32	   *events = palloc_array(int32, Max(n, 1));
-	int64	   *messages = palloc_array(int64, Max(n, 1));
-	char	  **keys = palloc_array(char *, Max(n, 1));
-	Datum	   *rows = palloc_array(Datum, Max(n, 1));
-	bool	   *no_row = palloc_array(bool, Max(n, 1));
-	char	  **reasons = palloc_array(char *, Max(n, 1));
-	Datum	   *needed = palloc_array(Datum, Max(n, 1));
 	Datum		values[11];
 
 	if (n == 0)
 		return;
+	set_columns(signals, always, n, values);
+	if (ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST).n > 0)
+		ma_worker_wake_at_commit();
+}
+
+/* The signals as arrays: the parameters of the statement above. */
+static void
+set_columns(const MaSignal *signals, const bool *always, int n, Datum *values)
+{
+	int64	   *contacts = palloc_array(int64, n);
+	char	  **kinds = palloc_array(char *, n);
+	Datum	   *at = palloc_array(Datum, n);
+	int32	   *journeys = palloc_array(int32, n);
+	int64	   *enrollments = palloc_array(int64, n);
+	int32	   *events = palloc_array(int32, n);
+	int64	   *messages = palloc_array(int64, n);
+	char	  **keys = palloc_array(char *, n);
+	Datum	   *rows = palloc_array(Datum, n);
+	bool	   *no_row = palloc_array(bool, n);
+	char	  **reasons = palloc_array(char *, n);
+	Datum	   *needed = palloc_array(Datum, n);
+
 	for (int i = 0; i < n; i++)
 	{
 		contacts[i] = signals[i].contact_id;
@@ -291,6 +301,4 @@ ma_signals_insert(const MaSignal *signals, const bool *always, int n)
 	values[8] = ma_datum_array_nulls(rows, no_row, n, JSONBOID);
 	values[9] = ma_text_array(reasons, n);
 	values[10] = ma_datum_array(needed, n, BOOLOID);
-	if (ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST).n > 0)
-		ma_worker_wake_at_commit();
 }

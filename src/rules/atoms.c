@@ -60,7 +60,8 @@ ma_atom(Moment *moment, const MaNode *node)
 		case MA_NODE_OVERDUE:
 			return sweep(moment, node, overdue_at);
 		default:
-			elog(ERROR, "unexpected kind %d of an atom", (int) node->kind);
+			/* The other kinds have children or are numbers, which evaluate.c goes into. */
+			elog(ERROR, "cannot happen: kind %d of an atom", (int) node->kind);
 	}
 }
 

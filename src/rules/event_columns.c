@@ -12,7 +12,9 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
 #include "parser/parse_coerce.h"
+#include "parser/parse_type.h"
 #include "rules/leaf.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -24,6 +26,7 @@ static Node *resolve_row(List *names, int location, void *arg);
 static Node *resolve_bare(MaLeaf *leaf, const char *name, int location);
 static Node *resolve_dotted(MaLeaf *leaf, List *names, int location);
 static Node *resolve_contact(MaLeaf *leaf, List *names, int location);
+static Node *null_like(const MaLeaf *leaf, const char *name);
 static void row_scope(MaLeaf *leaf, MaEventSource *part, bool direct);
 static void check_value(MaLeaf *leaf, const MaScopedExpression *checked, MaValueType type,
 						const char *shown);
@@ -166,7 +169,32 @@ resolve_bare(MaLeaf *leaf, const char *name, int location)
 	if (!elsewhere && tables)
 		ma_leaf_unknown_column(leaf, name, location, candidates);
 	return leaf->source_part == NULL && !elsewhere ?
-		ma_scope_member(MA_ROW_ALIAS, "properties", name, NULL) : ma_scope_null();
+		ma_scope_member(MA_ROW_ALIAS, "properties", name, NULL) : null_like(leaf, name);
+}
+
+/* Null, of the type the name has where there is one. */
+static Node *
+null_like(const MaLeaf *leaf, const char *name)
+{
+	const char *type = NULL;
+	TypeCast   *cast;
+	ListCell   *cell;
+
+	foreach(cell, leaf->parts)
+	{
+		MaEventSource *part = lfirst(cell);
+
+		if (type == NULL && part_has(leaf, part, name, &type) && part != NULL)
+			type = format_type_be_qualified(get_atttype(part->table->relid,
+														get_attnum(part->table->relid, name)));
+	}
+	if (type == NULL)
+		return ma_scope_null();
+	cast = makeNode(TypeCast);
+	cast->arg = ma_scope_null();
+	cast->typeName = ma_type_name(type);
+	cast->location = -1;
+	return (Node *) cast;
 }
 
 /* contact.x, entry.x, table.x of a contact, properties.x, the event's own name before a column. */

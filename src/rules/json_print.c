@@ -111,9 +111,7 @@ put_node(State *state, const MaNode *node)
 			(void) end(state);
 			break;
 		case MA_NODE_LEAF:
-			put_text(state, node->to.text ? "sql" : "condition", node->attribute->text);
-			if (node->to.text != NULL)
-				put_text(state, "recheck", node->to.text);
+			put_text(state, "condition", node->attribute->text);
 			break;
 		case MA_NODE_DATE:
 		case MA_NODE_ANNIVERSARY:

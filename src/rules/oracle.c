@@ -128,7 +128,8 @@ node_sql(Oracle *oracle, const MaNode *node)
 							number_sql(oracle, node->left), node->operator,
 							number_sql(oracle, node->right));
 	}
-	elog(ERROR, "unexpected kind %d of a node", (int) node->kind);
+	/* The cases are all of the enum; the parser makes no other node. */
+	elog(ERROR, "cannot happen: kind %d of a node", (int) node->kind);
 }
 
 /* ---- time ---- */
@@ -503,5 +504,6 @@ number_sql(Oracle *oracle, const MaNumber *number)
 		case MA_NUMBER_AGGREGATE:
 			return aggregate_sql(oracle, number);
 	}
-	elog(ERROR, "unexpected kind %d of a number", (int) number->kind);
+	/* As in node_sql(). */
+	elog(ERROR, "cannot happen: kind %d of a number", (int) number->kind);
 }

@@ -18,9 +18,10 @@ static MaNode *parse_exists(MaParser *parser, MaTest test);
 static MaNode *parse_last_rows(MaParser *parser, MaTest test);
 static MaNode *parse_ends(MaParser *parser, bool last);
 static MaNode *parse_overdue(MaParser *parser);
+static bool find_fact(MaParser *parser, const MaNode *node, List **candidates);
 static MaNode *parse_fact(MaParser *parser, const char *word);
 static MaNode *parse_anniversary(MaParser *parser);
-static MaNode *parse_date(MaParser *parser, int end);
+static MaNode *parse_date(MaParser *parser);
 static int	column_length(MaParser *parser);
 static int	end_of_run(MaParser *parser);
 static bool holds_aggregate(MaParser *parser, int end);
@@ -249,6 +250,25 @@ parse_overdue(MaParser *parser)
 
 /* ---- what upper layers know ---- */
 
+/* What the room above says of the name is said of the rule. */
+static bool
+find_fact(MaParser *parser, const MaNode *node, List **candidates)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		found = false;
+
+	PG_TRY();
+	{
+		found = node->fact->find(node->name, node->by, candidates);
+	}
+	PG_CATCH();
+	{
+		ma_rule_failed(parser->what, context);
+	}
+	PG_END_TRY();
+	return found;
+}
+
 static MaNode *
 parse_fact(MaParser *parser, const char *word)
 {
@@ -266,7 +286,7 @@ parse_fact(MaParser *parser, const char *word)
 												"topic" : word));
 	if (strcmp(word, "subscribed") == 0 && ma_accept_word(parser, "by"))
 		node->by = ma_parse_name(parser, "a channel");
-	if (!node->fact->find(node->name, node->by, &candidates))
+	if (!find_fact(parser, node, &candidates))
 	{
 		nearest = ma_nearest(node->name, candidates);
 		ereport(ERROR,
@@ -331,7 +351,7 @@ column_length(MaParser *parser)
  * month); NULL if the run is none of these.
  */
 static MaNode *
-parse_date(MaParser *parser, int end)
+parse_date(MaParser *parser)
 {
 	int			length = column_length(parser);
 	MaToken    *word = ma_token(parser, length);
@@ -437,7 +457,7 @@ ma_parse_run(MaParser *parser)
 	if (end == parser->at)
 		ma_parse_failed(parser, parser->at, "a condition is expected here",
 						"For example: no order_placed in 30 days, or city = 'Istanbul'.");
-	node = parse_date(parser, end);
+	node = parse_date(parser);
 	if (node != NULL)
 		return node;
 	if (holds_aggregate(parser, end))

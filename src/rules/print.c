@@ -93,11 +93,7 @@ print_atom(StringInfo out, const MaNode *node)
 	switch (node->kind)
 	{
 		case MA_NODE_LEAF:
-			if (node->to.text != NULL)
-				appendStringInfo(out, "sql (%s) recheck every %s", node->attribute->text,
-								 node->to.text);
-			else
-				appendStringInfoString(out, node->attribute->text);
+			appendStringInfoString(out, node->attribute->text);
 			break;
 		case MA_NODE_DATE:
 		case MA_NODE_ANNIVERSARY:
@@ -145,7 +141,8 @@ print_atom(StringInfo out, const MaNode *node)
 			print_number(out, node->right, 0);
 			break;
 		default:
-			elog(ERROR, "unexpected kind %d of a node", (int) node->kind);
+			/* And, or and not are printed by the caller. */
+			elog(ERROR, "cannot happen: kind %d of an atom", (int) node->kind);
 	}
 }
 

@@ -150,9 +150,12 @@ typedef struct MaRuleUnknown
 	int64		n;
 } MaRuleUnknown;
 
-/* Adds what is unknown of these contacts to the list (NIL at first) of MaRuleUnknown. */
-extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of,
-							  MaRun how, List *unknowns);
+/*
+ * Adds what is unknown of these contacts to the list (NIL at first) of MaRuleUnknown,
+ * which lives as long as the rule.
+ */
+extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, MaRun how,
+							  List *unknowns);
 
 /* ---- Rule views: PostgreSQL's own dependencies (schema marketing_rule) ---- */
 
@@ -162,7 +165,8 @@ extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, Ti
  */
 extern void ma_rule_view_set(const char *kind, const char *object, const MaRule *rule);
 extern void ma_rule_view_drop(const char *kind, const char *object);
-/* False when somebody has dropped it with CASCADE: the rule is broken. */
+/* The view; InvalidOid when somebody has dropped it with CASCADE: the rule is broken. */
+extern Oid	ma_rule_view_relid(const char *kind, const char *object);
 extern bool ma_rule_view_exists(const char *kind, const char *object);
 
 /* ---- What stands in upper layers: `in segment x`, `in list x`, `subscribed x`, `stage x` ---- */

@@ -151,13 +151,18 @@ ma_rule_view_drop(const char *kind, const char *object)
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
 }
 
-bool
-ma_rule_view_exists(const char *kind, const char *object)
+Oid
+ma_rule_view_relid(const char *kind, const char *object)
 {
 	Oid			schema = get_namespace_oid(RULE_SCHEMA, true);
 
-	return OidIsValid(schema) &&
-		OidIsValid(get_relname_relid(view_name(kind, object), schema));
+	return OidIsValid(schema) ? get_relname_relid(view_name(kind, object), schema) : InvalidOid;
+}
+
+bool
+ma_rule_view_exists(const char *kind, const char *object)
+{
+	return OidIsValid(ma_rule_view_relid(kind, object));
 }
 
 /* Binds the schema and every view on the list that is there. */

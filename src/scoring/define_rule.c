@@ -423,12 +423,7 @@ write_rule(int32 model_id, const RuleOptions *options)
 	};
 	Datum		values[2 + NUM_FIELDS];
 	char		nulls[3 + NUM_FIELDS] = {0};
-	char	  **columns = palloc_array(char *, Max(list_length(options->columns), 1));
-	int			n = 0;
-	ListCell   *cell;
 
-	foreach(cell, options->columns)
-		columns[n++] = lfirst(cell);
 	values[0] = Int32GetDatum(model_id);
 	values[1] = CStringGetTextDatum(options->name);
 	nulls[0] = nulls[1] = ' ';
@@ -437,7 +432,7 @@ write_rule(int32 model_id, const RuleOptions *options)
 		values[2 + i] = options->values[i];
 		nulls[2 + i] = options->nulls[i] ? 'n' : ' ';
 	}
-	values[2 + FIELD_COLUMNS] = ma_text_array(columns, n);
+	values[2 + FIELD_COLUMNS] = ma_text_list_array(options->columns);
 	nulls[2 + FIELD_COLUMNS] = ' ';
 	ma_run(&upsert, values, nulls, MA_RUN_WRITE_LATEST);
 }

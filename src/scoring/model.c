@@ -4,9 +4,7 @@
  *		any definition changes.
  *
  * All models are read together, since an event that gives points in several of them
- * is read once for all.  After an error half way the old ones stand, and are still
- * out of date; they are freed at the end of the transaction, since an evaluation may
- * be going through them.
+ * is read once for all.
  */
 #include "base/base.h"
 
@@ -19,12 +17,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
-static MaScoreModels *current = NULL;
-static MemoryContext current_context = NULL;
-static uint64 current_epoch = 0;
-
-static MaScoreModels *load(void);
-static void retire(void);
+static void *load(void);
 static void free_fetches(void *arg);
 static MaScoreModel *model_of_row(const MaRows *rows, uint64 row);
 static void read_thresholds(MaScoreModel *model, const MaRows *rows, uint64 row);
@@ -35,43 +28,9 @@ static int	compare_thresholds(const void *left, const void *right);
 MaScoreModels *
 ma_score_models(void)
 {
-	MemoryContext context;
-	MemoryContext previous;
-	uint64		epoch;
-	MaScoreModels *loaded;
+	static MaKept models = {"scores", load, free_fetches};
 
-	if (current != NULL && current_epoch == ma_definitions_epoch())
-		return current;
-	epoch = ma_definitions()->epoch;
-	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation scores",
-									ALLOCSET_SMALL_SIZES);
-	previous = MemoryContextSwitchTo(context);
-	loaded = load();
-	MemoryContextSwitchTo(previous);
-
-	/* Complete: it may now outlive the transaction, and replace the old one. */
-	retire();
-	MemoryContextSetParent(context, CacheMemoryContext);
-	current = loaded;
-	current_context = context;
-	current_epoch = epoch;
-	return current;
-}
-
-static void
-retire(void)
-{
-	MemoryContextCallback *callback;
-
-	if (current == NULL)
-		return;
-	callback = MemoryContextAllocZero(current_context, sizeof(MemoryContextCallback));
-	callback->func = free_fetches;
-	callback->arg = current;
-	MemoryContextRegisterResetCallback(current_context, callback);
-	MemoryContextSetParent(current_context, TopTransactionContext);
-	current = NULL;
-	current_context = NULL;
+	return ma_kept(&models);
 }
 
 static void
@@ -81,7 +40,7 @@ free_fetches(void *arg)
 }
 
 /* Reads all models into the current context. */
-static MaScoreModels *
+static void *
 load(void)
 {
 	static MaStatement all = {

@@ -14,7 +14,6 @@
 #include "scoring/define.h"
 #include "utils/builtins.h"
 
-#define READ_BATCH 1000
 
 /* What a read hands on. */
 typedef struct Reading
@@ -28,8 +27,7 @@ typedef struct Reading
 static void emit_model(Reading *reading, MaStale *stale);
 static int64 built_upto(const MaScoreModel *model);
 static void emit_stored(Reading *reading, int64 upto, MaStale *stale);
-static void emit_computed(Reading *reading, const int64 *ids, int n);
-static void emit_all(Reading *reading, int64 after);
+static void emit_computed(const int64 *ids, int n, void *arg);
 static void emit(Reading *reading, const MaScoreRow *row);
 static MaStale *copy_stale(const MaStale *stale);
 
@@ -111,14 +109,13 @@ emit_model(Reading *reading, MaStale *stale)
 	int			n = 0;
 
 	if (upto < PG_INT64_MAX)
-		emit_all(reading, upto);
+		ma_contacts_each(upto, MA_RUN_READ, emit_computed, reading);
 	if (upto == 0)
 		return;
 	emit_stored(reading, upto, stale);
 	while (n < stale->n && stale->ids[n] <= upto)
 		n++;
-	for (int i = 0; i < n; i += READ_BATCH)
-		emit_computed(reading, stale->ids + i, Min(READ_BATCH, n - i));
+	ma_contacts_each_of(stale->ids, n, emit_computed, reading);
 }
 
 /* Up to which contact what is stored is of this version, under the reading snapshot. */
@@ -196,8 +193,9 @@ emit_stored(Reading *reading, int64 upto, MaStale *stale)
 
 /* Computes the scores of these contacts from their rows. */
 static void
-emit_computed(Reading *reading, const int64 *ids, int n)
+emit_computed(const int64 *ids, int n, void *arg)
 {
+	Reading    *reading = arg;
 	MaContactChange *contacts = ma_read_contacts(ids, n);
 	int			nstates;
 	MaScoreState *states = ma_score_states(contacts, n, reading->model, reading->now,
@@ -205,39 +203,6 @@ emit_computed(Reading *reading, const int64 *ids, int n)
 
 	for (int i = 0; i < nstates; i++)
 		emit(reading, &states[i].now);
-}
-
-/* Computes all contacts beyond this one, in batches. */
-static void
-emit_all(Reading *reading, int64 after)
-{
-	static MaStatement read = {
-		"SELECT contact_id FROM marketing_internal.contact "
-		"WHERE contact_id OPERATOR(pg_catalog.>) $1 ORDER BY contact_id LIMIT $2",
-		2, {INT8OID, INT4OID}
-	};
-
-	for (;;)
-	{
-		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-													  "marketing_automation read",
-													  ALLOCSET_DEFAULT_SIZES);
-		MemoryContext previous = MemoryContextSwitchTo(context);
-		int64	   *ids = palloc_array(int64, READ_BATCH);
-		Datum		arguments[2];
-		MaRows		rows;
-
-		arguments[0] = Int64GetDatum(after);
-		arguments[1] = Int32GetDatum(READ_BATCH);
-		rows = ma_run(&read, arguments, NULL, MA_RUN_READ);
-		for (uint64 i = 0; i < rows.n; i++)
-			after = ids[i] = ma_int64(&rows, i, 1);
-		emit_computed(reading, ids, (int) rows.n);
-		MemoryContextSwitchTo(previous);
-		MemoryContextDelete(context);
-		if (rows.n < READ_BATCH)
-			return;
-	}
 }
 
 /* One contact's row of the result. */

@@ -333,7 +333,9 @@ contact_of_row(Reading *reading, TupleTableSlot *slot)
 			return reading->place;
 		reading->place = (reading->place + 1) % work->n;
 	}
-	elog(ERROR, "unexpected: a row of contact " INT64_FORMAT ", who was not asked for", contact_id);
+	/* ids[] holds only contacts that ma_event_keys() found in those it was given. */
+	elog(ERROR, "cannot happen: a row of contact " INT64_FORMAT ", who was not asked for",
+		 contact_id);
 }
 
 /* Points of one row under all rules of its event. */

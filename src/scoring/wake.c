@@ -35,7 +35,7 @@ ma_score_wake_init(void)
 static bool
 due(void)
 {
-	return ma_wake_turn(due_turn);
+	return ma_drain_turn(due_turn);
 }
 
 /* Any event of the model has all of it evaluated. */
@@ -49,21 +49,11 @@ due_turn(void)
 		"ORDER BY s.wake LIMIT $2",
 		2, {TIMESTAMPTZOID, INT4OID}
 	};
-	int			size = ma_wake_batch_size();
-	int64	   *contacts = palloc_array(int64, size);
-	int32	   *events = palloc_array(int32, size);
-	Datum		arguments[2];
-	MaRows		rows;
-	int			nest_level;
+	MaRows		rows = ma_due_read(&read);
+	int64	   *contacts = palloc_array(int64, Max(rows.n, 1));
+	int32	   *events = palloc_array(int32, Max(rows.n, 1));
 	int			n = 0;
 
-	if (ma_score_models()->nmodels == 0)
-		return false;
-	arguments[0] = TimestampTzGetDatum(ma_clock());
-	arguments[1] = Int32GetDatum(size);
-	nest_level = ma_pin_index_scans();
-	rows = ma_run(&read, arguments, NULL, MA_RUN_READ_LATEST);
-	ma_unpin_settings(nest_level);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaScoreModel *model = ma_score_model_by_id(ma_int32(&rows, i, 2));
@@ -86,28 +76,14 @@ next_due(void)
 		"WHERE s.wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
 		"AND w.waits IS NULL ORDER BY s.wake LIMIT 1"
 	};
-	MaCall		call;
-	MaRows		rows;
-	TimestampTz at = DT_NOEND;
-	int			nest_level;
 
-	ma_call_begin(&call);
-	if (ma_score_models()->nmodels > 0)
-	{
-		nest_level = ma_pin_index_scans();
-		rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
-		ma_unpin_settings(nest_level);
-		if (rows.n > 0)
-			at = ma_int64(&rows, 0, 1);
-	}
-	ma_call_end(&call);
-	return at;
+	return ma_due_next(&read);
 }
 
 static bool
 build(void)
 {
-	return ma_wake_turn(build_turn);
+	return ma_drain_turn(build_turn);
 }
 
 /* One batch of contacts for one model. */
@@ -120,7 +96,7 @@ build_turn(void)
 		2, {INT8OID, INT4OID}
 	};
 	MaScoreModel *model = unbuilt_model();
-	int			size = ma_wake_batch_size();
+	int			size = ma_drain_batch_size();
 	int64	   *contacts = palloc_array(int64, size);
 	int32	   *events = palloc_array(int32, size);
 	Datum		arguments[2];

@@ -7,16 +7,26 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "portability/instr_time.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #define EXAMPLES 5
-#define PREVIEW_BATCH 1000
+#define COST_SAMPLE 50			/* contacts whose evaluation is timed */
+
+typedef struct Preview
+{
+	MaRule	   *rule;
+	List	   *unknowns;		/* MaRuleUnknown */
+} Preview;
 
 static void put_line(ReturnSetInfo *result, const char *what, char *value);
-static List *count_unknowns(MaRule *rule, TimestampTz now);
+static void put_cost(ReturnSetInfo *result, MaRule *rule, const int64 *ids, int n,
+					 instr_time start);
+static void count_unknowns(const int64 *ids, int n, void *arg);
 static void put_explained(ReturnSetInfo *result, const MaRuleLine *line);
+static void put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id);
 static void put_difference(ReturnSetInfo *result, int64 contact_id, bool stored);
 static void put_overview(ReturnSetInfo *result, MaSegment *segment);
 
@@ -42,35 +52,41 @@ put_line(ReturnSetInfo *result, const char *what, char *value)
 }
 
 /* Conditions over columns, with the number of contacts of whom they are unknown. */
-static List *
-count_unknowns(MaRule *rule, TimestampTz now)
+static void
+count_unknowns(const int64 *ids, int n, void *arg)
 {
-	static MaStatement next = {
-		"SELECT c.contact_id FROM marketing_internal.contact AS c "
-		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2",
-		2, {INT8OID, INT4OID}
-	};
-	List	   *unknowns = NIL;
-	int64		last = 0;
-	uint64		n;
+	Preview    *preview = arg;
 
-	do
-	{
-		int64	   *ids = palloc_array(int64, PREVIEW_BATCH);
-		Datum		arguments[2];
-		MaRows		rows;
+	preview->unknowns = ma_rule_unknowns(preview->rule, ma_read_contacts(ids, n), n, MA_RUN_READ,
+										 preview->unknowns);
+}
 
-		arguments[0] = Int64GetDatum(last);
-		arguments[1] = Int32GetDatum(PREVIEW_BATCH);
-		rows = ma_run(&next, arguments, NULL, MA_RUN_READ);
-		n = rows.n;
-		for (uint64 i = 0; i < n; i++)
-			last = ids[i] = ma_int64(&rows, i, 1);
-		if (n > 0)
-			unknowns = ma_rule_unknowns(rule, ma_read_contacts(ids, (int) n), (int) n, now,
-										MA_RUN_READ, unknowns);
-	} while (n == PREVIEW_BATCH);
-	return unknowns;
+/* What finding them took, and what a commit will take: for some of them, one by one. */
+static void
+put_cost(ReturnSetInfo *result, MaRule *rule, const int64 *ids, int n, instr_time start)
+{
+	MaRuleSet  *set = ma_rule_set_make(&rule, 1);
+	int			sample = Min(n, COST_SAMPLE);
+	MaContactChange *contacts = ma_read_contacts(ids, sample);
+	TimestampTz now = ma_now();
+	instr_time	found;
+	instr_time	done;
+	MaTruth		truth;
+
+	INSTR_TIME_SET_CURRENT(found);
+	INSTR_TIME_SUBTRACT(found, start);
+	/* The first one pays for the plans. */
+	if (sample > 0)
+		ma_rule_set_evaluate(set, contacts, 1, &now, MA_RUN_READ, NULL, &truth);
+	INSTR_TIME_SET_CURRENT(start);
+	for (int i = 0; i < sample; i++)
+		ma_rule_set_evaluate(set, &contacts[i], 1, &now, MA_RUN_READ, NULL, &truth);
+	INSTR_TIME_SET_CURRENT(done);
+	INSTR_TIME_SUBTRACT(done, start);
+	put_line(result, "cost", sample == 0 ?
+			 psprintf("%.1f ms to find them", INSTR_TIME_GET_MILLISEC(found)) :
+			 psprintf("%.1f ms to find them, %.3f ms to evaluate one of them",
+					  INSTR_TIME_GET_MILLISEC(found), INSTR_TIME_GET_MILLISEC(done) / sample));
 }
 
 /* preview_segment(rule, time_zone) */
@@ -81,7 +97,9 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	MaRuleScope scope = {"rule"};
 	char	   *search_path = pstrdup(namespace_search_path);
 	MaCall		call;
+	Preview		preview = {0};
 	MaRule	   *rule;
+	instr_time	start;
 	int64	   *ids;
 	int			n;
 	ListCell   *cell;
@@ -96,17 +114,21 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	scope.search_path = search_path;
 	ma_call_begin(&call);
 	rule = ma_rule_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &scope, call.caller.userid);
+	preview.rule = rule;
 	put_line(result, "rule", ma_rule_text(rule));
 	if (!ma_rule_is_sync(rule))
 		put_line(result, "maintenance", "worker: it uses functions that are not built in");
 	else
 	{
+		INSTR_TIME_SET_CURRENT(start);
 		ids = ma_oracle_read(rule, ma_now(), &n);
 		put_line(result, "contacts", ma_grouped(n));
+		put_cost(result, rule, ids, n, start);
 		for (int i = 0; i < Min(n, EXAMPLES); i++)
 			put_line(result, "example", ma_contact_text(ids[i]));
 	}
-	foreach(cell, count_unknowns(rule, ma_now()))
+	ma_contacts_each(0, MA_RUN_READ, count_unknowns, &preview);
+	foreach(cell, preview.unknowns)
 	{
 		MaRuleUnknown *unknown = lfirst(cell);
 
@@ -153,10 +175,7 @@ ma_segment_sql(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	segment = ma_segment_get(ma_segments(), name);
 	if (segment->rule == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_RULE_BROKEN),
-				 errmsg("segment \"%s\" is broken", name),
-				 errdetail("%s", segment->broken)));
+		segment = ma_segment_get_whole(ma_segments(), name);
 	answer = MemoryContextStrdup(context, ma_rule_sql(segment->rule, MA_SCHEMA ".now()"));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
@@ -192,6 +211,25 @@ put_explained(ReturnSetInfo *result, const MaRuleLine *line)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/* The instant of the next entry or exit: what a node is true until is only a lower bound of it. */
+static void
+put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
+{
+	bool		enters = false;
+	TimestampTz at = segment->sync ? ma_forecast_next(segment, contact_id, &enters) : DT_NOEND;
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false, true, true, true, false, false};
+
+	if (!segment->sync)
+		return;
+	values[0] = CStringGetTextDatum("next change");
+	values[4] = TimestampTzGetDatum(at);
+	values[5] = CStringGetTextDatum(at == DT_NOEND ? "none until a row changes" :
+									enters ? "enters then, if no row changes" :
+									"leaves then, if no row changes");
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
 /* explain_segment(contact, name) */
 Datum
 ma_explain_segment(PG_FUNCTION_ARGS)
@@ -208,13 +246,11 @@ ma_explain_segment(PG_FUNCTION_ARGS)
 	segment = ma_segment_get(ma_segments(), name);
 	contact_id = ma_contact_argument(fcinfo, false);
 	if (segment->rule == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_RULE_BROKEN),
-				 errmsg("segment \"%s\" is broken", name),
-				 errdetail("%s", segment->broken)));
+		segment = ma_segment_get_whole(ma_segments(), name);
 	foreach(cell, ma_rule_explain(segment->rule, ma_read_contacts(&contact_id, 1), ma_now(),
 								  MA_RUN_READ))
 		put_explained(result, lfirst(cell));
+	put_next_change(result, segment, contact_id);
 	ma_call_end(&call);
 	return (Datum) 0;
 }
@@ -254,13 +290,8 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	all = ma_segments();
-	segment = ma_segment_get(all, name);
-	if (segment->rule == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_RULE_BROKEN),
-				 errmsg("segment \"%s\" is broken", name),
-				 errdetail("%s", segment->broken)));
-	members = ma_members_read(all, segment, ma_now());
+	segment = ma_segment_get_whole(all, name);
+	members = ma_members_read(segment, ma_now());
 	expected = ma_oracle_read(segment->rule, ma_now(), &n);
 	while (i < members->n || j < n)
 	{
@@ -280,12 +311,16 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 static void
 put_overview(ReturnSetInfo *result, MaSegment *segment)
 {
-	Datum		values[7] = {0};
-	bool		nulls[7] = {0};
+	Datum		values[8] = {0};
+	bool		nulls[8] = {0};
 
 	values[0] = CStringGetTextDatum(segment->name);
-	values[1] = Int64GetDatum(ma_segment_stored_size(segment->name));
+	/* What is stored is not kept up while it is broken, and not complete while it is built. */
+	nulls[1] = segment->error != NULL || segment->building;
+	if (!nulls[1])
+		values[1] = Int64GetDatum(ma_segment_stored_size(segment->name));
 	values[2] = CStringGetTextDatum(segment->rule == NULL ? "broken" :
+									segment->error != NULL ? "failing" :
 									segment->building ? "building" : "live");
 	values[3] = CStringGetTextDatum(segment->sync ? "live" : "worker");
 	values[4] = CStringGetTextDatum(segment->rule ? ma_rule_text(segment->rule) : segment->text);
@@ -293,6 +328,9 @@ put_overview(ReturnSetInfo *result, MaSegment *segment)
 	nulls[6] = segment->description == NULL;
 	if (!nulls[6])
 		values[6] = CStringGetTextDatum(segment->description);
+	nulls[7] = segment->error == NULL;
+	if (!nulls[7])
+		values[7] = CStringGetTextDatum(segment->error);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

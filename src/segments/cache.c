@@ -2,8 +2,8 @@
  * cache.c
  *		The segments, compiled once per backend and kept until any definition changes.
  *
- * A rule that cannot be compiled (what it reads was dropped with CASCADE) makes its
- * segment broken: it is left as it is, reads give nobody, and all others go on.
+ * A segment whose rule cannot be compiled or has failed is left as it is and given
+ * no place in the set: reads of it are errors, and all others go on.
  */
 #include "base/base.h"
 
@@ -11,57 +11,26 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-static MaSegments *current = NULL;
-static MemoryContext current_context = NULL;
-static uint64 current_epoch = 0;
-
-static MaSegments *load(void);
-static void compile(MaSegment *segment);
-static void retire(void);
+static void *load(void);
 
 MaSegments *
 ma_segments(void)
 {
-	MemoryContext context;
-	MemoryContext previous;
-	MaSegments *loaded;
-	uint64		epoch;
+	static MaKept segments = {"segments", load, NULL};
 
-	if (current != NULL && current_epoch == ma_definitions_epoch())
-		return current;
-	epoch = ma_definitions()->epoch;
-	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation segments",
-									ALLOCSET_DEFAULT_SIZES);
-	previous = MemoryContextSwitchTo(context);
-	loaded = load();
-	MemoryContextSwitchTo(previous);
-
-	/* Complete: after an error half way the old ones stand, and are still out of date. */
-	retire();
-	MemoryContextSetParent(context, CacheMemoryContext);
-	current = loaded;
-	current_context = context;
-	current_epoch = epoch;
-	return current;
+	return ma_kept(&segments);
 }
 
-/* The old ones go at the end of the transaction: an evaluation may be going through them. */
-static void
-retire(void)
-{
-	if (current_context != NULL)
-		MemoryContextSetParent(current_context, TopTransactionContext);
-	current = NULL;
-	current_context = NULL;
-}
-
-static MaSegments *
+static void *
 load(void)
 {
 	static MaStatement all = {
-		"SELECT segment_id, name, slot, rule, rule_source, time_zone, description, "
-		"state OPERATOR(pg_catalog.=) 'building' "
-		"FROM marketing_internal.segment ORDER BY segment_id"
+		"SELECT s.segment_id, s.name, s.slot, s.rule, s.rule_source, s.time_zone, s.description, "
+		"s.state OPERATOR(pg_catalog.=) 'building', f.error "
+		"FROM marketing_internal.segment AS s LEFT JOIN LATERAL (SELECT f.error "
+		"FROM marketing_internal.segment_failure AS f "
+		"WHERE f.segment_id OPERATOR(pg_catalog.=) s.segment_id "
+		"ORDER BY f.failure_id LIMIT 1) AS f ON true ORDER BY s.segment_id"
 	};
 	MaSegments *segments = palloc0_object(MaSegments);
 	MaIdentity	caller;
@@ -83,65 +52,27 @@ load(void)
 		segment->time_zone = ma_text(&rows, i, 6);
 		segment->description = ma_text(&rows, i, 7);
 		segment->building = ma_bool(&rows, i, 8);
+		segment->error = ma_text(&rows, i, 9);
 		segments->segments[segments->n++] = segment;
 		segments->nslots = Max(segments->nslots, segment->slot + 1);
 	}
 	segments->places = palloc_array(int, Max(segments->nslots, 1));
 	memset(segments->places, -1, sizeof(int) * segments->nslots);
 	rules = palloc_array(MaRule *, Max(segments->n, 1));
+	ma_segments_compile_begin();
 	for (int i = 0; i < segments->n; i++)
 	{
 		MaSegment  *segment = segments->segments[i];
 
 		segments->places[segment->slot] = i;
-		compile(segment);
-		segment->place = segment->rule ? segments->nrules : -1;
-		if (segment->rule != NULL)
+		ma_segment_compile(segment);
+		segment->place = segment->error == NULL ? segments->nrules : -1;
+		if (segment->error == NULL)
 			rules[segments->nrules++] = segment->rule;
 	}
 	segments->set = ma_rule_set_make(rules, segments->nrules);
 	ma_become_back(&caller);
 	return segments;
-}
-
-static void
-compile(MaSegment *segment)
-{
-	MaRuleScope scope = {psprintf("segment \"%s\"", segment->name), segment->time_zone};
-	MemoryContext context = CurrentMemoryContext;
-	MaIdentity	identity;
-
-	ma_become_owner(&identity);
-	if (!ma_rule_view_exists("segment", segment->name))
-	{
-		segment->broken = "its view was dropped with what it reads";
-		return;
-	}
-	PG_TRY();
-	{
-		segment->rule = ma_rule_parse(segment->text, &scope, InvalidOid);
-		segment->sync = ma_rule_is_sync(segment->rule);
-		segment->events = ma_rule_events(segment->rule);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-		int			category;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		/* A cancel or a lock that is not to be had says nothing about the rule. */
-		category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-		if (category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION &&
-			category != ERRCODE_TO_CATEGORY(ERRCODE_MA_INVALID_RULE) &&
-			category != ERRCODE_FEATURE_NOT_SUPPORTED)
-			PG_RE_THROW();
-		FlushErrorState();
-		segment->rule = NULL;
-		segment->broken = pstrdup(error->message);
-	}
-	PG_END_TRY();
-	ma_become_back(&identity);
 }
 
 MaSegment *
@@ -170,6 +101,20 @@ ma_segment_get(MaSegments *all, const char *name)
 			 errmsg("there is no segment \"%s\"", name),
 			 nearest ? errhint("Did you mean %s?", nearest) :
 			 errhint("marketing.segments lists them.")));
+}
+
+MaSegment *
+ma_segment_get_whole(MaSegments *all, const char *name)
+{
+	MaSegment  *segment = ma_segment_get(all, name);
+
+	if (segment->error != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_RULE_BROKEN),
+				 errmsg("segment \"%s\" is %s", name, segment->rule ? "failing" : "broken"),
+				 errdetail("%s", segment->error),
+				 errhint("Correct what it reads and run marketing.rebuild_segment(), or define it anew.")));
+	return segment;
 }
 
 void

@@ -17,9 +17,15 @@
 #include "utils/memutils.h"
 #include "worker/worker.h"
 
-#define DUE_BATCH 100
-#define BUILD_BATCH 1000
 #define MAX_STEPS 100			/* instants of one contact in one evaluation */
+
+/* A build within the call that defines. */
+typedef struct Building
+{
+	MaSegments *all;
+	bool	   *which;			/* of the segments */
+	TimestampTz now;
+} Building;
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static bool wants_new_contacts(void);
@@ -32,7 +38,7 @@ static bool wants(const MaSegmentStates *states, const MaContactChange *contact,
 				  int segment);
 static uint8 moves_of(const MaSegment *segment, const MaContactChange *contact);
 static void evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *places,
-							int n, const TimestampTz *as_of, const bool *wanted);
+							int n, const TimestampTz *as_of, bool *wanted);
 static void tell(const MaSegmentStates *states, const char *name, bool entered, TimestampTz now);
 static Datum segment_properties(const char *name);
 static bool due(void);
@@ -40,7 +46,7 @@ static bool due_turn(void);
 static TimestampTz next_due(void);
 static bool build(void);
 static bool build_turn(void);
-static int	build_part(MaSegments *all, const bool *which, int64 *last, TimestampTz now);
+static void build_part(const int64 *ids, int n, void *arg);
 
 static const MaConsumer consumer = {MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts};
 static const MaDuty due_duty = {"due segments", 0, due, next_due};
@@ -201,7 +207,7 @@ moves_of(const MaSegment *segment, const MaContactChange *contact)
 
 static void
 evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *places, int n,
-				const TimestampTz *as_of, const bool *wanted)
+				const TimestampTz *as_of, bool *wanted)
 {
 	MaSegments *all = states->all;
 	MaContactChange *chosen = palloc_array(MaContactChange, n);
@@ -209,7 +215,7 @@ evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *p
 
 	for (int i = 0; i < n; i++)
 		chosen[i] = contacts[places[i]];
-	ma_rule_set_evaluate(all->set, chosen, n, as_of, MA_RUN_READ_LATEST, wanted, truths);
+	ma_segments_evaluate(all, chosen, n, as_of, wanted, truths);
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < all->n; j++)
 		{
@@ -299,7 +305,7 @@ tell(const MaSegmentStates *states, const char *name, bool entered, TimestampTz 
 static bool
 due(void)
 {
-	return ma_wake_turn(due_turn);
+	return ma_drain_turn(due_turn);
 }
 
 static bool
@@ -312,17 +318,9 @@ due_turn(void)
 		"AND w.waits IS NULL ORDER BY s.next_wake LIMIT $2",
 		2, {TIMESTAMPTZOID, INT4OID}
 	};
-	int			limit = Min(DUE_BATCH, ma_wake_batch_size());
-	Datum		arguments[2];
-	MaRows		rows;
+	MaRows		rows = ma_due_read(&read);
 	int64	   *contacts;
-	int			nest_level;
 
-	arguments[0] = TimestampTzGetDatum(ma_clock());
-	arguments[1] = Int32GetDatum(limit);
-	nest_level = ma_pin_index_scans();
-	rows = ma_run(&read, arguments, NULL, MA_RUN_READ_LATEST);
-	ma_unpin_settings(nest_level);
 	if (rows.n == 0)
 		return false;
 	contacts = palloc_array(int64, rows.n);
@@ -339,106 +337,60 @@ next_due(void)
 		"WHERE s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
 		"AND w.waits IS NULL ORDER BY s.next_wake LIMIT 1"
 	};
-	MaCall		call;
-	MaRows		rows;
-	TimestampTz at = DT_NOEND;
-	int			nest_level;
 
-	ma_call_begin(&call);
-	nest_level = ma_pin_index_scans();
-	rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
-	ma_unpin_settings(nest_level);
-	if (rows.n > 0)
-		at = ma_int64(&rows, 0, 1);
-	ma_call_end(&call);
-	return at;
+	return ma_due_next(&read);
 }
 
 /* ---- builds ---- */
 
-/* One portion of contacts after *last; returns how many. */
-static int
-build_part(MaSegments *all, const bool *which, int64 *last, TimestampTz now)
+/* One portion of contacts: the truth of the segments that are built, as of now. */
+static void
+build_part(const int64 *ids, int n, void *arg)
 {
-	static MaStatement next = {
-		"SELECT c.contact_id FROM marketing_internal.contact AS c "
-		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2",
-		2, {INT8OID, INT4OID}
-	};
-	Datum		arguments[2];
-	MaRows		rows;
-	int64	   *ids;
-	TimestampTz *as_of;
-	MaContactChange *contacts;
-	MaSegmentStates *states;
-	MaTruth    *truths;
-	int			n;
+	const Building *building = arg;
+	MaSegments *all = building->all;
+	MaContactChange *contacts = ma_read_contacts_as(ids, n, MA_RUN_READ_LATEST);
+	MaSegmentStates *states = ma_states_read(all, ids, n, MA_RUN_READ_LATEST);
+	TimestampTz *as_of = palloc_array(TimestampTz, n);
+	bool	   *wanted = palloc0_array(bool, mul_size(n, Max(all->nrules, 1)));
+	MaTruth    *truths = palloc_array(MaTruth, mul_size(n, Max(all->nrules, 1)));
 
-	arguments[0] = Int64GetDatum(*last);
-	arguments[1] = Int32GetDatum(BUILD_BATCH);
-	rows = ma_run(&next, arguments, NULL, MA_RUN_READ_LATEST);
-	n = (int) rows.n;
-	if (n == 0)
-		return 0;
-	ids = palloc_array(int64, n);
-	as_of = palloc_array(TimestampTz, n);
 	for (int i = 0; i < n; i++)
 	{
-		*last = ids[i] = ma_int64(&rows, i, 1);
-		as_of[i] = now;
+		as_of[i] = building->now;
+		for (int j = 0; j < all->n; j++)
+			if (building->which[j] && all->segments[j]->place >= 0)
+				wanted[i * all->nrules + all->segments[j]->place] = true;
 	}
-	contacts = ma_read_contacts_as(ids, n, MA_RUN_READ_LATEST);
-	states = ma_states_read(all, ids, n, MA_RUN_READ_LATEST);
+	ma_rule_set_evaluate(all->set, contacts, n, as_of, MA_RUN_READ_LATEST, wanted, truths);
 	states->cause = "definition";
-	truths = palloc_array(MaTruth, mul_size(n, Max(all->nrules, 1)));
-	{
-		bool	   *wanted = palloc0_array(bool, mul_size(n, Max(all->nrules, 1)));
-
-		for (int i = 0; i < n; i++)
-			for (int j = 0; j < all->n; j++)
-				if (which[j] && all->segments[j]->place >= 0)
-					wanted[i * all->nrules + all->segments[j]->place] = true;
-		ma_rule_set_evaluate(all->set, contacts, n, as_of, MA_RUN_READ_LATEST, wanted, truths);
-	}
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < all->n; j++)
-			if (which[j] && all->segments[j]->place >= 0)
-				ma_state_set(states, i, j, truths[i * all->nrules + all->segments[j]->place], now);
-	ma_states_write(states, now);
-	return n;
+			if (building->which[j] && all->segments[j]->place >= 0)
+				ma_state_set(states, i, j, truths[i * all->nrules + all->segments[j]->place],
+							 building->now);
+	ma_states_write(states, building->now);
 }
 
 void
 ma_segments_build(MaSegments *all, List *names, TimestampTz now)
 {
-	bool	   *which = palloc0_array(bool, Max(all->n, 1));
-	int64		last = 0;
-	int			n;
+	Building	building = {all, palloc0_array(bool, Max(all->n, 1)), now};
 
 	for (int i = 0; i < all->n; i++)
 	{
 		ListCell   *cell;
 
 		foreach(cell, names)
-			which[i] |= strcmp(lfirst(cell), all->segments[i]->name) == 0;
+			building.which[i] |= strcmp(lfirst(cell), all->segments[i]->name) == 0;
 	}
-	do
-	{
-		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-													  "marketing_automation build",
-													  ALLOCSET_DEFAULT_SIZES);
-		MemoryContext previous = MemoryContextSwitchTo(context);
-
-		n = build_part(all, which, &last, now);
-		MemoryContextSwitchTo(previous);
-		MemoryContextDelete(context);
-	} while (n == BUILD_BATCH);
+	ma_contacts_each(0, MA_RUN_READ_LATEST, build_part, &building);
 }
 
 static bool
 build(void)
 {
-	return ma_wake_turn(build_turn);
+	return ma_drain_turn(build_turn);
 }
 
 /*
@@ -464,8 +416,7 @@ build_turn(void)
 		"UPDATE marketing_internal.segment SET state = 'live' "
 		"WHERE state OPERATOR(pg_catalog.=) 'building' RETURNING 1"
 	};
-	int			limit = Min(DUE_BATCH, ma_wake_batch_size());
-	Datum		value = Int32GetDatum(limit);
+	Datum		value = Int32GetDatum(ma_drain_batch_size());
 	MaSegments *all = ma_segments();
 	bool		any = false;
 	int64	   *contacts;

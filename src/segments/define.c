@@ -40,15 +40,10 @@ static void check_name(const char *name);
 static void check_cycle(const MaSegments *all, const Wanted *wanted);
 static void follow(const MaSegments *all, const char *name, const Wanted *wanted, char *path);
 static char *changes(const MaSegment *before, const Wanted *wanted);
-static char *members_text(int64 n);
 static bool same(const char *a, const char *b);
-static void lock_definitions(void);
-static void lock_writers(const MaRule *rule);
 static void store(const MaSegment *before, const Wanted *wanted, bool building,
 				  const char *definer);
 static List *dependents(const MaSegments *all, const char *name);
-static void rewatch(List *names);
-static int64 count_contacts(void);
 static int64 count_members(const char *name);
 static void tell_without_events(const Wanted *wanted);
 
@@ -110,7 +105,7 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	bool		building;
 	List	   *names;
 
-	lock_definitions();
+	ma_segments_lock();
 	all = ma_segments();
 	before = ma_segment_find(all, wanted->name);
 	if (wanted->time_zone == NULL)
@@ -127,15 +122,17 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 		return psprintf("%s: unchanged", wanted->name);
 	tell_without_events(wanted);
 
-	lock_writers(wanted->rule);
-	building = count_contacts() > ma_guc_build_in_call_rows;
+	ma_segment_lock_writers(wanted->rule);
+	building = ma_segment_build_later();
 	ma_transitions_ensure();
 	store(before, wanted, building, GetUserNameFromId(definer, false));
+	if (before != NULL)
+		ma_segment_forget_failures(before->id);
 	ma_rule_view_set("segment", wanted->name, wanted->rule);
 	ma_definitions_changed();
 	all = ma_segments();
 	names = dependents(all, wanted->name);
-	rewatch(names);
+	ma_segments_rewatch(names);
 	ma_definitions_changed();
 	all = ma_segments();
 	if (building)
@@ -145,12 +142,14 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	return psprintf("%s: %s, %s", wanted->name,
 					before ? psprintf("replaced (%s)", changed) : "created",
 					building ? "being built" :
-					members_text(count_members(wanted->name)));
+					ma_segment_members_text(wanted->name));
 }
 
-static char *
-members_text(int64 n)
+char *
+ma_segment_members_text(const char *name)
 {
+	int64		n = count_members(name);
+
 	return psprintf("%s contact%s", ma_grouped(n), n == 1 ? "" : "s");
 }
 
@@ -167,8 +166,9 @@ changes(const MaSegment *before, const Wanted *wanted)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	if (before->rule == NULL)
-		appendStringInfoString(&text, "it was broken");
+	if (before->error != NULL || before->followed)
+		appendStringInfoString(&text, before->rule == NULL ? "it was broken" :
+							   before->error ? "it was failing" : "names");
 	else if (!same(before->text, wanted->text))
 		appendStringInfoString(&text, "rule");
 	if (!same(before->time_zone, wanted->time_zone))
@@ -259,8 +259,8 @@ ma_segments_naming(const char *word, const char *name)
 }
 
 /* What the segments and views of these names read may have changed with one of them. */
-static void
-rewatch(List *names)
+void
+ma_segments_rewatch(List *names)
 {
 	ListCell   *cell;
 
@@ -279,8 +279,8 @@ rewatch(List *names)
 /* ---- locks ---- */
 
 /* One transaction at a time changes segments; who evaluates goes on. */
-static void
-lock_definitions(void)
+void
+ma_segments_lock(void)
 {
 	LockRelationOid(ma_own_table("segment"), ShareRowExclusiveLock);
 }
@@ -289,12 +289,13 @@ lock_definitions(void)
  * Tables the rule reads, all attached contacts, and our own tables of facts: whoever
  * writes them has either committed before we read, or comes after our commit.
  */
-static void
-lock_writers(const MaRule *rule)
+void
+ma_segment_lock_writers(const MaRule *rule)
 {
-	static const char *const own[] = {"contact", "contact_key", "event", "list_member",
+	static const char *const own[] = {"contact", "contact_key", "event", "list_member", "consent",
 	"segment_state"};
 	List	   *relids = ma_rule_relations(rule);
+	List	   *ours = NIL;
 	ListCell   *cell;
 
 	foreach(cell, ma_definitions()->sources)
@@ -305,12 +306,14 @@ lock_writers(const MaRule *rule)
 			relids = list_append_unique_oid(relids, source->table->relid);
 	}
 	for (int i = 0; i < lengthof(own); i++)
-		relids = list_append_unique_oid(relids, ma_own_table(own[i]));
+		ours = list_append_unique_oid(ours, ma_own_table(own[i]));
+	/* In a writer's order: who has written a table of his comes to ours at his commit. */
 	ma_relations_lock_writers(relids);
+	ma_relations_lock_writers(ours);
 }
 
-static int64
-count_contacts(void)
+bool
+ma_segment_build_later(void)
 {
 	static MaStatement count = {
 		"SELECT pg_catalog.count(*) FROM (SELECT FROM marketing_internal.contact LIMIT $1) AS c",
@@ -319,7 +322,7 @@ count_contacts(void)
 	Datum		value = Int32GetDatum(ma_guc_build_in_call_rows + 1);
 	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ_LATEST);
 
-	return ma_int64(&rows, 0, 1);
+	return ma_int64(&rows, 0, 1) > ma_guc_build_in_call_rows;
 }
 
 static int64
@@ -388,6 +391,10 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 	static MaStatement remove = {
 		"WITH gone AS (DELETE FROM marketing_internal.segment AS s "
 		"WHERE s.segment_id OPERATOR(pg_catalog.=) $1 RETURNING s.segment_id), "
+		"failures AS (DELETE FROM marketing_internal.segment_failure AS f USING gone "
+		"WHERE f.segment_id OPERATOR(pg_catalog.=) gone.segment_id), "
+		"drift AS (DELETE FROM marketing_internal.segment_drift AS d USING gone "
+		"WHERE d.segment_id OPERATOR(pg_catalog.=) gone.segment_id), "
 		"members AS (DELETE FROM marketing_internal.segment_member AS m USING gone "
 		"WHERE m.segment_id OPERATOR(pg_catalog.=) gone.segment_id) "
 		"DELETE FROM marketing_internal.segment_transition AS t USING gone "
@@ -403,7 +410,7 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 	char	   *answer;
 
 	ma_call_begin(&call);
-	lock_definitions();
+	ma_segments_lock();
 	segment = ma_segment_get(ma_segments(), name);
 	naming = ma_segments_naming("segment", name);
 	if (naming != NULL)

@@ -21,6 +21,8 @@ static bool find_segment(const char *name, const char *by, List **candidates);
 static char *segment_text(const char *name, char **time_zone);
 static int32 list_required(const char *name);
 static int	change(MaStatement *statement, const char *name, const int64 *contact_ids, int n);
+static Datum change_one(FunctionCallInfo fcinfo,
+						int (*change_list) (const char *, const int64 *, int));
 
 MA_FUNCTION(ma_define_list);
 MA_FUNCTION(ma_drop_list);
@@ -64,11 +66,17 @@ segment_text(const char *name, char **time_zone)
 	};
 	Datum		value = CStringGetTextDatum(name);
 	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	char	   *followed;
 
-	if (rows.n != 1)
-		elog(ERROR, "unexpected: segment \"%s\" is gone", name);
+	/* It was there when find_segment() looked: somebody's drop_segment() came between. */
+	if (rows.n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_UNKNOWN_SEGMENT),
+				 errmsg("segment \"%s\" was dropped just now", name),
+				 errhint("Define it again, or leave it out of the rule.")));
 	*time_zone = ma_text(&rows, 0, 2);
-	return ma_text(&rows, 0, 1);
+	followed = ma_segment_followed_text(name);
+	return followed ? followed : ma_text(&rows, 0, 1);
 }
 
 /* ---- lists in rules ---- */
@@ -274,9 +282,9 @@ ma_list_remove(const char *name, const int64 *contact_ids, int n)
 	return change(&remove, name, contact_ids, n);
 }
 
-/* add_to_list(contact, list) */
-Datum
-ma_add_to_list(PG_FUNCTION_ARGS)
+/* One contact, as SQL calls it: the arguments are contact and list. */
+static Datum
+change_one(FunctionCallInfo fcinfo, int (*change_list) (const char *, const int64 *, int))
 {
 	char	   *name = ma_segment_name_argument(fcinfo, 1);
 	int64		contact_id;
@@ -285,23 +293,21 @@ ma_add_to_list(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	contact_id = ma_contact_argument(fcinfo, false);
-	n = ma_list_add(name, &contact_id, 1);
+	n = change_list(name, &contact_id, 1);
 	ma_call_end(&call);
 	PG_RETURN_BOOL(n > 0);
+}
+
+/* add_to_list(contact, list) */
+Datum
+ma_add_to_list(PG_FUNCTION_ARGS)
+{
+	return change_one(fcinfo, ma_list_add);
 }
 
 /* remove_from_list(contact, list) */
 Datum
 ma_remove_from_list(PG_FUNCTION_ARGS)
 {
-	char	   *name = ma_segment_name_argument(fcinfo, 1);
-	int64		contact_id;
-	MaCall		call;
-	int			n;
-
-	ma_call_begin(&call);
-	contact_id = ma_contact_argument(fcinfo, false);
-	n = ma_list_remove(name, &contact_id, 1);
-	ma_call_end(&call);
-	PG_RETURN_BOOL(n > 0);
+	return change_one(fcinfo, ma_list_remove);
 }

@@ -14,17 +14,39 @@
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
 
-#define READ_BATCH 1000
+#define FIRST_SPACE 64
 
+typedef struct Member
+{
+	int64		id;
+	TimestampTz since;
+} Member;
+
+/* A read of all members. */
+typedef struct Reading
+{
+	MaSegment  *segment;
+	MaMembers  *members;
+	TimestampTz now;
+} Reading;
+
+/* The members on their way into the result. */
+typedef struct Emission
+{
+	ReturnSetInfo *result;
+	const MaMembers *members;
+	int			done;
+} Emission;
+
+static MaMembers *make_members(void);
 static void add_member(MaMembers *members, int64 contact_id, TimestampTz since);
 static MaMembers *read_by_oracle(MaSegment *segment, TimestampTz now);
-static void read_stored(MaSegments *all, MaSegment *segment, MaStale *stale, TimestampTz now,
-						MaMembers *members);
+static void read_stored(const MaSegment *segment, const MaStale *stale, MaMembers *members);
 static void add_overdue(MaStale *stale, TimestampTz now);
-static void add_evaluated(MaSegments *all, MaSegment *segment, const MaStale *stale,
-						  TimestampTz now, MaMembers *members);
+static void add_evaluated(const int64 *ids, int n, void *arg);
 static int	compare_members(const void *left, const void *right);
 static MaMembers *read_history(const MaSegment *segment, TimestampTz instant);
+static void emit(const int64 *ids, int n, void *arg);
 static bool in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id);
 static bool stored_bit(MaSegments *all, const MaSegment *segment, int64 contact_id);
 
@@ -33,22 +55,27 @@ MA_FUNCTION(ma_segment_size);
 MA_FUNCTION(ma_in_segment);
 MA_FUNCTION(ma_segments_of);
 
-typedef struct Member
+/* All of it in the current context, where it stays as it grows. */
+static MaMembers *
+make_members(void)
 {
-	int64		id;
-	TimestampTz since;
-} Member;
+	MaMembers  *members = palloc0_object(MaMembers);
+
+	members->space = FIRST_SPACE;
+	members->ids = palloc_array(int64, members->space);
+	members->since = palloc_array(TimestampTz, members->space);
+	return members;
+}
 
 static void
 add_member(MaMembers *members, int64 contact_id, TimestampTz since)
 {
 	if (members->n == members->space)
 	{
-		members->space = Max(64, members->space * 2);
-		members->ids = members->ids == NULL ? palloc_array(int64, members->space) :
-			repalloc_huge(members->ids, mul_size(sizeof(int64), members->space));
-		members->since = members->since == NULL ? palloc_array(TimestampTz, members->space) :
-			repalloc_huge(members->since, mul_size(sizeof(TimestampTz), members->space));
+		members->space *= 2;
+		members->ids = repalloc_huge(members->ids, mul_size(sizeof(int64), members->space));
+		members->since = repalloc_huge(members->since,
+									   mul_size(sizeof(TimestampTz), members->space));
 	}
 	members->ids[members->n] = contact_id;
 	members->since[members->n++] = since;
@@ -64,14 +91,13 @@ compare_members(const void *left, const void *right)
 }
 
 MaMembers *
-ma_members_read(MaSegments *all, MaSegment *segment, TimestampTz now)
+ma_members_read(MaSegment *segment, TimestampTz now)
 {
-	MaMembers  *members = palloc0_object(MaMembers);
+	MaMembers  *members = make_members();
+	Reading		reading;
 	MaStale    *stale;
 	Member	   *sorted;
 
-	if (segment->place < 0)
-		return members;
 	stale = ma_stale_contacts();
 	if (segment->sync && (segment->building || stale->any))
 		return read_by_oracle(segment, now);
@@ -79,8 +105,9 @@ ma_members_read(MaSegments *all, MaSegment *segment, TimestampTz now)
 		memset(stale, 0, sizeof(*stale));
 	else
 		add_overdue(stale, now);
-	read_stored(all, segment, stale, now, members);
-	add_evaluated(all, segment, stale, now, members);
+	reading = (Reading) {segment, members, now};
+	read_stored(segment, stale, members);
+	ma_contacts_each_of(stale->ids, stale->n, add_evaluated, &reading);
 	sorted = palloc_array(Member, Max(members->n, 1));
 	for (int i = 0; i < members->n; i++)
 		sorted[i] = (Member) {members->ids[i], members->since[i]};
@@ -112,8 +139,7 @@ add_overdue(MaStale *stale, TimestampTz now)
 }
 
 static void
-read_stored(MaSegments *all, MaSegment *segment, MaStale *stale, TimestampTz now,
-			MaMembers *members)
+read_stored(const MaSegment *segment, const MaStale *stale, MaMembers *members)
 {
 	static MaStatement read = {
 		"SELECT m.contact_id, m.since FROM marketing_internal.segment_member AS m "
@@ -128,38 +154,33 @@ read_stored(MaSegments *all, MaSegment *segment, MaStale *stale, TimestampTz now
 			add_member(members, ma_int64(&rows, i, 1), ma_int64(&rows, i, 2));
 }
 
-/* Since when it is known of those evaluated now who are stored as members. */
+/* Who is a member of those evaluated now, and since when, where he is stored as one. */
 static void
-add_evaluated(MaSegments *all, MaSegment *segment, const MaStale *stale, TimestampTz now,
-			  MaMembers *members)
+add_evaluated(const int64 *ids, int n, void *arg)
 {
 	static MaStatement read = {
-		"SELECT m.contact_id, m.since FROM marketing_internal.segment_member AS m "
-		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 AND m.contact_id OPERATOR(pg_catalog.=) ANY ($2)",
+		"SELECT u.n::pg_catalog.int4, m.since FROM pg_catalog.unnest($2) WITH ORDINALITY "
+		"AS u (contact_id, n) JOIN marketing_internal.segment_member AS m "
+		"ON m.segment_id OPERATOR(pg_catalog.=) $1 "
+		"AND m.contact_id OPERATOR(pg_catalog.=) u.contact_id",
 		2, {INT4OID, INT8ARRAYOID}
 	};
+	const Reading *reading = arg;
+	MaTruth    *truths = palloc_array(MaTruth, n);
+	TimestampTz *since = palloc0_array(TimestampTz, n);
+	Datum		values[2];
+	MaRows		rows;
 
-	for (int first = 0; first < stale->n; first += READ_BATCH)
-	{
-		int			n = Min(READ_BATCH, stale->n - first);
-		const int64 *ids = stale->ids + first;
-		MaTruth    *truths = palloc_array(MaTruth, n);
-		TimestampTz *since = palloc0_array(TimestampTz, n);
-		Datum		values[2];
-		MaRows		rows;
-
-		ma_rule_evaluate(segment->rule, ma_read_contacts(ids, n), n, now, MA_RUN_READ, truths);
-		values[0] = Int32GetDatum(segment->id);
-		values[1] = ma_int8_array(ids, n);
-		rows = ma_run(&read, values, NULL, MA_RUN_READ);
-		for (uint64 i = 0; i < rows.n; i++)
-			for (int j = 0; j < n; j++)
-				if (ids[j] == ma_int64(&rows, i, 1))
-					since[j] = ma_int64(&rows, i, 2);
-		for (int i = 0; i < n; i++)
-			if (truths[i].truth)
-				add_member(members, ids[i], since[i]);
-	}
+	ma_rule_evaluate(reading->segment->rule, ma_read_contacts(ids, n), n, reading->now,
+					 MA_RUN_READ, truths);
+	values[0] = Int32GetDatum(reading->segment->id);
+	values[1] = ma_int8_array(ids, n);
+	rows = ma_run(&read, values, NULL, MA_RUN_READ);
+	for (uint64 i = 0; i < rows.n; i++)
+		since[ma_int32(&rows, i, 1) - 1] = ma_int64(&rows, i, 2);
+	for (int i = 0; i < n; i++)
+		if (truths[i].truth)
+			add_member(reading->members, ids[i], since[i]);
 }
 
 int64 *
@@ -191,7 +212,7 @@ read_by_oracle(MaSegment *segment, TimestampTz now)
 		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 ORDER BY m.contact_id",
 		1, {INT4OID}
 	};
-	MaMembers  *members = palloc0_object(MaMembers);
+	MaMembers  *members = make_members();
 	Datum		value = Int32GetDatum(segment->id);
 	int			n;
 	int64	   *ids = ma_oracle_read(segment->rule, now, &n);
@@ -224,8 +245,6 @@ in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id)
 {
 	MaTruth		truth;
 
-	if (segment->place < 0)
-		return false;
 	if (!segment->sync)
 		return stored_bit(all, segment, contact_id);
 	ma_rule_evaluate(segment->rule, ma_read_contacts(&contact_id, 1), 1, ma_now(), MA_RUN_READ,
@@ -244,7 +263,8 @@ ma_in_segment(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	all = ma_segments();
-	answer = in_segment_now(all, ma_segment_get(all, name), ma_contact_argument(fcinfo, false));
+	answer = in_segment_now(all, ma_segment_get_whole(all, name),
+							ma_contact_argument(fcinfo, false));
 	ma_call_end(&call);
 	PG_RETURN_BOOL(answer);
 }
@@ -276,7 +296,8 @@ ma_segments_of(PG_FUNCTION_ARGS)
 		Datum		values[2] = {CStringGetTextDatum(all->segments[i]->name), 0};
 		bool		nulls[2] = {false, true};
 
-		if (!in_segment_now(all, all->segments[i], contact_id))
+		/* A broken one is left out: he may be in it or not. */
+		if (all->segments[i]->error != NULL || !in_segment_now(all, all->segments[i], contact_id))
 			continue;
 		for (uint64 j = 0; j < rows.n; j++)
 			if (ma_int32(&rows, j, 1) == all->segments[i]->id)
@@ -304,7 +325,7 @@ read_history(const MaSegment *segment, TimestampTz instant)
 		"WHERE h.entered ORDER BY h.contact_id",
 		2, {INT4OID, TIMESTAMPTZOID}
 	};
-	MaMembers  *members = palloc0_object(MaMembers);
+	MaMembers  *members = make_members();
 	Datum		values[2];
 	MaRows		rows;
 
@@ -316,6 +337,26 @@ read_history(const MaSegment *segment, TimestampTz instant)
 	return members;
 }
 
+/* A portion of the members; in portions, since a contact's text costs a statement. */
+static void
+emit(const int64 *ids, int n, void *arg)
+{
+	Emission   *emission = arg;
+
+	for (int i = 0; i < n; i++)
+	{
+		char	   *contact = ma_contact_text(ids[i]);
+		TimestampTz since = emission->members->since[emission->done++];
+		Datum		values[2];
+		bool		nulls[2] = {contact == NULL, since == 0};
+
+		values[0] = contact ? CStringGetTextDatum(contact) : (Datum) 0;
+		values[1] = TimestampTzGetDatum(since);
+		tuplestore_putvalues(emission->result->setResult, emission->result->setDesc, values,
+							 nulls);
+	}
+}
+
 /* segment_members(name, instant) */
 Datum
 ma_segment_members(PG_FUNCTION_ARGS)
@@ -325,24 +366,17 @@ ma_segment_members(PG_FUNCTION_ARGS)
 	MaSegments *all;
 	MaSegment  *segment;
 	MaMembers  *members;
+	Emission	emission;
 	MaCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	all = ma_segments();
-	segment = ma_segment_get(all, name);
-	members = PG_ARGISNULL(1) ? ma_members_read(all, segment, ma_now()) :
+	segment = PG_ARGISNULL(1) ? ma_segment_get_whole(all, name) : ma_segment_get(all, name);
+	members = PG_ARGISNULL(1) ? ma_members_read(segment, ma_now()) :
 		read_history(segment, PG_GETARG_TIMESTAMPTZ(1));
-	for (int i = 0; i < members->n; i++)
-	{
-		char	   *contact = ma_contact_text(members->ids[i]);
-		Datum		values[2];
-		bool		nulls[2] = {contact == NULL, members->since[i] == 0};
-
-		values[0] = contact ? CStringGetTextDatum(contact) : (Datum) 0;
-		values[1] = TimestampTzGetDatum(members->since[i]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
+	emission = (Emission) {result, members};
+	ma_contacts_each_of(members->ids, members->n, emit, &emission);
 	ma_call_end(&call);
 	return (Datum) 0;
 }
@@ -365,7 +399,7 @@ int64 *
 ma_segment_contacts(const char *name, int *n)
 {
 	MaSegments *all = ma_segments();
-	MaMembers  *members = ma_members_read(all, ma_segment_get(all, name), ma_now());
+	MaMembers  *members = ma_members_read(ma_segment_get_whole(all, name), ma_now());
 
 	*n = members->n;
 	return members->ids;
@@ -379,7 +413,7 @@ ma_segment_stored_size(const char *name)
 		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}
 	};
-	Datum		value = Int32GetDatum(ma_segment_get(ma_segments(), name)->id);
+	Datum		value = Int32GetDatum(ma_segment_get_whole(ma_segments(), name)->id);
 	MaRows		rows = ma_run(&count, &value, NULL, MA_RUN_READ);
 
 	return ma_int64(&rows, 0, 1);

@@ -21,18 +21,19 @@ typedef struct MaSegment
 	char	   *time_zone;
 	char	   *description;
 	bool		building;
-	MaRule	   *rule;			/* NULL: broken */
-	char	   *broken;			/* why */
+	MaRule	   *rule;			/* NULL: broken, it cannot be compiled */
+	char	   *error;			/* why it is broken or failing; NULL: it is neither */
+	bool		followed;		/* text is not what is stored: names were renamed since */
 	bool		sync;
 	List	   *events;			/* MaRuleEvent */
-	int			place;			/* of its rule in the set; -1: broken */
+	int			place;			/* of its rule in the set; -1: broken or failing */
 } MaSegment;
 
 typedef struct MaSegments
 {
 	int			n;
 	MaSegment **segments;		/* in order of their ids */
-	MaRuleSet  *set;			/* of those that are not broken */
+	MaRuleSet  *set;			/* of those that are neither broken nor failing */
 	int			nrules;
 	int			nslots;			/* the greatest slot + 1 */
 	int		   *places;			/* by slot: place in segments; -1: none */
@@ -43,8 +44,51 @@ extern MaSegments *ma_segments(void);
 extern MaSegment *ma_segment_find(MaSegments *all, const char *name);
 /* The segment of this name, or an error MA021 with the nearest names. */
 extern MaSegment *ma_segment_get(MaSegments *all, const char *name);
-/* As above, of SQL argument `i`, which must not be null. */
+/* As above, and an error MA023 if it is broken or failing. */
+extern MaSegment *ma_segment_get_whole(MaSegments *all, const char *name);
+/* The name in SQL argument `i`, which must not be null. */
 extern char *ma_segment_name_argument(FunctionCallInfo fcinfo, int i);
+
+/* ---- compile.c: the rule of a stored text ---- */
+
+/* Sets rule and what depends on it, or error; names that were renamed are followed. */
+extern void ma_segment_compile(MaSegment *segment);
+/* A new round of compilations begins, in the order of the segments' ids. */
+extern void ma_segments_compile_begin(void);
+/* The text a segment compiled in this round stands for, if it is not the stored one. */
+extern char *ma_segment_followed_text(const char *name);
+/* Columns of users' tables that the segment's view reads, as texts to compare. */
+extern List *ma_segment_view_reads(const MaSegment *segment);
+/* True if the segment's view says something else than its rule. */
+extern bool ma_segment_view_differs(const MaSegment *segment);
+
+/* ---- failures.c: a rule that fails fails alone ---- */
+
+/*
+ * Does `work` in a subtransaction; NULL, or the error that undid it.  Whatever does
+ * not come of rules and what they read (a cancel, a lock, memory) is thrown on.
+ */
+extern ErrorData *ma_segment_guard(void (*work) (void *arg), void *arg);
+
+/*
+ * Evaluates as ma_rule_set_evaluate() does; the segment of a rule that fails is marked
+ * for everybody, and its `wanted` is taken back.
+ */
+extern void ma_segments_evaluate(MaSegments *all, MaContactChange *contacts, int n,
+								 const TimestampTz *as_of, bool *wanted, MaTruth *out);
+
+/* The segment is failing from now on, for everybody. */
+extern void ma_segment_mark_failed(const MaSegment *segment, int sqlerrcode, const char *message);
+/* What was noted of it, failures and drift, is of the past. */
+extern void ma_segment_forget_failures(int32 segment_id);
+
+/* ---- audit.c ---- */
+
+extern void ma_segment_audit_init(void);
+
+/* ---- renew.c ---- */
+
+extern void ma_segment_renew_init(void);
 
 /* ---- state.c: what is stored of contacts ---- */
 
@@ -106,17 +150,33 @@ typedef struct MaMembers
 	TimestampTz *since;
 } MaMembers;
 
-extern MaMembers *ma_members_read(MaSegments *all, MaSegment *segment, TimestampTz now);
+extern MaMembers *ma_members_read(MaSegment *segment, TimestampTz now);
 
 /* contact_ids the rule is true for at now, by its SQL, ascending. */
 extern int64 *ma_oracle_read(const MaRule *rule, TimestampTz now, int *n);
 
+/* ---- forecast.c ---- */
+
+/* When the contact will enter or leave it if no row changes; DT_NOEND: never. */
+extern TimestampTz ma_forecast_next(MaSegment *segment, int64 contact_id, bool *enters);
+
 /* ---- lists.c ---- */
 
 extern void ma_segment_facts_init(void);
+extern void ma_segment_subscribed_init(void);
 
 /* ---- define.c ---- */
 
+/* One transaction at a time changes segments. */
+extern void ma_segments_lock(void);
+/* Nobody writes what the rule reads to the end of the transaction. */
+extern void ma_segment_lock_writers(const MaRule *rule);
+/* True if there are so many contacts that the worker finds the members. */
+extern bool ma_segment_build_later(void);
+/* Watches and views of the segments of these names, as their rules are now. */
+extern void ma_segments_rewatch(List *names);
+/* "12 contacts": as stored. */
+extern char *ma_segment_members_text(const char *name);
 extern char *ma_segments_naming(const char *word, const char *name);
 
 #endif							/* MA_SEGMENTS_INTERNAL_H */

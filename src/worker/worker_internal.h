@@ -18,7 +18,7 @@
 #include "storage/lwlock.h"
 
 #define MA_MAX_DATABASES 128
-#define MA_MAX_DUTIES 16
+#define MA_MAX_DUTIES 32
 #define MA_REASON 160
 #define MA_POLL_MS 1000			/* longest pause between two turns */
 #define MA_BACKOFF_MIN_MS 1000

@@ -96,6 +96,12 @@ SELECT marketing.suppress(' a@example.com ');
 SELECT marketing.suppress('+90 850 555 01 03', 'sms');
 SELECT marketing.suppress(E'a@example.com\r\nBcc: b@example.com');
 SELECT marketing.suppress('nobody');
+-- a key that is not ours, as after a wrong restore: what it protects would not be found
+BEGIN;
+UPDATE marketing_internal.shop_key SET key = substr(key, 2);
+SELECT marketing.define_topic('seldom');
+SELECT marketing.suppress('b@example.com');
+ROLLBACK;
 SELECT marketing.suppress('a@example.com', 'mail');
 SELECT channel, reason, length(address_hash) FROM marketing_internal.suppression ORDER BY 1;
 SELECT count(*) FROM marketing_internal.suppression WHERE strpos(suppression::text, 'example') > 0;

@@ -141,6 +141,9 @@ SELECT marketing_internal.html_to_text('<html><head><title>t</title><style>p { }
 SELECT marketing.define_template('lines', topic => 'transactional', subject => E'a\n{{ data.x }}', text => 't');
 SELECT subject FROM marketing.preview_message(42, 'lines', '{"x": "b\r\nBcc: eve@example.com"}');
 
+-- A date that no calendar knows.
+SELECT marketing_internal.mime('{"from_address": "a@b.example", "to_address": "c@d.example", "message_id": "x@b.example", "text": "t", "date": 9223372036854775807}');
+
 SELECT marketing.drop_template('nobody');
 SELECT marketing.drop_template('framed');
 SELECT marketing.drop_layout('brand');

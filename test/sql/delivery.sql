@@ -96,6 +96,15 @@ SELECT marketing.confirm(:'token');
 SELECT marketing.unsubscribe_by_token(:'token'), marketing.unsubscribe_by_token(:'token');
 SELECT state, source FROM marketing.consent_state WHERE contact = '3' AND topic = 'letter';
 
+-- the template goes over to another channel: what was asked for before is not its message any more
+SELECT marketing.define_template('switch', topic => 'transactional', subject => 'x', text => 'x');
+SELECT marketing.send_message(1, 'switch') AS before \gset
+SELECT marketing.define_template('switch', topic => 'transactional', channel => 'sms', text => 'x');
+SELECT n, verdict, detail FROM marketing.why_not_sent(1, 'switch') WHERE n IN (0, 20);
+SELECT marketing.send_message(1, 'switch') AS after \gset
+CALL marketing.work();
+SELECT message = :after AS after, channel, state, reason FROM marketing.messages WHERE message IN (:before, :after) ORDER BY message;
+
 -- who waits in the dirty log is left alone until it is read; a transactional message does not wait
 SET marketing_automation.sync_max_contacts = 0;
 UPDATE customers SET news = false WHERE id = 5;

@@ -90,6 +90,7 @@ SELECT r AS rule, c.* FROM unnest(ARRAY[
 :r vip) $r$);
 :r vip any order_placed $r$);
 :r any of last 0 order_placed matching (total > 3) $r$);
+:r sql (vip) recheck every 3 days $r$);
 :r score(lead) > 5 $r$);
 :r any order_placed where (contact.vp) $r$);
 :r any order_placed where (contcat.vip) $r$);

@@ -18,7 +18,7 @@ SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'cu
 INSERT INTO orders (customer_id, total, created_at)
 	SELECT 1 + i % 3, 10 * i, timestamptz '2026-03-01 10:00+00' - i * interval '1 day' FROM generate_series(1, 9) AS i;
 
-SELECT * FROM marketing.preview_segment('count(order_placed) in 5 days >= 2 and city = ''Rome''');
+SELECT what, CASE what WHEN 'cost' THEN regexp_replace(value, '[0-9.]+', 'N', 'g') ELSE value END AS value FROM marketing.preview_segment('count(order_placed) in 5 days >= 2 and city = ''Rome''');
 SELECT marketing.define_segment('active', 'count(order_placed) over 5 days >= 2', description => 'often');
 SELECT marketing.define_segment('active', 'count(order_placed) in 5 days >= 2', description => 'often');
 SELECT marketing.define_segment('quiet', 'no order_placed in 5 days');
@@ -100,15 +100,17 @@ INSERT INTO sales (customer_id, created_at) SELECT 4, marketing.now() FROM gener
 SELECT marketing.in_segment(4, 'rome_active'), pg_get_viewdef('marketing_rule.segment_active') LIKE '%sales%' AS followed;
 SELECT * FROM marketing.verify_segment('rome_active');
 
--- CASCADE takes the view: the rule is broken, gives nobody, and the others go on.
+-- CASCADE takes the view: the rule is broken, cannot be read, and the others go on.
 SET client_min_messages = warning;
 ALTER TABLE customers DROP COLUMN city CASCADE;
 RESET client_min_messages;
 SELECT name, state FROM marketing.segments;
-SELECT marketing.segment_size('rome_active'), marketing.segment_size('active');
+SELECT marketing.segment_size('rome_active');
+SELECT marketing.segment_size('active');
 SELECT * FROM marketing.verify_segment('rome_active');
 INSERT INTO sales (customer_id, created_at) SELECT 3, marketing.now() FROM generate_series(1, 2);
-SELECT marketing.in_segment(3, 'active'), marketing.in_segment(3, 'rome_active'), (SELECT count(*) FROM marketing_internal.dirty);
+SELECT marketing.in_segment(3, 'active'), (SELECT count(*) FROM marketing_internal.dirty);
+SELECT marketing.in_segment(3, 'rome_active');
 SELECT marketing.drop_segment('rome_active');
 SELECT marketing.drop_segment('active');
 

@@ -64,6 +64,7 @@ CREATE ROLE keeper;
 GRANT CREATE ON SCHEMA public TO keeper;
 CREATE TABLE parts (id int PRIMARY KEY, customer_id int, at timestamptz DEFAULT '2020-01-01', x int NOT NULL);
 ALTER TABLE parts OWNER TO keeper;
+-- What hangs is the user's own condition, until it is cut off: nothing waits for the sleep's end.
 CREATE FUNCTION slow(x int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
 	IF x < 0 THEN PERFORM pg_sleep(1000); END IF;

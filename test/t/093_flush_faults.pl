@@ -82,8 +82,11 @@ BEGIN
 	WHEN 4 THEN UPDATE orders SET customer_id = somebody WHERE id = which;
 	WHEN 5 THEN UPDATE orders SET note = 'n' || random() WHERE id = which;
 	WHEN 6 THEN
-		IF random() < 0.3 AND NOT EXISTS (SELECT FROM items WHERE order_id = which) THEN DELETE FROM orders WHERE id = which; END IF;
-	WHEN 7 THEN INSERT INTO items VALUES (nextval('ids'), which);
+		-- Nobody may add an item meanwhile: an item without its order would stay what it was.
+		PERFORM FROM orders WHERE id = which AND random() < 0.3 FOR UPDATE;
+		IF FOUND AND NOT EXISTS (SELECT FROM items WHERE order_id = which) THEN DELETE FROM orders WHERE id = which; END IF;
+	WHEN 7 THEN
+		INSERT INTO items SELECT nextval('ids'), id FROM (SELECT id FROM orders WHERE id = which FOR KEY SHARE) AS o;
 	WHEN 8 THEN UPDATE customers SET id = id + 1000 WHERE id BETWEEN 100 AND 200 AND random() < 0.2;
 	WHEN 9 THEN INSERT INTO customers SELECT nextval('people');
 	ELSE UPDATE customers SET email = 'c' || floor(random() * 1000) || '@example.com' WHERE id = somebody;

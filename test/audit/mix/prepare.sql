@@ -5,5 +5,6 @@ BEGIN;
 INSERT INTO orders (customer_id, status, created_at, total) VALUES (:a, 'new', clock_timestamp(), 3);
 UPDATE orders SET status = 'cancelled' WHERE id = (SELECT id FROM orders WHERE customer_id = :a ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED);
 PREPARE TRANSACTION 'audit_:client_id:g';
+-- How long the coordinator takes; nothing is asserted of it.
 \sleep :ms ms
 COMMIT PREPARED 'audit_:client_id:g';

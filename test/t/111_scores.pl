@@ -1,4 +1,4 @@
-# 110_scores.pl
+# 111_scores.pl
 #
 # Scores beside plain SQL over the same rows with decay in closed form: after every step of random
 # histories (INSERT, UPDATE, DELETE, late and future rows, tracked events, bulk, savepoints, changes of

@@ -1,4 +1,4 @@
-# 101_mime.pl
+# 104_mime.pl
 #
 # Mails as they go out, read back by Python's email package and by the byte (test/lib/mime_check.py).
 use strict;

@@ -1,4 +1,4 @@
-# 110_segments.pl
+# 112_segments.pl
 #
 # Rules and segments against plain SQL: random rules over random rows at random instants, and a shop's
 # segments under a history of changes and clock steps, with the worker and without. Then what writers at
@@ -99,7 +99,28 @@ is($node->safe_psql($db, "SELECT count(*) FROM marketing_internal.segment_member
 is($node->safe_psql($db, "SELECT count(*) FROM marketing.verify_segment('often')"), '0', 'and is right');
 $_->close for ($writer, $definer);
 
-# 6. Dump and restore.
+# 6. A read of many members holds no more memory than one of few: about 10 kB for each would be 200 MB.
+$node->safe_psql('postgres', 'CREATE DATABASE large');
+$node->safe_psql('large', "SET client_min_messages = warning; CREATE EXTENSION marketing_automation;
+	CREATE TABLE people (id int PRIMARY KEY, city text NOT NULL);
+	INSERT INTO people SELECT i, 'Rome' FROM generate_series(1, 20000) AS i;
+	SELECT marketing.attach_contacts('people', id => 'id');
+	SELECT marketing.define_segment('romans', \$\$ city = 'Rome' \$\$)");
+run_ok($node, 'large', 'CALL marketing.work()', 'the worker builds');
+my $reader = session($node, 'large', name => 'reader');
+is($reader->query("SELECT marketing.segment_size('romans')"), '20000', 'all are in the segment');
+SKIP:
+{
+	my $pid = $reader->query('SELECT pg_backend_pid()');
+	my $peak = sub { return (slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m)[0]; };
+	skip 'no /proc', 2 unless -r "/proc/$pid/status";
+	my $first = $peak->();
+	is($reader->query("SELECT count(DISTINCT contact) FROM marketing.segment_members('romans')"), '20000', 'and are read');
+	cmp_ok($peak->() - $first, '<', 60 * 1024, 'with the memory of a portion');
+}
+$reader->close;
+
+# 7. Dump and restore.
 my $members = "SELECT string_agg(format('%s %s', name, size), ', ' ORDER BY name) FROM (SELECT name, marketing.segment_size(name) AS size FROM marketing.segments) AS s";
 my $before = $node->safe_psql($db, $members);
 $node->safe_psql('postgres', 'CREATE DATABASE restored');

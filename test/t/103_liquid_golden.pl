@@ -1,4 +1,4 @@
-# 100_liquid_golden.pl
+# 103_liquid_golden.pl
 #
 # The language against a public suite of Liquid cases, where its file is present: at the path in
 # GOLDEN_LIQUID, or among the data that are shared beside the project. At least 95 of 100 cases must

@@ -1,0 +1,327 @@
+/*
+ * compile.c
+ *		A segment's rule from its stored text, also after what it reads was renamed.
+ *
+ * The text names columns; the rule view follows renames, as PostgreSQL keeps it by
+ * numbers.  So a text that no longer compiles is tried with the names that the view
+ * reads now, and the one whose SQL is the view's, word for word, says what the old one
+ * said: that is proof, not a guess.  Where there is none the segment is broken.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/parsenodes.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "segments/segments_internal.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/ruleutils.h"
+
+#define MAX_TRIES 300			/* texts that are tried to follow renames */
+#define KIND "segment"
+
+/* A parse under guard. */
+typedef struct Attempt
+{
+	const char *text;
+	const MaRuleScope *scope;
+	MaRule	   *rule;
+} Attempt;
+
+/* The search for the text that a view stands for. */
+typedef struct Search
+{
+	const MaRuleScope *scope;
+	const char *definition;		/* of the view */
+	List	   *names;			/* columns (char *) it reads */
+	int			tries;
+	MaRule	   *rule;			/* found */
+	char	   *text;
+} Search;
+
+/* A segment whose text was followed in this round. */
+typedef struct Followed
+{
+	char	   *name;
+	char	   *text;
+} Followed;
+
+/* In a context of their own: a segment is also compiled outside of a round. */
+static List *followed = NIL;
+static MemoryContext followed_context = NULL;
+
+static void remember(const MaSegment *segment);
+static void parse(void *arg);
+static char *view_definition(Oid view);
+static List *view_columns(Oid view);
+static char *rule_definition(const MaRule *rule);
+static bool follow(Search *search, const char *text, int last);
+static bool replace_at(Search *search, const char *text, int place);
+static bool replace_name(Search *search, const char *text, int place, int start, int end);
+static int	name_end(const char *text, int start);
+static void use(MaSegment *segment, MaRule *rule);
+
+void
+ma_segments_compile_begin(void)
+{
+	if (followed_context == NULL)
+		followed_context = AllocSetContextCreate(CacheMemoryContext,
+												 "marketing_automation renamed",
+												 ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(followed_context);
+	followed = NIL;
+}
+
+char *
+ma_segment_followed_text(const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, followed)
+		if (strcmp(((Followed *) lfirst(cell))->name, name) == 0)
+			return ((Followed *) lfirst(cell))->text;
+	return NULL;
+}
+
+static void
+remember(const MaSegment *segment)
+{
+	MemoryContext previous;
+	Followed   *entry;
+
+	if (followed_context == NULL || ma_segment_followed_text(segment->name) != NULL)
+		return;
+	previous = MemoryContextSwitchTo(followed_context);
+	entry = palloc_object(Followed);
+	entry->name = pstrdup(segment->name);
+	entry->text = pstrdup(segment->text);
+	followed = lappend(followed, entry);
+	MemoryContextSwitchTo(previous);
+}
+
+static void
+parse(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->rule = ma_rule_parse(attempt->text, attempt->scope, InvalidOid);
+}
+
+static void
+use(MaSegment *segment, MaRule *rule)
+{
+	segment->rule = rule;
+	segment->sync = ma_rule_is_sync(rule);
+	segment->events = ma_rule_events(rule);
+}
+
+void
+ma_segment_compile(MaSegment *segment)
+{
+	MaRuleScope scope = {psprintf("segment \"%s\"", segment->name), segment->time_zone};
+	Attempt		attempt = {segment->text, &scope, NULL};
+	Search		search = {&scope};
+	Oid			view;
+	MaIdentity	identity;
+	ErrorData  *error;
+
+	ma_become_owner(&identity);
+	segment->rule = NULL;
+	view = ma_rule_view_relid(KIND, segment->name);
+	if (!OidIsValid(view))
+	{
+		segment->error = "its view was dropped with what it reads";
+		ma_become_back(&identity);
+		return;
+	}
+	error = ma_segment_guard(parse, &attempt);
+	if (error == NULL)
+		use(segment, attempt.rule);
+	else
+	{
+		search.definition = view_definition(view);
+		search.names = view_columns(view);
+		if (follow(&search, segment->text, -1))
+		{
+			segment->followed = true;
+			segment->text = search.text;
+			use(segment, search.rule);
+			remember(segment);
+		}
+		else
+			segment->error = psprintf("%s", error->message);
+	}
+	ma_become_back(&identity);
+}
+
+/* ---- what the view says ---- */
+
+static char *
+view_definition(Oid view)
+{
+	static MaStatement read = {
+		"SELECT pg_catalog.pg_get_viewdef($1)", 1, {OIDOID}
+	};
+	Datum		value = ObjectIdGetDatum(view);
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+
+	return ma_text(&rows, 0, 1);
+}
+
+/* Names of the columns of users' tables that it reads. */
+static List *
+view_columns(Oid view)
+{
+	static MaStatement read = {
+		"SELECT DISTINCT a.attname::pg_catalog.text FROM pg_catalog.pg_rewrite AS w "
+		"JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+		"AND d.objid OPERATOR(pg_catalog.=) w.oid "
+		"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+		"AND d.refobjsubid OPERATOR(pg_catalog.>) 0 "
+		"JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) d.refobjid "
+		"AND c.relnamespace OPERATOR(pg_catalog.<>) 'marketing_internal'::pg_catalog.regnamespace "
+		"JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid "
+		"AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid "
+		"WHERE w.ev_class OPERATOR(pg_catalog.=) $1 ORDER BY 1",
+		1, {OIDOID}
+	};
+	Datum		value = ObjectIdGetDatum(view);
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	List	   *names = NIL;
+
+	for (uint64 i = 0; i < rows.n; i++)
+		names = lappend(names, ma_text(&rows, i, 1));
+	return names;
+}
+
+List *
+ma_segment_view_reads(const MaSegment *segment)
+{
+	static MaStatement read = {
+		"SELECT DISTINCT pg_catalog.format('%s.%s', d.refobjid, d.refobjsubid) "
+		"FROM pg_catalog.pg_rewrite AS w "
+		"JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+		"AND d.objid OPERATOR(pg_catalog.=) w.oid "
+		"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+		"AND d.refobjsubid OPERATOR(pg_catalog.>) 0 "
+		"JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) d.refobjid "
+		"AND c.relnamespace OPERATOR(pg_catalog.<>) 'marketing_internal'::pg_catalog.regnamespace "
+		"WHERE w.ev_class OPERATOR(pg_catalog.=) $1",
+		1, {OIDOID}
+	};
+	Datum		value = ObjectIdGetDatum(ma_rule_view_relid(KIND, segment->name));
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	List	   *reads = NIL;
+
+	for (uint64 i = 0; i < rows.n; i++)
+		reads = lappend(reads, ma_text(&rows, i, 1));
+	return reads;
+}
+
+/* The rule's SQL as PostgreSQL prints it, which is how it prints the view's. */
+static char *
+rule_definition(const MaRule *rule)
+{
+	char	   *sql = ma_rule_sql(rule, MA_SCHEMA ".now()");
+	RawStmt    *raw = linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT));
+	Query	   *query = parse_analyze_fixedparams(raw, sql, NULL, 0, NULL);
+
+	return psprintf("%s;", pg_get_querydef(query, false));
+}
+
+bool
+ma_segment_view_differs(const MaSegment *segment)
+{
+	Oid			view = ma_rule_view_relid(KIND, segment->name);
+
+	return OidIsValid(view) && strcmp(view_definition(view), rule_definition(segment->rule)) != 0;
+}
+
+/* ---- renamed columns ---- */
+
+/*
+ * Goes from one name that is not there to the next; each may have become any the view
+ * reads.  The names before `last`, the place of the one replaced last, are right.
+ */
+static bool
+follow(Search *search, const char *text, int last)
+{
+	Attempt		attempt = {text, search->scope, NULL};
+	ErrorData  *error;
+	int			place = 0;
+
+	if (search->tries++ >= MAX_TRIES)
+		return false;
+	error = ma_segment_guard(parse, &attempt);
+	if (error == NULL)
+	{
+		if (strcmp(rule_definition(attempt.rule), search->definition) != 0)
+			return false;
+		search->rule = attempt.rule;
+		search->text = ma_rule_text(attempt.rule);
+		return true;
+	}
+	if (error->internalpos <= 0 || error->internalquery == NULL ||
+		strcmp(error->internalquery, text) != 0)
+		return false;
+	for (int i = 1; i < error->internalpos && text[place] != '\0'; i++)
+		place += pg_mblen(text + place);
+	return place > last && replace_at(search, text, place);
+}
+
+/* The column of the (qualified) name at the place; then what stands before it. */
+static bool
+replace_at(Search *search, const char *text, int place)
+{
+	int			end = name_end(text, place);
+	int			second = end;
+
+	if (end == place)
+		return false;
+	if (text[end] == '.' && name_end(text, end + 1) > end + 1)
+	{
+		second = end + 1;
+		if (replace_name(search, text, place, second, name_end(text, second)))
+			return true;
+	}
+	return replace_name(search, text, place, place, end);
+}
+
+/* Tries each name that the view reads in place of the bytes from start to end. */
+static bool
+replace_name(Search *search, const char *text, int place, int start, int end)
+{
+	ListCell   *cell;
+
+	foreach(cell, search->names)
+	{
+		const char *name = quote_identifier(lfirst(cell));
+
+		if ((int) strlen(name) == end - start && strncmp(text + start, name, end - start) == 0)
+			continue;
+		if (follow(search, psprintf("%.*s%s%s", start, text, name, text + end), place))
+			return true;
+	}
+	return false;
+}
+
+/* Where the name that starts there ends; `start` itself if none does. */
+static int
+name_end(const char *text, int start)
+{
+	int			at = start;
+
+	if (text[at] == '"')
+	{
+		for (at++; text[at] != '\0'; at++)
+			if (text[at] == '"' && text[++at] != '"')
+				return at;
+		return start;
+	}
+	while (IS_HIGHBIT_SET(text[at]) || isalnum((unsigned char) text[at]) || text[at] == '_' ||
+		   text[at] == '$')
+		at++;
+	return at;
+}
