@@ -208,22 +208,24 @@ extern void ma_run_each(MaStatement *statement, Datum *values, MaRun how,
 						MaRowTaker taker, void *arg);
 
 /*
- * A snapshot of this instant that sees our last command; see spi.c.  The statements and
- * reads here take it themselves.
+ * The snapshot under which a reading `how` runs, registered; an error unregisters it.
+ * See spi.c for what the latest one is.
  */
-extern struct SnapshotData *ma_latest_snapshot(void);
+extern struct SnapshotData *ma_read_snapshot(MaRun how);
 
 /*
  * Reads a table of ours by its index `name`: rows in which the index's first columns
  * equal values.  `equal` are the functions of the operators (F_INT8EQ ...).  begin takes
- * a snapshot as MA_RUN_READ_LATEST does, find says the values, next returns the rows one
- * by one in the order of the index, NULL behind the last; begin and end stand around any
- * number of finds.  A row is valid to the next call; its columns have the numbers they
- * have in CREATE TABLE, to which updates of the extension only add.  An error leaves
- * nothing behind.  For the commit of users; elsewhere a statement is easier to read.
+ * the snapshot that `how`, one of the reading ones, asks for; find says the values, next
+ * returns the rows one by one in the order of the index, NULL behind the last; begin and
+ * end stand around any number of finds.  A row is valid to the next call; its columns
+ * have the numbers they have in CREATE TABLE, to which updates of the extension only add.
+ * An error leaves nothing behind.  For the commit of users; elsewhere a statement is
+ * easier to read.
  */
 typedef struct MaIndexRead MaIndexRead;
-extern MaIndexRead *ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal);
+extern MaIndexRead *ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal,
+								   MaRun how);
 extern void ma_index_find(MaIndexRead *read, const Datum *values);
 extern TupleTableSlot *ma_index_next(MaIndexRead *read);
 extern void ma_index_end(MaIndexRead *read);

@@ -35,7 +35,7 @@ struct MaIndexRead
 
 /* The table is locked first, as everywhere; both locks stay, as those of a statement do. */
 MaIndexRead *
-ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal)
+ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal, MaRun how)
 {
 	MaIndexRead *read = palloc(sizeof(MaIndexRead));
 	Oid			index = ma_own_table(name);
@@ -55,7 +55,7 @@ ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal)
 		ScanKeyEntryInitialize(&read->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
 							   read->index->rd_indcollation[i], equal[i], (Datum) 0);
 	read->slot = table_slot_create(read->table, NULL);
-	read->snapshot = RegisterSnapshot(ma_latest_snapshot());
+	read->snapshot = ma_read_snapshot(how);
 	read->scan = ma_index_beginscan(read->table, read->index, read->snapshot, ncolumns);
 	return read;
 }

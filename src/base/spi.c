@@ -12,7 +12,7 @@
  * by, and without the increment our last command is invisible.  Both are
  * silently wrong if forgotten, so they happen here, for every such statement.
  * While a parallel query runs, where a function of ours may be called in the leader,
- * both are refused; see ma_latest_snapshot().
+ * both are refused; see latest_snapshot().
  *
  * Wrong SQL throws an error of its own.  A result of SPI that is no error thrown is a
  * mistake in our code: no SPI_connect() before, COPY or a transaction command as the
@@ -49,6 +49,7 @@ static ParamListInfo make_params(const MaStatement *statement, Datum *values);
 static bool hand_over(TupleTableSlot *slot, DestReceiver *receiver);
 static void start_handing(DestReceiver *receiver, int operation, TupleDesc desc);
 static void end_handing(DestReceiver *receiver);
+static Snapshot latest_snapshot(void);
 static MaRows execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how);
 static Datum make_array(Datum *datums, bool *nulls, int n, Oid type);
 
@@ -129,7 +130,7 @@ ma_run_each(MaStatement *statement, Datum *values, MaRun how, MaRowTaker taker, 
 	options.read_only = true;
 	options.dest = &handing.receiver;
 	if (how == MA_RUN_READ_LATEST)
-		PushActiveSnapshot(ma_latest_snapshot());
+		PushActiveSnapshot(latest_snapshot());
 	result = SPI_execute_plan_extended(plan, &options);
 	if (how == MA_RUN_READ_LATEST)
 		PopActiveSnapshot();
@@ -207,13 +208,20 @@ ma_statement_forget(MaStatement *statement)
  * read into our caches outlives it.  The snapshot for catalogs is allowed there, and
  * for a relation that is no catalog it is taken anew.
  */
-Snapshot
-ma_latest_snapshot(void)
+static Snapshot
+latest_snapshot(void)
 {
 	if (IsInParallelMode())
 		return GetCatalogSnapshot(InvalidOid);
 	CommandCounterIncrement();
 	return GetLatestSnapshot();
+}
+
+Snapshot
+ma_read_snapshot(MaRun how)
+{
+	Assert(how == MA_RUN_READ || how == MA_RUN_READ_LATEST);
+	return RegisterSnapshot(how == MA_RUN_READ ? GetActiveSnapshot() : latest_snapshot());
 }
 
 /*
@@ -233,7 +241,7 @@ execute(SPIPlanPtr plan, Datum *values, const char *nulls, MaRun how)
 	{
 		Snapshot	snapshot;
 
-		snapshot = RegisterSnapshot(ma_latest_snapshot());
+		snapshot = RegisterSnapshot(latest_snapshot());
 		result = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
 									  read_only, true, 0);
 		UnregisterSnapshot(snapshot);

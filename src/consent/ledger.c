@@ -38,8 +38,7 @@ static int	compare(const void *left, const void *right);
 static bool same_chain(const MaConsentChange *a, const MaConsentChange *b);
 static int	append(MaConsentChange *changes, int n, bool evaluating);
 static void set_columns(const MaConsentChange *changes, int n, Datum *values);
-static void raise_events(const MaConsentChange *change, const char *before, int64 entry_id,
-						 bool evaluating);
+static void raise_events(const MaConsentChange *change, int64 entry_id, bool evaluating);
 static Datum event_properties(const MaConsentChange *change);
 static void merged(int64 contact_id, int64 merged_id);
 
@@ -118,7 +117,7 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"WITH new AS (SELECT u.n, u.contact_id, u.topic_id, u.channel, u.state, u.origin, u.proof, "
 		"$7 AS recorded_at, $8 AS recorded_by, "
 		"COALESCE(c.entry_no, 0) OPERATOR(pg_catalog.+) 1 AS entry_no, "
-		"COALESCE(c.hash, '') AS previous, COALESCE(c.state, 'none') AS before "
+		"COALESCE(c.hash, '') AS previous "
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) WITH ORDINALITY "
 		"AS u (contact_id, topic_id, channel, state, origin, proof, n) "
@@ -141,7 +140,7 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"FROM hashed ON CONFLICT (contact_id, topic_id, channel) DO UPDATE SET "
 		"state = excluded.state, since = excluded.since, origin = excluded.origin, "
 		"entry_no = excluded.entry_no, hash = excluded.hash) "
-		"SELECT h.n, h.before, l.entry_id FROM hashed AS h JOIN logged AS l "
+		"SELECT h.n, l.entry_id FROM hashed AS h JOIN logged AS l "
 		"ON l.contact_id OPERATOR(pg_catalog.=) h.contact_id "
 		"AND l.topic_id OPERATOR(pg_catalog.=) h.topic_id "
 		"AND l.channel OPERATOR(pg_catalog.=) h.channel ORDER BY h.n",
@@ -156,8 +155,7 @@ append(MaConsentChange *changes, int n, bool evaluating)
 	values[7] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
 	rows = ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
-		raise_events(&changes[ma_int64(&rows, i, 1) - 1], ma_text(&rows, i, 2),
-					 ma_int64(&rows, i, 3), evaluating);
+		raise_events(&changes[ma_int64(&rows, i, 1) - 1], ma_int64(&rows, i, 2), evaluating);
 	return rows.n;
 }
 
@@ -213,7 +211,7 @@ event_properties(const MaConsentChange *change)
 
 /* What the change means to journeys. */
 static void
-raise_events(const MaConsentChange *change, const char *before, int64 entry_id, bool evaluating)
+raise_events(const MaConsentChange *change, int64 entry_id, bool evaluating)
 {
 	const char *names[2] = {NULL, NULL};
 	Datum		properties;

@@ -115,7 +115,8 @@ static void
 compare_state(MaCounterValue *values, int n, Change *changes)
 {
 	static const RegProcedure equal[] = {F_INT8EQ};
-	MaIndexRead *read = ma_index_begin("contact_counter_pkey", lengthof(equal), equal);
+	MaIndexRead *read = ma_index_begin("contact_counter_pkey", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
 
 	for (int i = 0; i < n; i++)
 		changes[i] = is_nothing(&values[i]) ? SAME : INSERTED;

@@ -39,7 +39,7 @@ typedef struct Member
 } Member;
 
 static void refuse(const char *path, const char *detail) pg_attribute_noreturn();
-static List *object_members(JsonbContainer *object, const char *path);
+static List *object_members(JsonbContainer *object);
 static MaLink *read_link(JsonbContainer *object, Oid relid, const char *path);
 static char *string_member(const Member *member, const char *path);
 static Oid	find_table(const char *name, const char *path);
@@ -67,7 +67,7 @@ ma_lookup_read(Jsonb *lookup, Oid relid)
 
 	if (!JB_ROOT_IS_OBJECT(lookup))
 		refuse("lookup", "It must be an object with a name for each table.");
-	foreach(cell, object_members(&lookup->root, "lookup"))
+	foreach(cell, object_members(&lookup->root))
 	{
 		Member	   *member = lfirst(cell);
 		char	   *path = psprintf("lookup.%s", member->key);
@@ -117,7 +117,7 @@ check_via_types(const MaLink *link, Oid relid)
 
 /* The members of an object in jsonb's own order. */
 static List *
-object_members(JsonbContainer *object, const char *path)
+object_members(JsonbContainer *object)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(object);
 	JsonbIteratorToken token;
@@ -150,7 +150,7 @@ read_link(JsonbContainer *object, Oid relid, const char *path)
 	char	   *on = NULL;
 	ListCell   *cell;
 
-	foreach(cell, object_members(object, path))
+	foreach(cell, object_members(object))
 	{
 		Member	   *member = lfirst(cell);
 

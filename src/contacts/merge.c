@@ -43,7 +43,7 @@ static void refuse_split(const MaSource *source, const char *external_id, int64 
 	pg_attribute_noreturn();
 static int64 count_keys(int64 contact_id);
 static Link lock_link(FunctionCallInfo fcinfo, MaSource **source, char **external_id);
-static int64 split_match(const Link *link, const MaSource *source, const char *external_id);
+static int64 split_match(const MaSource *source, const char *external_id);
 static int64 split_merge(const Link *link);
 
 MA_FUNCTION(ma_merge_contacts);
@@ -249,7 +249,7 @@ ma_split_contact(PG_FUNCTION_ARGS)
 	link = lock_link(fcinfo, &source, &external_id);
 	lock_keys(link.contact_id);
 	both[0] = link.contact_id;
-	both[1] = link.by_match ? split_match(&link, source, external_id) : split_merge(&link);
+	both[1] = link.by_match ? split_match(source, external_id) : split_merge(&link);
 	values[0] = Int64GetDatum(link.merge_id);
 	values[1] = TimestampTzGetDatum(ma_now());
 	ma_run(&close, values, NULL, MA_RUN_WRITE_LATEST);
@@ -367,7 +367,7 @@ count_keys(int64 contact_id)
 
 /* Makes a contact of its own for a row that was linked by match; returns its number. */
 static int64
-split_match(const Link *link, const MaSource *source, const char *external_id)
+split_match(const MaSource *source, const char *external_id)
 {
 	static MaStatement make = {
 		"INSERT INTO marketing_internal.contact (created_at) VALUES ($1) RETURNING contact_id",

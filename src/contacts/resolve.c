@@ -142,7 +142,8 @@ resolve_works(MaWork **works, int n)
 
 	if (n == 0)
 		return;
-	read = ma_index_begin("contact_key_pkey", lengthof(equal), equal);
+	read = ma_index_begin("contact_key_pkey", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
 	for (int i = 0; i < n; i++)
 	{
 		MaWork	   *work = works[i];
@@ -252,7 +253,8 @@ ma_load_keys(MaEvaluation *evaluation)
 	evaluation->keys = palloc_array(MaOwnedKey, room);
 	if (evaluation->ncontacts == 0)
 		return;
-	read = ma_index_begin("contact_key_contact_idx", lengthof(equal), equal);
+	read = ma_index_begin("contact_key_contact_idx", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
 	for (int i = 0; i < evaluation->ncontacts; i++)
 	{
 		Datum		contact = Int64GetDatum(evaluation->contacts[i].contact_id);

@@ -156,6 +156,4 @@ extern char *ma_mime_build(const MaMimeMessage *message, Size *length, const cha
 /* True if the address can stand in a header and in an SMTP command as it is (ASCII only). */
 extern bool ma_mime_address_ok(const char *address);
 
-extern void ma_content_init(void);
-
 #endif							/* MA_CONTENT_H */

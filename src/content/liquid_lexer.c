@@ -40,7 +40,7 @@ static void skip_raw(Lexer *lexer, const Markup *markup);
 static void skip_comment(Lexer *lexer, const Markup *markup);
 static void skip_doc(Lexer *lexer, const Markup *markup);
 static bool is_end(const Lexer *lexer, const Markup *markup, const char *name);
-static void check_inline_comment(Lexer *lexer, int at, int start, int end);
+static void check_inline_comment(Lexer *lexer, int start, int end);
 static void add_lines(Lexer *lexer, const LiquidToken *liquid_tag, int depth);
 static int	skip_comment_lines(Lexer *lexer, int at, int position, int end);
 static bool next_line(const MaLiquid *liquid, int *position, int end, int *start, int *stop);
@@ -176,7 +176,7 @@ add_tag(Lexer *lexer, const Markup *markup)
 	if (tag.tag.length == 0)
 	{
 		/* A tag without a name is a comment, or nothing. */
-		check_inline_comment(lexer, markup->at, start, markup->end);
+		check_inline_comment(lexer, start, markup->end);
 		return;
 	}
 	if (ma_liquid_token_is(&tag, "raw"))
@@ -334,7 +334,7 @@ is_end(const Lexer *lexer, const Markup *markup, const char *name)
 
 /* Each line of {%# ... %} begins with #. */
 static void
-check_inline_comment(Lexer *lexer, int at, int start, int end)
+check_inline_comment(Lexer *lexer, int start, int end)
 {
 	const char *source = lexer->liquid->source;
 	bool		found = false;

@@ -18,8 +18,7 @@ typedef struct Slice
 static Slice slice(LiquidRender *render, const LiquidNode *node);
 static int64 option(LiquidRender *render, const LiquidExpression *expression, int64 otherwise,
 					const char *what);
-static LiquidOutcome turn(LiquidRender *render, const LiquidNode *node, LiquidLoop *loop,
-						  LiquidValue item);
+static LiquidOutcome turn(LiquidRender *render, const LiquidNode *node, LiquidValue item);
 
 LiquidOutcome
 ma_liquid_render_for(LiquidRender *render, const LiquidNode *node)
@@ -49,7 +48,7 @@ ma_liquid_render_for(LiquidRender *render, const LiquidNode *node)
 		int64		at = node->reversed ? part.from + part.count - 1 - loop->index :
 			part.from + loop->index;
 
-		outcome = turn(render, node, loop, part.items->items[at]);
+		outcome = turn(render, node, part.items->items[at]);
 	}
 	render->loop = loop->parent;
 	render->scoped.n = scoped;
@@ -58,7 +57,7 @@ ma_liquid_render_for(LiquidRender *render, const LiquidNode *node)
 
 /* One turn with the loop's variable; continue ends only this. */
 static LiquidOutcome
-turn(LiquidRender *render, const LiquidNode *node, LiquidLoop *loop, LiquidValue item)
+turn(LiquidRender *render, const LiquidNode *node, LiquidValue item)
 {
 	LiquidOutcome outcome;
 	int			scoped = render->scoped.n;
@@ -139,7 +138,7 @@ ma_liquid_render_tablerow(LiquidRender *render, const LiquidNode *node)
 
 		snprintf(text, sizeof(text), "<td class=\"col" INT64_FORMAT "\">", column + 1);
 		ma_liquid_append(render, text, strlen(text));
-		outcome = turn(render, node, loop, part.items->items[part.from + loop->index]);
+		outcome = turn(render, node, part.items->items[part.from + loop->index]);
 		ma_liquid_append(render, "</td>", 5);
 		if (outcome == LIQUID_GO_ON && column == loop->columns - 1 &&
 					loop->index < loop->length - 1)

@@ -27,7 +27,7 @@ typedef struct Outer
 	bool		in_render;
 } Outer;
 
-static void enter(LiquidRender *render, const MaLiquid *liquid, Outer *outer);
+static void enter(LiquidRender *render, Outer *outer);
 static void leave(LiquidRender *render, const Outer *outer);
 static void isolate(LiquidRender *render);
 static LiquidOutcome render_isolated(LiquidRender *render, const LiquidNode *node,
@@ -70,7 +70,7 @@ ma_liquid_render_partial(LiquidRender *render, const LiquidNode *node)
 }
 
 static void
-enter(LiquidRender *render, const MaLiquid *liquid, Outer *outer)
+enter(LiquidRender *render, Outer *outer)
 {
 	outer->liquid = render->liquid;
 	outer->roots = render->roots;
@@ -156,7 +156,7 @@ render_isolated(LiquidRender *render, const LiquidNode *node, const MaLiquid *li
 		Outer		outer;
 
 		ma_liquid_step(render, 1);
-		enter(render, liquid, &outer);
+		enter(render, &outer);
 		isolate(render);
 		if (node->subject != NULL && !(subject.kind == LIQUID_NIL && !node->each))
 			ma_liquid_local_push(&render->assigned, name, items->items[i]);

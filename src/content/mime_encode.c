@@ -15,7 +15,7 @@
 static bool is_plain(const char *text);
 static int	write_words(StringInfo out, const char *text, int line, bool phrase);
 static int	character_length(const char *text);
-static int	quoted_length(const char *text, int length, bool phrase);
+static int	quoted_length(const char *text, int length);
 static void write_quoted_word(StringInfo out, const char *text, int length);
 static void write_base64(StringInfo out, const char *bytes, int length);
 static void write_quoted_body(StringInfo out, const char *body);
@@ -141,7 +141,7 @@ write_words(StringInfo out, const char *text, int line, bool phrase)
 		while (c[length])
 		{
 			int			next = length + character_length(c + length);
-			int			as_quoted = quoted_length(c, next, phrase);
+			int			as_quoted = quoted_length(c, next);
 			int			as_base64 = (next + 2) / 3 * 4;
 
 			if (Min(as_quoted, as_base64) > room)
@@ -189,7 +189,7 @@ stands(char c)
 }
 
 static int
-quoted_length(const char *text, int length, bool phrase)
+quoted_length(const char *text, int length)
 {
 	int			result = 0;
 

@@ -136,9 +136,3 @@ snippet_outside(void *argument, const char *name, int length, MaEscape escape)
 	MemoryContextSwitchTo(context);
 	return liquid;
 }
-
-void
-ma_content_init(void)
-{
-	/* Nothing is reserved at start: caches are made when they are first used. */
-}

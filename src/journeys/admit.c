@@ -26,8 +26,7 @@ static void filter_or_each(Filter *filter);
 static MaJourneyRun *same_run(MaPerson *person, MaVersion *version, const MaSignal *signal);
 static bool repeat(MaTurnBatch *batch, MaJourneyRun *run, MaVersion *version, MaSignal *signal);
 static const char *refusal(MaPerson *person, MaVersion *version, const MaSignal *signal);
-static const char *refusal_by_history(MaPerson *person, MaVersion *version, const MaSignal *signal,
-									  int live);
+static const char *refusal_by_history(MaPerson *person, MaVersion *version, const MaSignal *signal);
 static void log_refusal(MaTurnBatch *batch, MaPerson *person, MaVersion *version,
 						const MaSignal *signal, const char *reason);
 static void enter(MaTurnBatch *batch, MaPerson *person, MaVersion *version, MaSignal *signal);
@@ -216,11 +215,11 @@ refusal(MaPerson *person, MaVersion *version, const MaSignal *signal)
 		return psprintf("max_live: is inside %d times", live);
 	if (live > 0 && version->program->reentry == MA_REENTRY_AFTER_EXIT)
 		return "reentry after_exit: is inside";
-	return refusal_by_history(person, version, signal, live);
+	return refusal_by_history(person, version, signal);
 }
 
 static const char *
-refusal_by_history(MaPerson *person, MaVersion *version, const MaSignal *signal, int live)
+refusal_by_history(MaPerson *person, MaVersion *version, const MaSignal *signal)
 {
 	MaProgram  *program = version->program;
 	ListCell   *cell;

@@ -22,7 +22,7 @@ static void explain_number(List **lines, Moment *moment, const MaNumber *number,
 static void explain_rows(MaRuleLine *line, Moment *moment, const MaStream *stream,
 						 const MaWindow *window);
 static char *time_text(TimestampTz at);
-static char *until_text(Moment *moment, MaTruth truth);
+static char *until_text(MaTruth truth);
 static void begin(Batch *batch, MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of,
 				  MaRun how);
 static int	without_events(Moment *moment, const MaNode *node, bool *by_absence);
@@ -84,7 +84,7 @@ time_text(TimestampTz at)
 }
 
 static char *
-until_text(Moment *moment, MaTruth truth)
+until_text(MaTruth truth)
 {
 	if (truth.until == DT_NOEND)
 		return psprintf("%s until a row changes", truth.truth ? "true" : "false");
@@ -106,13 +106,13 @@ explain_node(List **lines, Moment *moment, const MaNode *node, int depth)
 		case MA_NODE_NOT:
 			line = add_line(lines, depth, node->kind == MA_NODE_AND ? "all of" :
 							node->kind == MA_NODE_OR ? "one of" : "not", truth);
-			line->because = until_text(moment, truth);
+			line->because = until_text(truth);
 			foreach(cell, node->children)
 				explain_node(lines, moment, lfirst(cell), Min(depth + 1, MAX_DEPTH));
 			break;
 		case MA_NODE_SEGMENT:
 			line = add_line(lines, depth, ma_print_node(node), truth);
-			line->because = until_text(moment, truth);
+			line->because = until_text(truth);
 			if (moment->batch->zones[moment->contact] == NULL)
 				moment->zone = node->rule->zone;
 			explain_node(lines, moment, node->rule->top, Min(depth + 1, MAX_DEPTH));
@@ -133,7 +133,7 @@ explain_node(List **lines, Moment *moment, const MaNode *node, int depth)
 				break;
 			}
 			line = add_line(lines, depth, ma_print_node(node), truth);
-			line->because = until_text(moment, truth);
+			line->because = until_text(truth);
 			explain_number(lines, moment, node->left, Min(depth + 1, MAX_DEPTH));
 			explain_number(lines, moment, node->right, Min(depth + 1, MAX_DEPTH));
 			break;
@@ -189,7 +189,7 @@ explain_atom(MaRuleLine *line, Moment *moment, const MaNode *node)
 			line->unknown = !ma_instant_of(moment, node->attribute, &at);
 			if (!line->unknown)
 				line->value = time_text(at);
-			line->because = line->unknown ? "unknown -> false" : until_text(moment, line->truth);
+			line->because = line->unknown ? "unknown -> false" : until_text(line->truth);
 			break;
 		case MA_NODE_EXISTS:
 		case MA_NODE_ENDS:
@@ -198,7 +198,7 @@ explain_atom(MaRuleLine *line, Moment *moment, const MaNode *node)
 			explain_rows(line, moment, node->stream, node->window);
 			break;
 		default:
-			line->because = until_text(moment, line->truth);
+			line->because = until_text(line->truth);
 	}
 }
 
@@ -228,8 +228,7 @@ explain_number(List **lines, Moment *moment, const MaNumber *number, int depth)
 /* ---- unknowns ---- */
 
 List *
-ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of, MaRun how,
-				 List *unknowns)
+ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, MaRun how, List *unknowns)
 {
 	Batch		batch = {ma_rule_set_make(&rule, 1), contacts, n};
 	ListCell   *cell;

@@ -20,7 +20,7 @@
 /* Fields of a contact: email, phone, time_zone, locale, attributes. */
 #define NUM_FIELDS 5
 
-static void prepare_contacts(MaRuleSet *set, ContactFetch *fetch);
+static void prepare_contacts(ContactFetch *fetch);
 static void prepare_rows(EventFetch *fetch);
 static char *row_columns(const EventFetch *fetch, const char *place, char **filter);
 static const MaStreamPart *part_of(const MaStream *stream, const MaEventSource *source);
@@ -47,7 +47,7 @@ ma_fetch_prepare(MaRuleSet *set)
 	ma_rule_set_place(set);
 	foreach(cell, set->contact_fetches)
 		if (((ContactFetch *) lfirst(cell))->statement.sql == NULL)
-			prepare_contacts(set, lfirst(cell));
+			prepare_contacts(lfirst(cell));
 	foreach(cell, set->event_fetches)
 		if (((EventFetch *) lfirst(cell))->one.sql == NULL)
 			prepare_rows(lfirst(cell));
@@ -83,7 +83,7 @@ ma_fetch_forget(MaRuleSet *set)
  * $3 to $7 the contact's fields where an attribute needs them beside the table's.
  */
 static void
-prepare_contacts(MaRuleSet *set, ContactFetch *fetch)
+prepare_contacts(ContactFetch *fetch)
 {
 	StringInfoData sql;
 	MaStatement *statement = &fetch->statement;

@@ -34,7 +34,7 @@ static char *ends_sql(Oracle *oracle, const MaNode *node);
 static char *overdue_sql(Oracle *oracle, const MaNode *node);
 static char *date_sql(Oracle *oracle, const MaNode *node);
 static char *anniversary_sql(Oracle *oracle, const MaNode *node);
-static char *rows_sql(Oracle *oracle, const MaStream *stream);
+static char *rows_sql(const MaStream *stream);
 static char *part_sql(const MaStream *stream, const MaStreamPart *part);
 static char *window_sql(Oracle *oracle, const MaWindow *window, const char *at, const char *zone);
 static void join_source(Oracle *oracle, MaSource *source);
@@ -274,7 +274,7 @@ part_sql(const MaStream *stream, const MaStreamPart *part)
 
 /* All rows of the stream with the zone of their contact, as a derived table's SQL. */
 static char *
-rows_sql(Oracle *oracle, const MaStream *stream)
+rows_sql(const MaStream *stream)
 {
 	StringInfoData sql;
 	ListCell   *cell;
@@ -346,13 +346,13 @@ exists_sql(Oracle *oracle, const MaNode *node)
 							"AND f.at OPERATOR(pg_catalog.<=) %s%s)",
 							node->not_followed ? psprintf("%s OPERATOR(pg_catalog.<=) %s AND ", end,
 														  oracle->now) : "",
-							node->not_followed ? "NOT " : "", rows_sql(oracle, node->follower), end,
+							node->not_followed ? "NOT " : "", rows_sql(node->follower), end,
 							node->not_followed ? "" :
 							psprintf(" AND f.at OPERATOR(pg_catalog.<=) %s", oracle->now));
 	}
 	n = join_table(oracle, psprintf("SELECT e.contact_id FROM %s AS e WHERE %s%s "
 									"GROUP BY e.contact_id",
-									rows_sql(oracle, node->stream), window, followed),
+									rows_sql(node->stream), window, followed),
 				   node->window);
 	return psprintf("a%d.contact_id IS %sNULL", n, node->test == MA_TEST_NO ? "" : "NOT ");
 }
@@ -360,7 +360,7 @@ exists_sql(Oracle *oracle, const MaNode *node)
 static char *
 last_rows_sql(Oracle *oracle, const MaNode *node)
 {
-	char	   *rows = rows_sql(oracle, node->stream);
+	char	   *rows = rows_sql(node->stream);
 	int			n;
 
 	n = join_table(oracle, psprintf("SELECT q.contact_id, pg_catalog.count(*) AS n, "
@@ -388,7 +388,7 @@ ends_sql(Oracle *oracle, const MaNode *node)
 												"%s AS value FROM %s AS e "
 												"WHERE e.at OPERATOR(pg_catalog.<=) %s "
 												"ORDER BY e.contact_id, e.at%s, coalesce(%s, false) DESC",
-												value, rows_sql(oracle, node->stream), oracle->now,
+												value, rows_sql(node->stream), oracle->now,
 												node->last ? " DESC" : "", value), NULL);
 
 	at = psprintf("a%d.at", n);
@@ -409,7 +409,7 @@ overdue_sql(Oracle *oracle, const MaNode *node)
 												"pg_catalog.min(e.at) AS first, pg_catalog.max(e.at) AS last "
 												"FROM %s AS e WHERE e.at OPERATOR(pg_catalog.<=) %s "
 												"GROUP BY e.contact_id",
-												rows_sql(oracle, node->stream), oracle->now), NULL);
+												rows_sql(node->stream), oracle->now), NULL);
 
 	return psprintf("coalesce(CASE WHEN a%d.n OPERATOR(pg_catalog.>=) 3 AND pg_catalog.isfinite(a%d.first) "
 					"THEN (pg_catalog.extract('epoch', %s OPERATOR(pg_catalog.-) a%d.last) "
@@ -433,7 +433,7 @@ aggregate_sql(Oracle *oracle, const MaNumber *number)
 												"(pg_catalog.%s(%s))::pg_catalog.numeric AS value "
 												"FROM %s AS e WHERE %s GROUP BY e.contact_id",
 												functions[number->function], value,
-												rows_sql(oracle, number->stream), window),
+												rows_sql(number->stream), window),
 							   number->window);
 
 	if (number->function == MA_FN_COUNT || number->function == MA_FN_SUM)

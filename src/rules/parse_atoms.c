@@ -20,7 +20,7 @@ static MaNode *parse_ends(MaParser *parser, bool last);
 static MaNode *parse_overdue(MaParser *parser);
 static MaNode *parse_fact(MaParser *parser, const char *word);
 static MaNode *parse_anniversary(MaParser *parser);
-static MaNode *parse_date(MaParser *parser, int end);
+static MaNode *parse_date(MaParser *parser);
 static int	column_length(MaParser *parser);
 static int	end_of_run(MaParser *parser);
 static bool holds_aggregate(MaParser *parser, int end);
@@ -331,7 +331,7 @@ column_length(MaParser *parser)
  * month); NULL if the run is none of these.
  */
 static MaNode *
-parse_date(MaParser *parser, int end)
+parse_date(MaParser *parser)
 {
 	int			length = column_length(parser);
 	MaToken    *word = ma_token(parser, length);
@@ -437,7 +437,7 @@ ma_parse_run(MaParser *parser)
 	if (end == parser->at)
 		ma_parse_failed(parser, parser->at, "a condition is expected here",
 						"For example: no order_placed in 30 days, or city = 'Istanbul'.");
-	node = parse_date(parser, end);
+	node = parse_date(parser);
 	if (node != NULL)
 		return node;
 	if (holds_aggregate(parser, end))

@@ -139,8 +139,8 @@ typedef struct MaRuleUnknown
  * Adds what is unknown of these contacts to the list (NIL at first) of MaRuleUnknown,
  * which lives as long as the rule.
  */
-extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of,
-							  MaRun how, List *unknowns);
+extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, MaRun how,
+							  List *unknowns);
 
 /* ---- Rule views: PostgreSQL's own dependencies (schema marketing_rule) ---- */
 

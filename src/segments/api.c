@@ -18,7 +18,6 @@
 typedef struct Preview
 {
 	MaRule	   *rule;
-	TimestampTz now;
 	List	   *unknowns;		/* MaRuleUnknown */
 } Preview;
 
@@ -58,8 +57,8 @@ count_unknowns(const int64 *ids, int n, void *arg)
 {
 	Preview    *preview = arg;
 
-	preview->unknowns = ma_rule_unknowns(preview->rule, ma_read_contacts(ids, n), n, preview->now,
-										 MA_RUN_READ, preview->unknowns);
+	preview->unknowns = ma_rule_unknowns(preview->rule, ma_read_contacts(ids, n), n, MA_RUN_READ,
+										 preview->unknowns);
 }
 
 /* What finding them took, and what a commit will take: for some of them, one by one. */
@@ -116,14 +115,13 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	rule = ma_rule_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &scope, call.caller.userid);
 	preview.rule = rule;
-	preview.now = ma_now();
 	put_line(result, "rule", ma_rule_text(rule));
 	if (!ma_rule_is_sync(rule))
 		put_line(result, "maintenance", "worker: it uses functions that are not built in");
 	else
 	{
 		INSTR_TIME_SET_CURRENT(start);
-		ids = ma_oracle_read(rule, preview.now, &n);
+		ids = ma_oracle_read(rule, ma_now(), &n);
 		put_line(result, "contacts", ma_grouped(n));
 		put_cost(result, rule, ids, n, start);
 		for (int i = 0; i < Min(n, EXAMPLES); i++)
@@ -293,7 +291,7 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	all = ma_segments();
 	segment = ma_segment_get_whole(all, name);
-	members = ma_members_read(all, segment, ma_now());
+	members = ma_members_read(segment, ma_now());
 	expected = ma_oracle_read(segment->rule, ma_now(), &n);
 	while (i < members->n || j < n)
 	{

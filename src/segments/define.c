@@ -81,6 +81,19 @@ ma_define_segment(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 
+char *
+ma_segment_define(const char *name, const char *rule, const char *description,
+				  const char *search_path, Oid definer)
+{
+	Wanted		wanted = {0};
+
+	check_name(name);
+	wanted.name = pstrdup(name);
+	wanted.source = pstrdup(rule);
+	wanted.description = pstrdup(description);
+	return define(&wanted, search_path, definer);
+}
+
 static void
 check_name(const char *name)
 {

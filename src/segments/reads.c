@@ -91,7 +91,7 @@ compare_members(const void *left, const void *right)
 }
 
 MaMembers *
-ma_members_read(MaSegments *all, MaSegment *segment, TimestampTz now)
+ma_members_read(MaSegment *segment, TimestampTz now)
 {
 	MaMembers  *members = make_members();
 	Reading		reading;
@@ -373,7 +373,7 @@ ma_segment_members(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	all = ma_segments();
 	segment = PG_ARGISNULL(1) ? ma_segment_get_whole(all, name) : ma_segment_get(all, name);
-	members = PG_ARGISNULL(1) ? ma_members_read(all, segment, ma_now()) :
+	members = PG_ARGISNULL(1) ? ma_members_read(segment, ma_now()) :
 		read_history(segment, PG_GETARG_TIMESTAMPTZ(1));
 	emission = (Emission) {result, members};
 	ma_contacts_each_of(members->ids, members->n, emit, &emission);
@@ -399,7 +399,7 @@ int64 *
 ma_segment_contacts(const char *name, int *n)
 {
 	MaSegments *all = ma_segments();
-	MaMembers  *members = ma_members_read(all, ma_segment_get_whole(all, name), ma_now());
+	MaMembers  *members = ma_members_read(ma_segment_get_whole(all, name), ma_now());
 
 	*n = members->n;
 	return members->ids;

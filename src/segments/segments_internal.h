@@ -150,7 +150,7 @@ typedef struct MaMembers
 	TimestampTz *since;
 } MaMembers;
 
-extern MaMembers *ma_members_read(MaSegments *all, MaSegment *segment, TimestampTz now);
+extern MaMembers *ma_members_read(MaSegment *segment, TimestampTz now);
 
 /* contact_ids the rule is true for at now, by its SQL, ascending. */
 extern int64 *ma_oracle_read(const MaRule *rule, TimestampTz now, int *n);
@@ -166,6 +166,9 @@ extern void ma_segment_facts_init(void);
 
 /* ---- define.c ---- */
 
+/* define_segment() within a call; returns its answer. */
+extern char *ma_segment_define(const char *name, const char *rule, const char *description,
+							   const char *search_path, Oid definer);
 /* One transaction at a time changes segments. */
 extern void ma_segments_lock(void);
 /* Nobody writes what the rule reads to the end of the transaction. */

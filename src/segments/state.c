@@ -15,9 +15,15 @@
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
+
+/* Columns of marketing_internal.segment_state; none is ever null. */
+#define STATE_BITS 3
+#define STATE_WAKES 4
 
 #define WAKE_BYTES 10			/* slot and instant, most significant byte first */
 
+static void read_stored(MaSegmentStates *states, MaRun how);
 static void unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes);
 static Datum pack_bits(const MaSegmentStates *states, int contact);
 static Datum pack_wakes(const MaSegmentStates *states, int contact, TimestampTz *next);
@@ -30,22 +36,8 @@ static void run_guarded(MaStatement *statement, Datum *values, int n);
 MaSegmentStates *
 ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how)
 {
-	static MaStatement read = {
-		"SELECT u.n::pg_catalog.int4, s.bits, s.wakes "
-		"FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (contact_id, n) "
-		"JOIN marketing_internal.segment_state AS s "
-		"ON s.contact_id OPERATOR(pg_catalog.=) u.contact_id",
-		1, {INT8ARRAYOID}
-	};
-	static MaStatement read_one = {
-		"SELECT 1, s.bits, s.wakes FROM marketing_internal.segment_state AS s "
-		"WHERE s.contact_id OPERATOR(pg_catalog.=) $1",
-		1, {INT8OID}
-	};
 	MaSegmentStates *states = palloc0_object(MaSegmentStates);
 	Size		cells = Max(mul_size(n, all->n), 1);
-	Datum		value;
-	MaRows		rows;
 
 	states->all = all;
 	states->n = n;
@@ -60,20 +52,33 @@ ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how)
 	states->wakes = palloc_array(TimestampTz, cells);
 	for (Size i = 0; i < cells; i++)
 		states->wakes[i] = DT_NOEND;
-	if (n == 0)
-		return states;
-	value = n == 1 ? Int64GetDatum(contact_ids[0]) : ma_int8_array(contact_ids, n);
-	rows = ma_run(n == 1 ? &read_one : &read, &value, NULL, how);
-	for (uint64 i = 0; i < rows.n; i++)
-	{
-		int			contact = ma_int32(&rows, i, 1) - 1;
-		bool		isnull;
-
-		states->stored[contact] = true;
-		unpack(states, contact, ma_value(&rows, i, 2, &isnull), ma_value(&rows, i, 3, &isnull));
-	}
+	if (n > 0)
+		read_stored(states, how);
 	memcpy(states->before, states->bits, cells * sizeof(bool));
 	return states;
+}
+
+static void
+read_stored(MaSegmentStates *states, MaRun how)
+{
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaIndexRead *read = ma_index_begin("segment_state_pkey", lengthof(equal), equal, how);
+
+	for (int i = 0; i < states->n; i++)
+	{
+		Datum		contact = Int64GetDatum(states->contact_ids[i]);
+		TupleTableSlot *row;
+		bool		isnull;
+
+		ma_index_find(read, &contact);
+		row = ma_index_next(read);
+		if (row == NULL)
+			continue;
+		states->stored[i] = true;
+		unpack(states, i, slot_getattr(row, STATE_BITS, &isnull),
+			   slot_getattr(row, STATE_WAKES, &isnull));
+	}
+	ma_index_end(read);
 }
 
 /* Bits and wakes of slots that no segment has any more are left out. */

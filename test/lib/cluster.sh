@@ -46,7 +46,7 @@ scratch_end()
 }
 
 # Runs a command as the server's user in the scratch directory, with a clean PostgreSQL
-# environment and the private programs first on PATH.
+# environment (but for limits of time) and the private programs first on PATH.
 as_server()
 {
 	local drop=()
@@ -55,7 +55,7 @@ as_server()
 	fi
 	(
 		cd "$scratch" || exit 1
-		for name in $(compgen -e | grep '^PG' || true); do
+		for name in $(compgen -e | grep '^PG' | grep -vx 'PGCTLTIMEOUT\|PGISOLATIONTIMEOUT\|PG_TEST_TIMEOUT_DEFAULT' || true); do
 			unset "$name"
 		done
 		exec env --default-signal=INT,QUIT HOME="$scratch" USER="$server_user" LOGNAME="$server_user" LC_ALL=C TZ=UTC \
@@ -74,13 +74,18 @@ bounded()
 	wait $!
 }
 
-# Builds the tree and installs it below $scratch/pg; $PG_CONFIG names the installation to copy.
+# Builds the tree and installs it below $scratch/pg; $PG_CONFIG names the installation to copy. The
+# script $SERVER_WRAPPER, if set, takes the place of the server program, which becomes postgres.real.
 install_private()
 {
 	bash "$top/test/lib/private_install.sh" "$scratch/pg" -s -j2 "$@" > "$scratch/install.log" 2>&1 || {
 		tail -n 100 "$scratch/install.log"
 		return 1
 	}
+	if [ -n "${SERVER_WRAPPER:-}" ]; then
+		mv "$scratch/pg/bin/postgres" "$scratch/pg/bin/postgres.real"
+		install -m 755 "$SERVER_WRAPPER" "$scratch/pg/bin/postgres"
+	fi
 }
 
 # cluster_start NAME: a cluster with test/postgresql.conf at $scratch/NAME/data, whose socket
@@ -100,7 +105,7 @@ cluster_start()
 		echo "unix_socket_directories = '$home'"
 		[ $# -eq 0 ] || printf '%s\n' "$@"
 	} >> "$home/data/postgresql.conf"
-	as_server pg_ctl -D "$home/data" -l "$home/server.log" -w -t 60 start > "$home/start.log" 2>&1 || {
+	as_server pg_ctl -D "$home/data" -l "$home/server.log" -w -t "${PGCTLTIMEOUT:-60}" start > "$home/start.log" 2>&1 || {
 		cat "$home/start.log" "$home/server.log"
 		return 1
 	}
@@ -108,7 +113,7 @@ cluster_start()
 
 cluster_stop()
 {
-	as_server pg_ctl -D "$scratch/$1/data" -m fast -w -t 60 stop > "$scratch/$1/stop.log" 2>&1
+	as_server pg_ctl -D "$scratch/$1/data" -m fast -w -t "${PGCTLTIMEOUT:-60}" stop > "$scratch/$1/stop.log" 2>&1
 }
 
 # True while any of the given processes lives.
