@@ -9,6 +9,7 @@
  */
 #include "base/base.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "segments/segments_internal.h"
@@ -22,7 +23,7 @@ typedef struct ListRow
 	char	   *contact;
 } ListRow;
 
-static char *column(TriggerData *trigger, const char *name);
+static char *column(TriggerData *trigger, AttrNumber number);
 static void take(void *arg);
 static int64 contact_of(const char *text);
 static int64 contact_of_address(const char *address);
@@ -31,13 +32,15 @@ static void reject(const ListRow *row, const ErrorData *error);
 MA_FUNCTION(ma_list_member_insert);
 MA_FUNCTION(ma_forget_list_rejects);
 
+/* A column of the new row, which are texts; NULL: null. */
 static char *
-column(TriggerData *trigger, const char *name)
+column(TriggerData *trigger, AttrNumber number)
 {
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	int			number = SPI_fnumber(desc, name);
+	bool		isnull;
+	Datum		value = heap_getattr(trigger->tg_trigtuple, number,
+									 RelationGetDescr(trigger->tg_relation), &isnull);
 
-	return number <= 0 ? NULL : SPI_getvalue(trigger->tg_trigtuple, desc, number);
+	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 /* INSTEAD OF INSERT trigger of marketing.list_members */
@@ -53,8 +56,8 @@ ma_list_member_insert(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("this function is a trigger")));
-	row.list = column(trigger, "list");
-	row.contact = column(trigger, "contact");
+	row.list = column(trigger, 1);
+	row.contact = column(trigger, 2);
 	ma_call_begin(&call);
 	error = ma_segment_guard(take, &row);
 	if (error != NULL)

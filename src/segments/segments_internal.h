@@ -164,6 +164,10 @@ extern TimestampTz ma_forecast_next(MaSegment *segment, int64 contact_id, bool *
 
 extern void ma_segment_facts_init(void);
 
+/* ---- merge.c ---- */
+
+extern void ma_segment_merge_init(void);
+
 /* ---- define.c ---- */
 
 /* define_segment() within a call; returns its answer. */

@@ -26,7 +26,7 @@ COPY marketing.list_members (list, contact) FROM stdin (FORMAT csv);
 staff,1
 staff,leads:x
 staff,a2@example.com
-staff, A3@Example.com 
+staff," A3@Example.com"
 staff,99
 vips,1
 staff,1
