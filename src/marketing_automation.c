@@ -10,6 +10,7 @@
 
 #include "consent/consent.h"
 #include "contacts/contacts.h"
+#include "content/content.h"
 #include "delivery/delivery.h"
 #include "journeys/journeys.h"
 #include "miscadmin.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 	ma_extension_init();
 	ma_contacts_init();
 	ma_consent_init();
+	ma_content_init();
 	ma_rules_init();
 	ma_segments_init();
 	ma_scoring_init();

@@ -55,6 +55,18 @@ CREATE FUNCTION marketing.merge_contacts(contact uuid, other text) RETURNS text
 COMMENT ON FUNCTION marketing.merge_contacts(uuid, text) IS
 	'Makes two contacts one: ids, tracked events and attributes of the other go to the contact, whose own attributes win; returns the contact. split_contact() takes it back.';
 
+CREATE FUNCTION marketing.merge_contacts(contact bigint, other bigint) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_merge_contacts';
+COMMENT ON FUNCTION marketing.merge_contacts(bigint, bigint) IS
+	'Makes two contacts one: ids, tracked events and attributes of the other go to the contact, whose own attributes win; returns the contact. split_contact() takes it back.';
+
+CREATE FUNCTION marketing.merge_contacts(contact uuid, other uuid) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_merge_contacts';
+COMMENT ON FUNCTION marketing.merge_contacts(uuid, uuid) IS
+	'Makes two contacts one: ids, tracked events and attributes of the other go to the contact, whose own attributes win; returns the contact. split_contact() takes it back.';
+
 CREATE FUNCTION marketing.split_contact(contact text) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_split_contact';
@@ -78,6 +90,12 @@ CREATE FUNCTION marketing_internal.contact_text(contact_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'ma_contact_text_sql';
 COMMENT ON FUNCTION marketing_internal.contact_text(bigint) IS
 	'The contact in the form every function takes; null if no id of any source belongs to it.';
+
+CREATE FUNCTION marketing_internal.contact_text_now(contact_id bigint) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_contact_text_now_sql';
+COMMENT ON FUNCTION marketing_internal.contact_text_now(bigint) IS
+	'As contact_text(), of the contact that this one has been merged into, if it has.';
 
 CREATE VIEW marketing.contacts AS
 	SELECT k.contact, c.email, c.phone, c.time_zone, c.locale, c.attributes, c.created_at,

@@ -72,6 +72,12 @@ CREATE FUNCTION marketing.define_topic(
 COMMENT ON FUNCTION marketing.define_topic(text, text, text[], text, text) IS
 	'Defines what messages are about. channels: email, sms, push, webhook. consent: opt_in (only who said yes is written to), double_opt_in (and has confirmed it), opt_out (who has not said no). confirm, with double_opt_in: the template that asks for the confirmation. The topic transactional is built in. Errors: 22023 for an unknown channel or kind of consent, MA006 for the built-in name.';
 
+CREATE FUNCTION marketing.drop_topic(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_topic';
+COMMENT ON FUNCTION marketing.drop_topic(text) IS
+	'Drops a topic that no template and no consent column uses. The ledger keeps what was said about it, but it counts for nothing, also not for a later topic of the same name. Errors: MA040 for an unknown topic, 2BP01 while it is used, MA006 for the built-in one.';
+
 CREATE FUNCTION marketing.subscribe(contact text, topic text, channel text DEFAULT NULL, proof jsonb DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_subscribe';

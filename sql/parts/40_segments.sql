@@ -85,9 +85,11 @@ CREATE TABLE marketing_internal.list_member (
 	list_id int NOT NULL,
 	contact_id bigint NOT NULL,
 	added_at timestamptz NOT NULL,
+	added_as bigint,
 	PRIMARY KEY (list_id, contact_id)
 );
-COMMENT ON TABLE marketing_internal.list_member IS 'Who is on which list.';
+COMMENT ON TABLE marketing_internal.list_member IS
+	'Who is on which list. added_as: the contact it was added for, if that has been merged into this one.';
 CREATE INDEX list_member_contact_idx ON marketing_internal.list_member (contact_id);
 
 CREATE FUNCTION marketing.define_segment(name text, rule text, time_zone text DEFAULT NULL, description text DEFAULT NULL) RETURNS text

@@ -99,6 +99,12 @@ CREATE FUNCTION marketing.define_sender(
 COMMENT ON FUNCTION marketing.define_sender(text, text, text, text, text, text) IS
 	'Defines who messages of a channel come from and which foreign server they leave through; without a server they go to the spool. A template that names no sender has the channel''s first one, and where there is none a built-in one. Errors: 22023 for what is no address or channel, 42704 for an unknown server.';
 
+CREATE FUNCTION marketing.drop_sender(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_sender';
+COMMENT ON FUNCTION marketing.drop_sender(text) IS
+	'Drops a sender that no template names; its messages then come from the first one of their channel. Errors: MA042 for an unknown sender, 2BP01 while a template names it.';
+
 CREATE FUNCTION marketing.send_message(
 	contact text,
 	template text,
@@ -166,14 +172,14 @@ COMMENT ON FUNCTION marketing.settle_message(bigint, text, text) IS
 	'Says what became of a message of state suspect, of which nobody knows whether it was sent: sent, failed, or resend to send it (again). Errors: MA041 for a message that is not a suspect, 22023 for another outcome.';
 
 CREATE VIEW marketing.messages AS
-	SELECT m.message_id AS message, marketing_internal.contact_text(m.contact_id) AS contact, m.state,
+	SELECT m.message_id AS message, marketing_internal.contact_text_now(m.contact_id) AS contact, m.state,
 		m.reason, m.since, m.template, m.channel,
 		CASE WHEN m.topic_id OPERATOR(pg_catalog.=) 0 THEN 'transactional' ELSE t.name END AS topic,
 		m.journey, m.step, m.address, m.attempts, m.next_at AS next_try, m.created_at, NULL AS detail
 	FROM marketing_internal.message AS m
 	LEFT JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) m.topic_id
 	UNION ALL
-	SELECT l.message_id, marketing_internal.contact_text(l.contact_id), l.state,
+	SELECT l.message_id, marketing_internal.contact_text_now(l.contact_id), l.state,
 		l.reason, l.settled_at, l.template, l.channel,
 		CASE WHEN l.topic_id OPERATOR(pg_catalog.=) 0 THEN 'transactional' ELSE t.name END,
 		l.journey, l.step, l.address, l.attempts, NULL, l.created_at, l.detail

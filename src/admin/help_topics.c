@@ -28,8 +28,8 @@ static const MaHelpTopic topics[] = {
 	{
 		"segments", "groups of contacts by a rule, right at every instant, and lists",
 		LINES("define_segment", "preview_segment", "segments", "segment_members", "segment_size", "in_segment",
-			  "segments_of", "explain_segment", "verify_segment", "segment_rule", "segment_sql", "rule_json",
-			  "rule_text", "forecast_segment", "rebuild_segment", "drop_segment",
+			  "segments_of", "explain_segment", "forecast_segment", "verify_segment", "rebuild_segment", "segment_rule",
+			  "segment_sql", "rule_json", "rule_text", "drop_segment",
 			  "define_list", "add_to_list", "remove_from_list", "drop_list"),
 		LINES("SELECT * FROM marketing.preview_segment($$ count(order_placed) in 365 days >= 5 $$);",
 			  "SELECT marketing.define_segment('lapsed', $$ last order_placed more than 90 days ago $$);",
@@ -47,7 +47,7 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
-		LINES("define_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
+		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
 			  "unsuppress", "consent_state", "consent_change", "verify_consent"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
 			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
@@ -64,7 +64,7 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"sending", "messages: asking for them, what became of them, and why not",
-		LINES("send_message", "messages", "why_not_sent", "define_sender", "settle_message"),
+		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "settle_message"),
 		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
 			  "SELECT * FROM marketing.messages LIMIT 5;",
 			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")

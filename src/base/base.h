@@ -378,13 +378,28 @@ extern void ma_column_require_stored(Oid relid, AttrNumber number);
 /* A count (not negative) with commas: 52,800. */
 extern char *ma_grouped(int64 n);
 
+/* ---- names.c ---- */
+
+/* Errors out unless it can be the name of a `what` ("segment"). */
+extern void ma_name_check(const char *name, const char *what);
+
+/* Who uses the `what` ("template") of this name: texts (char *) for a sentence; for drop_*(). */
+typedef List *(*MaUses) (const char *name);
+extern void ma_register_uses(const char *what, MaUses uses);
+/* Error 2BP01 that lists them, if there are any. */
+extern void ma_require_unused(const char *what, const char *name);
+
 /* ---- clock.c ---- */
 
 /* marketing.now(): the database's set clock, else the statement's time, never backwards. */
 extern TimestampTz ma_now(void);
 /* As ma_now(), but of this instant instead of the statement's start. */
 extern TimestampTz ma_clock(void);
+/* The statement goes on for long (CALL marketing.work()): its time is taken anew. */
+extern void ma_now_renew(void);
 extern bool ma_clock_is_set(void);
+/* The zone that ALTER DATABASE set, else that of the session's begin, whatever SET has changed. */
+extern char *ma_database_time_zone(void);
 /* Calls `back` when the clock is set to an earlier time: what was kept is of the future. */
 extern void ma_register_clock_back(void (*back) (void));
 

@@ -18,9 +18,12 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 
+static TimestampTz statement_start = 0; /* of the statement whose time is known */
 static uint64 known_epoch = 0;	/* definitions epoch at which set_clock was read */
 static bool clock_set = false;
 static TimestampTz clock_at;
@@ -40,7 +43,6 @@ ma_now_sql(PG_FUNCTION_ARGS)
 TimestampTz
 ma_now(void)
 {
-	static TimestampTz statement_start = 0;
 	static TimestampTz statement_now;
 	TimestampTz start = GetCurrentStatementStartTimestamp();
 
@@ -54,6 +56,12 @@ ma_now(void)
 		statement_start = start;
 	}
 	return statement_now;
+}
+
+void
+ma_now_renew(void)
+{
+	statement_start = 0;
 }
 
 TimestampTz
@@ -73,6 +81,25 @@ ma_clock_is_set(void)
 {
 	read_setting();
 	return clock_set;
+}
+
+char *
+ma_database_time_zone(void)
+{
+	static MaStatement find = {
+		"SELECT pg_catalog.substr(c.entry, 10) FROM pg_catalog.pg_db_role_setting AS s "
+		"JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) s.setdatabase "
+		"CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c (entry) "
+		"WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() "
+		"AND s.setrole OPERATOR(pg_catalog.=) 0 "
+		"AND pg_catalog.lower(pg_catalog.left(c.entry, 9)) OPERATOR(pg_catalog.=) 'timezone='",
+		0
+	};
+	MaRows		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
+	const char *name = rows.n > 0 ? ma_text(&rows, 0, 1) : GetConfigOptionResetString("TimeZone");
+	pg_tz	   *zone = pg_tzset(name);
+
+	return pstrdup(pg_get_timezone_name(zone ? zone : session_timezone));
 }
 
 /*

@@ -25,12 +25,39 @@ static MaTopic *topic_and_channel(const char *name, char **channel);
 static MaConsentState state_of(const char *value);
 static void changed(MaMappedChange *mapped, int n, bool evaluating);
 static char *summary(const MaSource *source);
+static List *uses_of_topic(const char *topic);
 
 static const MaMapping mapping = {check, changed, summary};
+
+/* Columns that are mapped to the topic. */
+static List *
+uses_of_topic(const char *topic)
+{
+	size_t		length = strlen(topic);
+	List	   *uses = NIL;
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, ma_definitions()->sources)
+	{
+		MaSource   *source = lfirst(cell);
+
+		foreach(inner, source->mapped)
+		{
+			MaMappedColumn *column = lfirst(inner);
+
+			if (strncmp(column->name, topic, length) == 0 && column->name[length] == '/')
+				uses = lappend(uses, psprintf("column %s.%s (consent of attach_contacts)",
+											  source->name, column->column));
+		}
+	}
+	return uses;
+}
 
 void
 ma_consent_columns_init(void)
 {
+	ma_register_uses("topic", uses_of_topic);
 	ma_register_mapping(&mapping);
 }
 

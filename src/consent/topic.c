@@ -14,8 +14,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#define MAX_NAME 63
-
 static const struct
 {
 	const char *name;
@@ -40,6 +38,7 @@ static char *define(const char *name, const char *description, List *channels,
 					const char *consent, const char *confirm);
 
 MA_FUNCTION(ma_define_topic);
+MA_FUNCTION(ma_drop_topic);
 
 static MaTopic *
 transactional(void)
@@ -211,11 +210,12 @@ check_name(const char *name)
 				(errcode(ERRCODE_MA_NAME_IN_USE),
 				 errmsg("topic \"%s\" is built in", name),
 				 errdetail("It is free of consent and cannot be changed.")));
-	if (name[0] == '\0' || strlen(name) > MAX_NAME || strpbrk(name, "/,:\"'\n\r\t") != NULL)
+	ma_name_check(name, "topic");
+	if (strpbrk(name, "/,:\"'") != NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid name of a topic: \"%s\"", name),
-				 errhint("Use up to %d letters, digits, blanks and underscores.", MAX_NAME)));
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("\"%s\" cannot be the name of a topic", name),
+				 errhint("Use letters, digits, blanks and underscores.")));
 }
 
 static List *
@@ -306,4 +306,31 @@ define(const char *name, const char *description, List *channels, const char *co
 		ma_contacts_leave_all();
 	return found.n == 0 ? psprintf("%s: created", name) :
 		psprintf("%s: replaced (%s)", name, changed.data);
+}
+
+/* marketing.drop_topic(name) */
+Datum
+ma_drop_topic(PG_FUNCTION_ARGS)
+{
+	static MaStatement drop = {
+		"DELETE FROM marketing_internal.topic WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name = ma_consent_required(fcinfo, 0, "name");
+	Datum		value = CStringGetTextDatum(name);
+	MaCall		call;
+
+	(void) ma_extension_required();
+	if (strcmp(name, MA_TOPIC_TRANSACTIONAL_NAME) == 0)
+		check_name(name);
+	ma_call_begin(&call);
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
+	(void) ma_topic_required(name);
+	ma_require_unused("topic", name);
+	(void) ma_run(&drop, &value, NULL, MA_RUN_WRITE_LATEST);
+	ma_definitions_changed();
+	ma_call_end(&call);
+	MemoryContextSwitchTo(context);
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s: dropped", name)));
 }

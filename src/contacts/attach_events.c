@@ -142,7 +142,7 @@ attach(MaCall *call, MaEventOptions *options)
 	read_previous(find_previous(options), &previous);
 	time_zone = options->time_zone ? options->time_zone :
 		previous.event_source_id ? previous.values[FIELD_TIME_ZONE] :
-		pstrdup(pg_get_timezone_name(session_timezone));
+		ma_database_time_zone();
 	fill(options, time_zone, values);
 	changed = changes(&previous, values, options);
 	if (previous.event_source_id == 0 || changed != NULL)

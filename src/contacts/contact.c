@@ -34,23 +34,30 @@ static bool store_attributes(int64 contact_id, Datum added, List *removed);
 
 MA_FUNCTION(ma_identify);
 MA_FUNCTION(ma_contact_text_sql);
+MA_FUNCTION(ma_contact_text_now_sql);
 
-/* Argument 0 as text, whichever of the three overloads was called. */
-static char *
-argument_text(FunctionCallInfo fcinfo)
+/* A contact as text, whichever of the three overloads was called. */
+char *
+ma_contact_text_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, number);
 	Oid			output;
 	bool		varlena;
 
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(number))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("contact must not be null")));
+				 errmsg("%s must not be null", name)));
 	if (type != TEXTOID && type != INT8OID && type != UUIDOID)
 		elog(ERROR, "cannot happen: contact of type %u", type);
 	getTypeOutputInfo(type, &output, &varlena);
-	return OidOutputFunctionCall(output, PG_GETARG_DATUM(0));
+	return OidOutputFunctionCall(output, PG_GETARG_DATUM(number));
+}
+
+static char *
+argument_text(FunctionCallInfo fcinfo)
+{
+	return ma_contact_text_argument(fcinfo, 0, "contact");
 }
 
 static MaSource *
@@ -333,6 +340,24 @@ ma_contact_text_sql(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	text = contact_text(PG_GETARG_INT64(0), MA_RUN_READ);
+	if (text != NULL)
+		text = MemoryContextStrdup(context, text);
+	ma_call_end(&call);
+	if (text == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(text));
+}
+
+/* marketing_internal.contact_text_now(contact_id) */
+Datum
+ma_contact_text_now_sql(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MaCall		call;
+	char	   *text;
+
+	ma_call_begin(&call);
+	text = contact_text(ma_contact_now(PG_GETARG_INT64(0)), MA_RUN_READ);
 	if (text != NULL)
 		text = MemoryContextStrdup(context, text);
 	ma_call_end(&call);

@@ -234,6 +234,8 @@ extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
 extern int64 ma_contact_look_up(FunctionCallInfo fcinfo);
 /* Argument 0 as text. */
 extern char *ma_contact_argument_text(FunctionCallInfo fcinfo);
+/* Likewise of another argument; `name` is for the error when it is null. */
+extern char *ma_contact_text_argument(FunctionCallInfo fcinfo, int number, const char *name);
 
 /* The text form of a contact every function takes ("42", "subscribers:7"); NULL: no id left. */
 extern char *ma_contact_text(int64 contact_id);
@@ -368,6 +370,9 @@ typedef struct MaContactListener
 	void		(*merged) (int64 contact_id, int64 merged_id);
 	void		(*split) (int64 contact_id, int64 split_id);
 } MaContactListener;
+
+/* The contact's number and those merged into it, directly or not (int8[]), for = ANY(). */
+extern Datum ma_contact_with_merged(int64 contact_id);
 
 extern void ma_register_contact_listener(const MaContactListener *listener);
 

@@ -12,22 +12,12 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
-#define MAX_EVENT_NAME 63
 #define MAX_WATCHERS_SHOWN 5
 
 void
 ma_event_name_check(const char *name)
 {
-	if (name[0] == '\0' || strlen(name) > MAX_EVENT_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("event name \"%s\" is %s", name, name[0] == '\0' ? "empty" : "too long"),
-				 errhint("A name has 1 to %d bytes.", MAX_EVENT_NAME)));
-	for (const char *c = name; *c != '\0'; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_NAME),
-					 errmsg("event name \"%s\" holds a control character", name)));
+	ma_name_check(name, "event");
 	if (ma_builtin_columns(name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_NAME_IN_USE),

@@ -122,7 +122,7 @@ lock_keys(int64 contact_id)
 static void
 find_both(FunctionCallInfo fcinfo, int64 *winner, int64 *loser)
 {
-	char	   *other = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *other = ma_contact_text_argument(fcinfo, 1, "other");
 	int64		locked[2] = {0, 0};
 
 	for (;;)
@@ -224,6 +224,25 @@ ma_contact_now(int64 contact_id)
 	MaRows		rows = ma_run(&follow, &value, NULL, MA_RUN_READ_LATEST);
 
 	return ma_int64(&rows, 0, 1);
+}
+
+Datum
+ma_contact_with_merged(int64 contact_id)
+{
+	static MaStatement find = {
+		"WITH RECURSIVE who (contact_id) AS (SELECT $1 UNION SELECT m.merged_id "
+		"FROM marketing_internal.contact_merge AS m JOIN who "
+		"ON m.contact_id OPERATOR(pg_catalog.=) who.contact_id "
+		"WHERE m.split_at IS NULL) SELECT contact_id FROM who",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(contact_id);
+	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	int64	   *ids = palloc_array(int64, rows.n);
+
+	for (uint64 i = 0; i < rows.n; i++)
+		ids[i] = ma_int64(&rows, i, 1);
+	return ma_int8_array(ids, rows.n);
 }
 
 /* marketing.split_contact(contact) */

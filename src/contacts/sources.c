@@ -172,7 +172,9 @@ refresh_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked)
 {
 	MaSourceRow *known = palloc_array(MaSourceRow, Max(n, 1));
 	int64	   *ids = palloc_array(int64, Max(n, 1));
+	MaSourceRow *counted = palloc_array(MaSourceRow, Max(n, 1));
 	int			old = 0;
+	int			ncounted = 0;
 
 	for (int i = 0; i < n; i++)
 		if (rows[i].known)
@@ -184,6 +186,11 @@ refresh_contacts(MaSource *source, MaSourceRow *rows, int n, bool locked)
 	{
 		ma_keys_exclude(source->id, known, old);
 		ma_contacts_recompute(ids, old);
+		/* Columns that are mapped from now on: the answer of the call counts what they say. */
+		for (int i = 0; i < old; i++)
+			if (!known[i].excluded)
+				counted[ncounted++] = known[i];
+		ma_mapped_follow(source, counted, ncounted, false);
 	}
 	ma_keys_leave(source->id, known, old);
 }

@@ -58,6 +58,7 @@ extern MaTemplate *ma_template_required(const char *name);
 extern MaTemplate *ma_template_by_id(int32 template_id);
 
 /* Topics belong to consent/: it registers the check that raises an error if there is none. */
+extern void ma_register_channel_check(void (*check) (const char *channel));
 extern void ma_register_topic_check(void (*check) (const char *topic));
 /* Likewise senders, for who has defined them; sender is not NULL. */
 extern void ma_register_sender_check(void (*check) (const char *sender, const char *channel));
@@ -155,5 +156,8 @@ extern char *ma_mime_build(const MaMimeMessage *message, Size *length, const cha
 
 /* True if the address can stand in a header and in an SMTP command as it is (ASCII only). */
 extern bool ma_mime_address_ok(const char *address);
+
+/* Registers what templates use, for those who drop it. */
+extern void ma_content_init(void);
 
 #endif							/* MA_CONTENT_H */

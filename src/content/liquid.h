@@ -295,6 +295,7 @@ struct MaLiquid
 	MaEscape	escape;
 	int			nroots;			/* distinct first names of paths */
 	List	   *roots;			/* LiquidName *, while compiling */
+	List	   *snippets;		/* char *: those it names outright; not kept in a cache */
 	LiquidBlock *block;
 };
 

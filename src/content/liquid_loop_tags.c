@@ -155,6 +155,9 @@ ma_liquid_parse_partial(LiquidParser *parser, const LiquidToken *token)
 	ma_liquid_scan_begin(&scanner, parser->liquid, token->start, token->end);
 	if (is_render && scanner.kind != LIQUID_WORD_STRING)
 		ma_liquid_scan_unexpected(&scanner, "the name of a snippet in quotes");
+	if (scanner.kind == LIQUID_WORD_STRING)
+		parser->liquid->snippets = lappend(parser->liquid->snippets,
+										   pnstrdup(scanner.text, scanner.length));
 	node->value = ma_liquid_parse_expression(&scanner);
 	if (ma_liquid_scan_is(&scanner, "with") || ma_liquid_scan_is(&scanner, "for"))
 	{

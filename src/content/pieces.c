@@ -9,6 +9,7 @@
 #include "content/content_internal.h"
 #include "utils/builtins.h"
 
+static bool holds(List *names, const char *name);
 static char *define_layout(const char *name, char *html, char *text);
 static char *define_snippet(const char *name, char *source);
 static bool shows_content(const MaLiquid *liquid);
@@ -36,16 +37,7 @@ ma_content_name(FunctionCallInfo fcinfo, int number, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the name of the %s must not be null", what)));
-	for (char *c = name; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7F)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_NAME),
-					 errmsg("the name of the %s holds a control character", what)));
-	if (*name == '\0' || strlen(name) >= NAMEDATALEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("\"%s\" is not the name of a %s", name, what),
-				 errdetail("Names have 1 to %d octets.", NAMEDATALEN - 1)));
+	ma_name_check(name, what);
 	return name;
 }
 
@@ -80,6 +72,49 @@ static MaLiquid *
 check(const char *source, MaEscape escape, const char *what, const char *name)
 {
 	return ma_liquid_compile(source, strlen(source), escape, psprintf("%s \"%s\"", what, name));
+}
+
+/*
+ * A NOTICE for snippets that are not there, with the nearest names.  No error: a file
+ * of definitions may bring them later, and snippets may show each other.
+ */
+void
+ma_snippets_notice(const char *who, const char *own_name, List *names)
+{
+	static MaStatement all = {"SELECT name FROM marketing_internal.snippet ORDER BY name", 0};
+	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
+	List	   *known = own_name ? list_make1(unconstify(char *, own_name)) : NIL;
+	List	   *told = NIL;
+	ListCell   *cell;
+
+	for (uint64 i = 0; i < rows.n; i++)
+		known = lappend(known, ma_text(&rows, i, 1));
+	foreach(cell, names)
+	{
+		char	   *name = lfirst(cell);
+		char	   *near;
+
+		if (holds(known, name) || holds(told, name))
+			continue;
+		told = lappend(told, name);
+		near = ma_nearest(name, known);
+		ereport(NOTICE,
+				(errcode(ERRCODE_MA_UNKNOWN_TEMPLATE),
+				 errmsg("%s shows snippet \"%s\", which is not there", who, name),
+				 near ? errhint("Did you mean %s?", near) :
+				 errhint("Define it with marketing.define_snippet() before the first message.")));
+	}
+}
+
+static bool
+holds(List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
 }
 
 /* marketing.define_layout(name, html, text) */
@@ -163,14 +198,16 @@ ma_define_snippet(PG_FUNCTION_ARGS)
 	MaCall		call;
 	char	   *name = ma_content_name(fcinfo, 0, "snippet");
 	char	   *source = ma_content_argument(fcinfo, 1);
+	MaLiquid   *liquid;
 	char	   *answer;
 
 	if (source == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the source of snippet \"%s\" must not be null", name)));
-	(void) check(source, MA_ESCAPE_HTML, "snippet", name);
+	liquid = check(source, MA_ESCAPE_HTML, "snippet", name);
 	ma_call_begin(&call);
+	ma_snippets_notice(psprintf("snippet \"%s\"", name), name, liquid->snippets);
 	answer = MemoryContextStrdup(context, define_snippet(name, source));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));

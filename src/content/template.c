@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "content/content_internal.h"
 #include "lib/stringinfo.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -39,6 +40,7 @@ typedef struct Stored
 	Definition	is;
 } Stored;
 
+static void (*channel_check) (const char *channel);
 static void (*topic_check) (const char *topic);
 static void (*sender_check) (const char *sender, const char *channel);
 
@@ -48,12 +50,22 @@ static char *check_locale(const char *locale);
 static void check_part(const Definition *definition, const char *source, MaEscape escape,
 					   const char *part);
 static void check_names(const Definition *definition);
+static List *snippets_of(const char *source, MaEscape escape);
 static char *define(const Definition *definition);
 static Stored read_stored(const Definition *definition);
 static bool note(StringInfo what, const char *name, const char *left, const char *right);
 static void store_version(const Definition *definition, Stored *stored);
 static void store_template(const Definition *definition, const Stored *stored);
 static char *drop(const char *name, const char *locale);
+static List *uses_of(const char *column, const char *name);
+static List *uses_of_topic(const char *name);
+static List *uses_of_sender(const char *name);
+
+void
+ma_register_channel_check(void (*check) (const char *channel))
+{
+	channel_check = check;
+}
 
 void
 ma_register_topic_check(void (*check) (const char *topic))
@@ -78,6 +90,7 @@ ma_define_template(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	Definition	definition;
 	MaCall		call;
+	List	   *snippets;
 	char	   *answer;
 
 	read_definition(fcinfo, &definition);
@@ -87,7 +100,14 @@ ma_define_template(PG_FUNCTION_ARGS)
 	check_part(&definition, definition.text, MA_ESCAPE_NONE, "text");
 	check_part(&definition, definition.preheader, MA_ESCAPE_NONE, "preheader");
 	ma_call_begin(&call);
+	/* What it names is not dropped meanwhile. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	check_names(&definition);
+	snippets = snippets_of(definition.html, MA_ESCAPE_HTML);
+	snippets = list_concat(snippets, snippets_of(definition.text, MA_ESCAPE_NONE));
+	snippets = list_concat(snippets, snippets_of(definition.subject, MA_ESCAPE_NONE));
+	snippets = list_concat(snippets, snippets_of(definition.preheader, MA_ESCAPE_NONE));
+	ma_snippets_notice(psprintf("template \"%s\"", definition.name), NULL, snippets);
 	answer = MemoryContextStrdup(context, define(&definition));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
@@ -114,12 +134,8 @@ check_channel(const Definition *definition)
 {
 	bool		email = strcmp(definition->channel, "email") == 0;
 
-	if (strspn(definition->channel, "abcdefghijklmnopqrstuvwxyz0123456789_") !=
-		strlen(definition->channel))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not a channel", definition->channel),
-				 errhint("Channels are email, sms, push, webhook, or a name of small letters, digits and _.")));
+	if (channel_check != NULL)
+		channel_check(definition->channel);
 	if (email && definition->subject == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -173,6 +189,14 @@ check_part(const Definition *definition, const char *source, MaEscape escape, co
 							 psprintf("%s of template \"%s\"", part, definition->name));
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(work);
+}
+
+/* Snippets that a part names outright. */
+static List *
+snippets_of(const char *source, MaEscape escape)
+{
+	return source == NULL ? NIL :
+		ma_liquid_compile(source, strlen(source), escape, "")->snippets;
 }
 
 /* Topic, sender and layout must be there. */
@@ -383,9 +407,13 @@ drop(const char *name, const char *locale)
 		"DELETE FROM marketing_internal.template WHERE template_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}
 	};
-	MaTemplate *found = ma_template_required(name);
+	MaTemplate *found;
 	Datum		values[2];
 
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
+	found = ma_template_required(name);
+	if (locale == NULL)
+		ma_require_unused("template", name);
 	values[0] = Int32GetDatum(found->id);
 	if (locale == NULL)
 	{
@@ -398,6 +426,41 @@ drop(const char *name, const char *locale)
 	ma_run(&drop_one, values, NULL, MA_RUN_WRITE_LATEST);
 	ma_definitions_changed();
 	return psprintf("%s: locale %s dropped", name, locale);
+}
+
+/* Templates of the topic or sender of this name. */
+static List *
+uses_of(const char *column, const char *name)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		value = CStringGetTextDatum(name);
+	char	   *sql = psprintf("SELECT t.name FROM marketing_internal.template AS t "
+							   "WHERE t.%s OPERATOR(pg_catalog.=) $1 ORDER BY 1", column);
+	MaRows		rows = ma_run_once(sql, 1, types, &value, NULL, MA_RUN_READ_LATEST);
+	List	   *uses = NIL;
+
+	for (uint64 i = 0; i < rows.n; i++)
+		uses = lappend(uses, psprintf("template \"%s\"", ma_text(&rows, i, 1)));
+	return uses;
+}
+
+static List *
+uses_of_topic(const char *name)
+{
+	return uses_of("topic", name);
+}
+
+static List *
+uses_of_sender(const char *name)
+{
+	return uses_of("sender", name);
+}
+
+void
+ma_content_init(void)
+{
+	ma_register_uses("topic", uses_of_topic);
+	ma_register_uses("sender", uses_of_sender);
 }
 
 static MaTemplate *

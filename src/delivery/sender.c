@@ -25,8 +25,10 @@ static const char *const argument_names[NUM_ARGS] = {
 static void check_addresses(char **values);
 static void check_server(const char *server);
 static char *define(char **values);
+static void unknown(const char *name) pg_attribute_noreturn();
 
 MA_FUNCTION(ma_define_sender);
+MA_FUNCTION(ma_drop_sender);
 
 MaSender *
 ma_sender_for(const char *channel, const char *name)
@@ -63,15 +65,10 @@ ma_sender_check(const char *name, const char *channel)
 		"SELECT name, channel FROM marketing_internal.sender ORDER BY name", 0
 	};
 	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
-	List	   *names = NIL;
-	char	   *nearest;
 
 	for (uint64 i = 0; i < rows.n; i++)
 	{
-		char	   *other = ma_text(&rows, i, 1);
-
-		names = lappend(names, other);
-		if (strcmp(other, name) != 0)
+		if (strcmp(ma_text(&rows, i, 1), name) != 0)
 			continue;
 		if (strcmp(ma_text(&rows, i, 2), channel) == 0)
 			return;
@@ -80,6 +77,20 @@ ma_sender_check(const char *name, const char *channel)
 				 errmsg("sender \"%s\" is for channel %s, not %s", name,
 						ma_text(&rows, i, 2), channel)));
 	}
+	unknown(name);
+}
+
+/* The error that suggests the nearest. */
+static void
+unknown(const char *name)
+{
+	static MaStatement all = {"SELECT name FROM marketing_internal.sender ORDER BY name", 0};
+	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
+	List	   *names = NIL;
+	char	   *nearest;
+
+	for (uint64 i = 0; i < rows.n; i++)
+		names = lappend(names, ma_text(&rows, i, 1));
 	nearest = ma_nearest(name, names);
 	ereport(ERROR,
 			(errcode(ERRCODE_MA_UNKNOWN_SENDER),
@@ -105,10 +116,7 @@ ma_define_sender(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("%s must not be null", argument_names[i])));
-	if (values[ARG_NAME][0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a sender must not be empty")));
+	ma_name_check(values[ARG_NAME], "sender");
 	ma_channel_check(values[ARG_CHANNEL]);
 	check_addresses(values);
 	if (values[ARG_SERVER] != NULL)
@@ -196,4 +204,32 @@ define(char **given)
 	ma_definitions_changed();
 	return found.n == 0 ? psprintf("%s: created", given[ARG_NAME]) :
 		psprintf("%s: replaced (%s)", given[ARG_NAME], changed.data);
+}
+
+/* marketing.drop_sender(name) */
+Datum
+ma_drop_sender(PG_FUNCTION_ARGS)
+{
+	static MaStatement drop = {
+		"DELETE FROM marketing_internal.sender WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Datum		value;
+	MaCall		call;
+
+	(void) ma_extension_required();
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name must not be null")));
+	value = CStringGetTextDatum(name);
+	ma_call_begin(&call);
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
+	ma_require_unused("sender", name);
+	if (ma_run(&drop, &value, NULL, MA_RUN_WRITE_LATEST).n == 0)
+		unknown(name);
+	ma_definitions_changed();
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s: dropped", name)));
 }

@@ -109,27 +109,27 @@ find_message(MaWhyQuestion *question)
 		"SELECT x.message_id, x.template_id, x.enrollment_id, x.step, x.state, x.reason, x.at, "
 		"x.next_at, x.address, x.detail, x.channel, x.topic_id, x.journey, "
 		"(SELECT d.gate FROM marketing_internal.message_decision AS d "
-		"WHERE d.contact_id OPERATOR(pg_catalog.=) $1 "
+		"WHERE d.contact_id OPERATOR(pg_catalog.=) x.contact_id "
 		"AND d.message_id OPERATOR(pg_catalog.=) x.message_id "
-		"ORDER BY d.decision_id DESC LIMIT 1) "
-		"FROM (SELECT m.message_id, m.template_id, m.enrollment_id, m.step, m.state, m.reason, "
+		"ORDER BY d.decision_id DESC LIMIT 1), x.contact_id "
+		"FROM (SELECT m.contact_id, m.message_id, m.template_id, m.enrollment_id, m.step, m.state, m.reason, "
 		"m.since AS at, m.next_at, m.address, NULL AS detail, m.channel, m.topic_id, m.journey "
-		"FROM marketing_internal.message AS m WHERE m.contact_id OPERATOR(pg_catalog.=) $1 "
+		"FROM marketing_internal.message AS m WHERE m.contact_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND (m.template_id OPERATOR(pg_catalog.=) $2 OR m.journey OPERATOR(pg_catalog.=) $3) "
 		"AND m.created_at OPERATOR(pg_catalog.<=) $4 UNION ALL "
-		"SELECT l.message_id, l.template_id, l.enrollment_id, l.step, l.state, l.reason, "
+		"SELECT l.contact_id, l.message_id, l.template_id, l.enrollment_id, l.step, l.state, l.reason, "
 		"l.settled_at, NULL, l.address, l.detail, l.channel, l.topic_id, l.journey "
-		"FROM marketing_internal.message_log AS l WHERE l.contact_id OPERATOR(pg_catalog.=) $1 "
+		"FROM marketing_internal.message_log AS l WHERE l.contact_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND (l.template_id OPERATOR(pg_catalog.=) $2 OR l.journey OPERATOR(pg_catalog.=) $3) "
 		"AND l.created_at OPERATOR(pg_catalog.<=) $4) AS x ORDER BY x.message_id DESC LIMIT 1",
-		4, {INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID}
+		4, {INT8ARRAYOID, INT4OID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[4];
 	char		nulls[] = "    ";
 	MaRows		rows;
 
 	memset(&ma_why_message, 0, sizeof(ma_why_message));
-	values[0] = Int64GetDatum(question->contact_id);
+	values[0] = ma_contact_with_merged(question->contact_id);
 	values[1] = Int32GetDatum(question->journey ? 0 : question->template_id);
 	values[2] = question->journey ? CStringGetTextDatum(question->journey) : (Datum) 0;
 	nulls[2] = question->journey ? ' ' : 'n';
@@ -168,7 +168,7 @@ take_message(MaWhyQuestion *question, const MaRows *rows)
 		strcmp(message->state, "suspect") != 0)
 	{
 		/* What the gate would say now, rather than what it said last. */
-		MaGateVerdict *verdict = ma_gate_ask(question->contact_id, question->message_id);
+		MaGateVerdict *verdict = ma_gate_ask(ma_int64(rows, 0, 15), question->message_id);
 
 		message->gate = verdict ? unconstify(char *, verdict->gate) : NULL;
 		message->reason = verdict ? verdict->reason : NULL;

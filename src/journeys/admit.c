@@ -27,6 +27,7 @@ static MaJourneyRun *same_run(MaPerson *person, MaVersion *version, const MaSign
 static bool repeat(MaTurnBatch *batch, MaJourneyRun *run, MaVersion *version, MaSignal *signal);
 static const char *refusal(MaPerson *person, MaVersion *version, const MaSignal *signal);
 static const char *refusal_by_history(MaPerson *person, MaVersion *version, const MaSignal *signal);
+static const char *refusal_by_ring(MaPerson *person, MaVersion *version, const MaSignal *signal);
 static void log_refusal(MaTurnBatch *batch, MaPerson *person, MaVersion *version,
 						const MaSignal *signal, const char *reason);
 static void enter(MaTurnBatch *batch, MaPerson *person, MaVersion *version, MaSignal *signal);
@@ -207,6 +208,7 @@ static const char *
 refusal(MaPerson *person, MaVersion *version, const MaSignal *signal)
 {
 	int			live = 0;
+	const char *reason;
 	ListCell   *cell;
 
 	foreach(cell, person->runs)
@@ -219,7 +221,38 @@ refusal(MaPerson *person, MaVersion *version, const MaSignal *signal)
 		return psprintf("max_live: is inside %d times", live);
 	if (live > 0 && version->program->reentry == MA_REENTRY_AFTER_EXIT)
 		return "reentry after_exit: is inside";
-	return refusal_by_history(person, version, signal);
+	reason = refusal_by_ring(person, version, signal);
+	return reason ? reason : refusal_by_history(person, version, signal);
+}
+
+/*
+ * The net under ring.c: what is entered by what journeys do (or by hand), and not by a
+ * row of somebody's table, is entered so often only if it leads back into itself.
+ */
+static const char *
+refusal_by_ring(MaPerson *person, MaVersion *version, const MaSignal *signal)
+{
+	MaEvent    *event = signal->event_id ? ma_event_by_id(ma_definitions(), signal->event_id) :
+		NULL;
+	int			recent = 0;
+	char	   *reason;
+	ListCell   *cell;
+
+	if (event != NULL && ma_builtin_columns(event->name) == NULL)
+		return NULL;
+	foreach(cell, person->history)
+	{
+		MaHistory  *history = lfirst(cell);
+
+		if (history->journey_id == version->journey_id)
+			recent += history->recent;
+	}
+	if (recent < MA_ENTRIES_PER_HOUR)
+		return NULL;
+	reason = psprintf("has entered %d times within an hour: it leads back into itself", recent);
+	ma_count_error(ERRCODE_MA_INVALID_JOURNEY, psprintf("journey \"%s\": a contact %s",
+														version->journey, reason));
+	return reason;
 }
 
 static const char *
@@ -288,6 +321,7 @@ enter(MaTurnBatch *batch, MaPerson *person, MaVersion *version, MaSignal *signal
 	history->journey_id = version->journey_id;
 	history->key = signal->key;
 	history->last_entry = signal->at;
+	history->recent = 1;
 	person->history = lappend(person->history, history);
 	ma_run_log(batch, run, signal->at, "entered",
 			   signal->key ? psprintf("%s, key %s", by, signal->key) : by);

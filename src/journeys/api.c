@@ -94,12 +94,20 @@ ma_enroll(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 
-/* How many runs of the contact in the journey go on, or are parked. */
+/*
+ * How many runs of the contact in the journey go on (entries that wait for the next turn
+ * count too), or are parked.
+ */
 static int
 runs_in(int64 contact_id, int32 journey_id, bool parked)
 {
 	static MaStatement count = {
-		"SELECT pg_catalog.count(*)::pg_catalog.int4 FROM marketing_internal.enrollment AS e "
+		"SELECT (CASE WHEN $3 THEN 0 ELSE (SELECT pg_catalog.count(*) "
+		"FROM marketing_internal.enrollment_signal AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND s.journey_id OPERATOR(pg_catalog.=) $2 "
+		"AND s.kind OPERATOR(pg_catalog.=) 'enter') END "
+		"OPERATOR(pg_catalog.+) pg_catalog.count(*))::pg_catalog.int4 "
+		"FROM marketing_internal.enrollment AS e "
 		"WHERE e.contact_id OPERATOR(pg_catalog.=) $1 AND e.journey_id OPERATOR(pg_catalog.=) $2 "
 		"AND (CASE WHEN $3 THEN e.state OPERATOR(pg_catalog.=) 'parked' "
 		"ELSE e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}') END)",
@@ -115,7 +123,29 @@ runs_in(int64 contact_id, int32 journey_id, bool parked)
 	return ma_int32(&rows, 0, 1);
 }
 
-/* Leaves the signal; the answer says for how many runs (entries that still wait count too). */
+/* True if such a signal, with nothing after it that would enter, waits for the next turn. */
+static bool
+is_asked_for(int64 contact_id, int32 journey_id, MaSignalKind kind)
+{
+	static MaStatement find = {
+		"SELECT FROM marketing_internal.enrollment_signal AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND s.journey_id OPERATOR(pg_catalog.=) $2 "
+		"AND s.kind OPERATOR(pg_catalog.=) $3 "
+		"AND NOT EXISTS (SELECT FROM marketing_internal.enrollment_signal AS l "
+		"WHERE l.contact_id OPERATOR(pg_catalog.=) $1 AND l.journey_id OPERATOR(pg_catalog.=) $2 "
+		"AND l.kind OPERATOR(pg_catalog.=) 'enter' "
+		"AND l.signal_id OPERATOR(pg_catalog.>) s.signal_id) LIMIT 1",
+		3, {INT8OID, INT4OID, TEXTOID}
+	};
+	Datum		values[3];
+
+	values[0] = Int64GetDatum(contact_id);
+	values[1] = Int32GetDatum(journey_id);
+	values[2] = CStringGetTextDatum(ma_signal_kind_name(kind));
+	return ma_run(&find, values, NULL, MA_RUN_READ_LATEST).n > 0;
+}
+
+/* Leaves the signal; the answer says for how many runs. */
 static char *
 signal_for(FunctionCallInfo fcinfo, MaSignalKind kind, char *reason, const char *answer)
 {
@@ -132,9 +162,18 @@ signal_for(FunctionCallInfo fcinfo, MaSignalKind kind, char *reason, const char 
 	signal.at = ma_now();
 	signal.journey_id = journey->id;
 	signal.reason = reason;
-	ma_signals_insert(&signal, NULL, 1);
-	text = MemoryContextStrdup(context, psprintf("%s: %d %s %s", journey->name, n,
-												 n == 1 ? "run" : "runs", answer));
+	if (is_asked_for(contact_id, journey->id, kind))
+		text = psprintf("%s: unchanged: %s is asked for already", journey->name,
+						kind == MA_SIGNAL_EXIT ? "the exit" : "a retry");
+	else if (n == 0)
+		text = psprintf("%s: unchanged: %s %s", journey->name, ma_contact_text(contact_id),
+						kind == MA_SIGNAL_EXIT ? "is not inside" : "has no run that is parked");
+	else
+	{
+		ma_signals_insert(&signal, NULL, 1);
+		text = psprintf("%s: %d %s %s", journey->name, n, n == 1 ? "run" : "runs", answer);
+	}
+	text = MemoryContextStrdup(context, text);
 	ma_call_end(&call);
 	return text;
 }

@@ -379,14 +379,15 @@ static void
 read_history(MaTurnBatch *batch)
 {
 	static MaStatement read = {
-		"SELECT e.contact_id, e.journey_id, e.key, pg_catalog.max(e.entered_at) "
-		"FROM marketing_internal.enrollment AS e "
+		"SELECT e.contact_id, e.journey_id, e.key, pg_catalog.max(e.entered_at), "
+		"(pg_catalog.count(*) FILTER (WHERE e.entered_at OPERATOR(pg_catalog.>) $2))"
+		"::pg_catalog.int4 FROM marketing_internal.enrollment AS e "
 		"WHERE e.contact_id OPERATOR(pg_catalog.=) ANY ($1) GROUP BY 1, 2, 3",
-		1, {INT8ARRAYOID}
+		2, {INT8ARRAYOID, TIMESTAMPTZOID}
 	};
 	int64	   *ids = palloc_array(int64, Max(list_length(batch->signals), 1));
 	int			n = 0;
-	Datum		value;
+	Datum		values[2];
 	MaRows		rows;
 	ListCell   *cell;
 
@@ -395,8 +396,9 @@ read_history(MaTurnBatch *batch)
 			ids[n++] = ((MaSignal *) lfirst(cell))->contact_id;
 	if (n == 0)
 		return;
-	value = ma_int8_array(ids, n);
-	rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	values[0] = ma_int8_array(ids, n);
+	values[1] = TimestampTzGetDatum(batch->now - USECS_PER_HOUR);
+	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaHistory  *history = palloc0_object(MaHistory);
@@ -405,6 +407,7 @@ read_history(MaTurnBatch *batch)
 		history->journey_id = ma_int32(&rows, i, 2);
 		history->key = ma_text(&rows, i, 3);
 		history->last_entry = time_or(&rows, i, 4, DT_NOBEGIN);
+		history->recent = ma_int32(&rows, i, 5);
 		person->history = lappend(person->history, history);
 	}
 }

@@ -87,6 +87,15 @@ ma_duration_valid(const char *text)
 		interval.time / ((double) USECS_PER_DAY * 365) <= MAX_YEARS;
 }
 
+bool
+ma_duration_is_zero(const char *text)
+{
+	Interval	interval;
+
+	return parse(text, &interval) && interval.month == 0 && interval.day == 0 &&
+		interval.time == 0;
+}
+
 TimestampTz
 ma_duration_add(TimestampTz at, const char *text, const char *zone)
 {

@@ -15,15 +15,15 @@
 #include "journeys/engine.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "worker/worker.h"
 
 static char *text_argument(FunctionCallInfo fcinfo, int argument, const char *name);
-static void check_name(const char *name);
 static void lock_definitions(void);
 static void refuse(const char *name, const List *problems) pg_attribute_noreturn();
-static MaProgram *checked_program(const char *name, Datum definition, Oid definer);
+static MaProgram *checked_program(const char *name, Datum definition, Oid definer, bool active);
 static char *define(const char *name, Datum definition);
 static bool stored_definition_is(int32 journey_id, int32 version, Datum definition);
 static int32 add_version(int32 journey_id, Datum definition);
@@ -48,21 +48,14 @@ text_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
 
-static void
-check_name(const char *name)
-{
-	if (name[0] == '\0' || strlen(name) > 200)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a journey has 1 to 200 characters")));
-}
-
 /* Two who define at once take turns. */
 static void
 lock_definitions(void)
 {
 	static MaStatement lock = {"LOCK TABLE marketing_internal.journey IN SHARE ROW EXCLUSIVE MODE"};
 
+	/* Nor is dropped meanwhile what a definition names. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_run(&lock, NULL, NULL, MA_RUN_WRITE);
 }
 
@@ -92,14 +85,16 @@ refuse(const char *name, const List *problems)
 			 errdetail_internal("%s", lines.data)));
 }
 
-/* The program of a definition in which nothing is wrong. */
+/* The program of a definition in which nothing is wrong; `active`: nor beside the others. */
 static MaProgram *
-checked_program(const char *name, Datum definition, Oid definer)
+checked_program(const char *name, Datum definition, Oid definer, bool active)
 {
 	List	   *problems = NIL;
 	MaProgram  *program = ma_program_parse(definition, &problems);
 
 	ma_program_check(program, name, definer, &problems);
+	if (problems == NIL)
+		ma_ring_check(name, program, active, &problems);
 	if (problems != NIL)
 		refuse(name, problems);
 	return program;
@@ -114,14 +109,14 @@ ma_define_journey(PG_FUNCTION_ARGS)
 	MaCall		call;
 	char	   *answer;
 
-	check_name(name);
+	ma_name_check(name, "journey");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("definition must not be null")));
 	ma_call_begin(&call);
 	lock_definitions();
-	(void) checked_program(name, PG_GETARG_DATUM(1), call.caller.userid);
+	(void) checked_program(name, PG_GETARG_DATUM(1), call.caller.userid, false);
 	answer = define(name, PG_GETARG_DATUM(1));
 	answer = MemoryContextStrdup(context, answer);
 	ma_call_end(&call);
@@ -267,7 +262,7 @@ activate(const char *name, const char *existing, Oid caller)
 	if (version == 0)
 		return psprintf("%s: unchanged: version %d is active", name, journey->version);
 	/* What it names may have gone since it was defined. */
-	program = checked_program(name, definition_of(journey->id, version), caller);
+	program = checked_program(name, definition_of(journey->id, version), caller, true);
 	head_count = members_of(program, &members);
 	if (head_count >= 0 && existing == NULL)
 		ereport(ERROR,
@@ -421,4 +416,48 @@ ma_drop_journey(PG_FUNCTION_ARGS)
 	answer = MemoryContextStrdup(context, psprintf("%s: dropped", name));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}
+
+/* Steps that send the template, of versions that are active, drafts or have contacts inside. */
+static List *
+uses_of_template(const char *name)
+{
+	static MaStatement versions = {
+		"SELECT j.name, v.version, v.definition, CASE v.version WHEN j.version THEN 'active' "
+		"WHEN j.draft THEN 'a draft' ELSE 'with contacts inside' END "
+		"FROM marketing_internal.journey AS j JOIN marketing_internal.journey_version AS v "
+		"ON v.journey_id OPERATOR(pg_catalog.=) j.journey_id "
+		"WHERE v.version OPERATOR(pg_catalog.=) ANY (ARRAY[j.version, j.draft]) "
+		"OR EXISTS (SELECT FROM marketing_internal.enrollment AS e "
+		"WHERE e.journey_id OPERATOR(pg_catalog.=) v.journey_id "
+		"AND e.version OPERATOR(pg_catalog.=) v.version "
+		"AND e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}')) ORDER BY 1, 2"
+	};
+	MaRows		rows = ma_run(&versions, NULL, NULL, MA_RUN_READ_LATEST);
+	List	   *uses = NIL;
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		List	   *problems = NIL;
+		bool		isnull;
+		ListCell   *cell;
+		MaProgram  *program = ma_program_parse(ma_value(&rows, i, 3, &isnull), &problems);
+
+		foreach(cell, program->all)
+		{
+			MaStep	   *step = lfirst(cell);
+
+			if (step->kind == MA_STEP_SEND && step->text != NULL && strcmp(step->text, name) == 0)
+				uses = lappend(uses, psprintf("journey \"%s\", %s.send (version %d, %s)",
+											  ma_text(&rows, i, 1), step->path,
+											  ma_int32(&rows, i, 2), ma_text(&rows, i, 4)));
+		}
+	}
+	return uses;
+}
+
+void
+ma_define_init(void)
+{
+	ma_register_uses("template", uses_of_template);
 }

@@ -16,6 +16,9 @@
 /* Steps of one run in one turn at most: a run that goes round ends the turn. */
 #define MA_STEPS_PER_TURN 100
 
+/* Entries of one contact into one journey within an hour that are no row of a user's table. */
+#define MA_ENTRIES_PER_HOUR 50
+
 /* ---- signals ---- */
 
 typedef enum MaSignalKind
@@ -115,6 +118,7 @@ typedef struct MaHistory
 	int32		journey_id;
 	char	   *key;
 	TimestampTz last_entry;
+	int			recent;			/* entries of the last hour */
 } MaHistory;
 
 typedef struct MaPerson
@@ -227,6 +231,7 @@ extern int64 *ma_segment_members_now(const char *segment, int *n);
 /* ---- the rest of the room ---- */
 
 extern void ma_engine_lock(void);
+extern void ma_define_init(void);
 extern void ma_listen_init(void);
 extern void ma_journey_gate_init(void);
 extern void ma_journey_why_init(void);

@@ -118,6 +118,13 @@ split(int64 contact_id, int64 split_id)
 			"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND e.contact_id OPERATOR(pg_catalog.=) $1 "
 			"AND s.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id "
 			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}},
+		/* One that is being sent is settled where it is; apply.c then looks for the run. */
+		{THEIRS "UPDATE marketing_internal.message AS m SET contact_id = $2 "
+			"FROM marketing_internal.enrollment AS e, who "
+			"WHERE m.contact_id OPERATOR(pg_catalog.=) $1 AND e.contact_id OPERATOR(pg_catalog.=) $1 "
+			"AND m.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id "
+			"AND m.state OPERATOR(pg_catalog.<>) 'sending' "
+			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}},
 		{THEIRS "UPDATE marketing_internal.enrollment AS e SET contact_id = $2 FROM who "
 			"WHERE e.contact_id OPERATOR(pg_catalog.=) $1 "
 			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}}
@@ -131,7 +138,11 @@ split(int64 contact_id, int64 split_id)
 	renew_hints(split_id);
 }
 
-/* Hints name the contact; those under its old number are dropped when they are read. */
+/*
+ * Hints name the contact; those under its old number are dropped when they are read.  What
+ * is due already may lie before what the scheduler has read of them, but the change of
+ * ids is a signal too (listen.c), and whom a signal names is looked at whole.
+ */
 static void
 renew_hints(int64 contact_id)
 {

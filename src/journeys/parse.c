@@ -99,6 +99,9 @@ ma_program_parse(Datum definition, List **problems)
 				   "is missing");
 	else
 		program->steps = parse_steps(program, member, problems);
+	if (member != NULL && member->type == MA_JSON_ARRAY && member->items == NIL)
+		ma_problem(problems, "steps", "For example {\"steps\": [{\"wait\": \"1 day\"}, {\"send\": \"welcome\"}]}.",
+				   "is empty");
 	link_steps(program->steps, NULL);
 	check_ids(program, problems);
 	return program;
@@ -134,6 +137,12 @@ duration(const MaJson *value, List **problems)
 {
 	char	   *text = ma_json_text(value, problems);
 
+	if (text != NULL && ma_duration_valid(text) && ma_duration_is_zero(text))
+	{
+		ma_problem(problems, value->path, "Leave it out, or give a time as \"1 hour\".",
+				   "\"%s\" is no time at all", text);
+		return NULL;
+	}
 	if (text == NULL || ma_duration_valid(text))
 		return text;
 	ma_problem(problems, value->path, "For example \"2 days\", \"48 hours\" or \"1 day 12 hours\"; at most 100 years.",

@@ -141,10 +141,17 @@ extern MaEvent *ma_program_entry_event(const MaProgram *program);
 /* Names (char *) of all events whose rows the program follows. */
 extern List *ma_program_events(const MaProgram *program);
 
+/* ---- ring.c: does it lead back into itself without end ---- */
+
+/* By itself alone, or together with the journeys that are active. */
+extern void ma_ring_check(const char *name, const MaProgram *program, bool with_others,
+						  List **problems);
+
 /* ---- calendar.c: durations in a contact's zone ---- */
 
 /* True if the text is one ("2 days"); *calendar then says if it follows the zone. */
 extern bool ma_duration_valid(const char *text);
+extern bool ma_duration_is_zero(const char *text);
 extern TimestampTz ma_duration_add(TimestampTz at, const char *text, const char *zone);
 
 #endif							/* MA_JOURNEYS_PROGRAM_H */

@@ -45,22 +45,22 @@ ma_contact_timeline(PG_FUNCTION_ARGS)
 		"NULLIF(pg_catalog.concat_ws(', ', 'step ' OPERATOR(pg_catalog.||) l.step, l.detail), '') "
 		"FROM marketing_internal.enrollment_log AS l JOIN marketing_internal.journey AS j "
 		"ON j.journey_id OPERATOR(pg_catalog.=) l.journey_id "
-		"WHERE l.contact_id OPERATOR(pg_catalog.=) $1 "
+		"WHERE l.contact_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND ($2 IS NULL OR l.what OPERATOR(pg_catalog.=) ANY ('{message,sent,\"not sent\"}')) "
 		"ORDER BY l.log_id DESC LIMIT " LIMIT,
-		2, {INT8OID, TEXTOID}
+		2, {INT8ARRAYOID, TEXTOID}
 	};
 	static MaStatement messages = {
 		"SELECT m.at, 'message', m.channel OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) m.state, "
 		"m.template OPERATOR(pg_catalog.||) ' #' OPERATOR(pg_catalog.||) m.message_id::pg_catalog.text "
 		"OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) m.reason, '') FROM ("
 		"SELECT m.since AS at, m.channel, m.state, m.template, m.message_id, m.reason "
-		"FROM marketing_internal.message AS m WHERE m.contact_id OPERATOR(pg_catalog.=) $1 UNION ALL "
+		"FROM marketing_internal.message AS m WHERE m.contact_id OPERATOR(pg_catalog.=) ANY ($1) UNION ALL "
 		"SELECT l.settled_at, l.channel, l.state, l.template, l.message_id, l.reason "
-		"FROM marketing_internal.message_log AS l WHERE l.contact_id OPERATOR(pg_catalog.=) $1) AS m "
+		"FROM marketing_internal.message_log AS l WHERE l.contact_id OPERATOR(pg_catalog.=) ANY ($1)) AS m "
 		"WHERE $2 IS NULL OR m.channel OPERATOR(pg_catalog.=) $2 ORDER BY m.message_id DESC "
 		"LIMIT " LIMIT,
-		2, {INT8OID, TEXTOID}
+		2, {INT8ARRAYOID, TEXTOID}
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	List	   *lines = NIL;
@@ -73,7 +73,7 @@ ma_contact_timeline(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	contact_id = ma_contact_argument(fcinfo, false);
-	values[0] = Int64GetDatum(contact_id);
+	values[0] = ma_contact_with_merged(contact_id);
 	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
 	nulls[1] = PG_ARGISNULL(1) ? 'n' : ' ';
 	if (PG_ARGISNULL(1))

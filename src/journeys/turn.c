@@ -12,6 +12,8 @@
 #include "content/content.h"
 #include "journeys/engine.h"
 #include "journeys/scan.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "worker/worker.h"
 
 static bool tick(void);
@@ -22,6 +24,7 @@ static const MaDuty duty = {MA_JOURNEYS, 0, tick, ma_next_due};
 void
 ma_journeys_init(void)
 {
+	ma_define_init();
 	ma_listen_init();
 	ma_journey_gate_init();
 	ma_journey_why_init();
@@ -55,6 +58,9 @@ turn(void)
 	while (ma_steps_do(&batch));
 	ma_turn_write(&batch);
 	ma_scan_end();
+	/* Messages that waited for these signals to be read can go in the same call of work(). */
+	if (batch.signals != NIL && MyBgworkerEntry == NULL)
+		ma_worker_wake_at_commit();
 	return batch.full;
 }
 

@@ -35,7 +35,7 @@ static const char *const fields[NUM_FIELDS] = {"half_life", "floor", "ceiling", 
 
 static void check_thresholds(Jsonb *thresholds, const char *model, const float8 *floor,
 							 const float8 *ceiling);
-static void check_threshold(const char *model, const char *name, const JsonbValue *value,
+static float8 check_threshold(const char *model, const char *name, const JsonbValue *value,
 							float8 nobody, const float8 *ceiling);
 static char *define(const char *name, Datum *values, const char *nulls);
 static char *replace(MaScoreModel *model, Datum *values, const char *nulls);
@@ -108,11 +108,7 @@ ma_score_name(FunctionCallInfo fcinfo, int number, const char *argument)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", argument)));
-	if (name[0] == '\0' || pg_mbstrlen(name) > MAX_NAME || strpbrk(name, "\t\r\n\v\f") != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("%s \"%s\" is not allowed", argument, name),
-				 errdetail("A name has 1 to %d characters on one line.", MAX_NAME)));
+	ma_name_check(name, strcmp(argument, "name") == 0 ? "score model" : argument);
 	return name;
 }
 
@@ -170,6 +166,9 @@ check_thresholds(Jsonb *thresholds, const char *model, const float8 *floor, cons
 	JsonbIteratorToken token;
 	JsonbValue	item;
 	char	   *name = NULL;
+	char	   *names[MAX_THRESHOLDS];
+	float8		numbers[MAX_THRESHOLDS];
+	int			n = 0;
 
 	if (!JB_ROOT_IS_OBJECT(thresholds) || JB_ROOT_COUNT(thresholds) > MAX_THRESHOLDS)
 		ereport(ERROR,
@@ -183,11 +182,24 @@ check_thresholds(Jsonb *thresholds, const char *model, const float8 *floor, cons
 		if (token == WJB_KEY)
 			name = pnstrdup(item.val.string.val, item.val.string.len);
 		else if (token == WJB_VALUE)
-			check_threshold(model, name, &item, ma_score_nobody(floor, ceiling), ceiling);
+		{
+			names[n] = name;
+			numbers[n] = check_threshold(model, name, &item, ma_score_nobody(floor, ceiling),
+										 ceiling);
+			for (int i = 0; i < n; i++)
+				if (numbers[i] == numbers[n])
+					ereport(ERROR,
+							(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							 errmsg("thresholds.%s and thresholds.%s of score model \"%s\" are the same",
+									names[i], name, model),
+							 errdetail("Both are %g.", numbers[n]),
+							 errhint("One threshold has one name: leave one out.")));
+			n++;
+		}
 	}
 }
 
-static void
+static float8
 check_threshold(const char *model, const char *name, const JsonbValue *value, float8 nobody,
 				const float8 *ceiling)
 {
@@ -196,7 +208,8 @@ check_threshold(const char *model, const char *name, const JsonbValue *value, fl
 	if (value->type == jbvNumeric)
 		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8,
 													NumericGetDatum(value->val.numeric)));
-	if (name[0] == '\0' || pg_mbstrlen(name) > MAX_NAME || !isfinite(number))
+	ma_name_check(name, "threshold");
+	if (!isfinite(number))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("thresholds.%s of score model \"%s\" is not a number under a name",
@@ -213,6 +226,7 @@ check_threshold(const char *model, const char *name, const JsonbValue *value, fl
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("thresholds.%s of score model \"%s\" is never reached", name, model),
 				 errdetail("The model's ceiling is %g.", *ceiling)));
+	return number;
 }
 
 /* Stores the model; returns the answer. */
@@ -233,7 +247,7 @@ define(const char *name, Datum *values, const char *nulls)
 		return replace(model, values, nulls);
 	memcpy(all, values, sizeof(Datum) * NUM_ARGS);
 	memcpy(all_nulls, nulls, NUM_ARGS);
-	all[NUM_ARGS] = CStringGetTextDatum(pg_get_timezone_name(session_timezone));
+	all[NUM_ARGS] = CStringGetTextDatum(ma_database_time_zone());
 	all_nulls[NUM_ARGS] = ' ';
 	all_nulls[NUM_ARGS + 1] = '\0';
 	ma_run(&add, all, all_nulls, MA_RUN_WRITE_LATEST);

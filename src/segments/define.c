@@ -21,7 +21,6 @@
 #include "utils/lsyscache.h"
 #include "worker/worker.h"
 
-#define MAX_NAME 200
 
 /* What define_segment() was asked for. */
 typedef struct Wanted
@@ -36,7 +35,6 @@ typedef struct Wanted
 
 static char *text_argument(FunctionCallInfo fcinfo, int i);
 static char *define(Wanted *wanted, const char *search_path, Oid definer);
-static void check_name(const char *name);
 static void check_cycle(const MaSegments *all, const Wanted *wanted);
 static void follow(const MaSegments *all, const char *name, const Wanted *wanted, char *path);
 static char *changes(const MaSegment *before, const Wanted *wanted);
@@ -74,25 +72,11 @@ ma_define_segment(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("rule must not be null")));
-	check_name(wanted.name);
+	ma_name_check(wanted.name, "segment");
 	ma_call_begin(&call);
 	answer = MemoryContextStrdup(context, define(&wanted, search_path, call.caller.userid));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
-}
-
-static void
-check_name(const char *name)
-{
-	if (name[0] == '\0' || strlen(name) > MAX_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a segment has 1 to %d bytes", MAX_NAME)));
-	for (const char *c = name; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 127)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_NAME),
-					 errmsg("the name of a segment has no control characters")));
 }
 
 static char *
@@ -110,7 +94,7 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	before = ma_segment_find(all, wanted->name);
 	if (wanted->time_zone == NULL)
 		wanted->time_zone = before ? before->time_zone :
-			pstrdup(pg_get_timezone_name(session_timezone));
+			ma_database_time_zone();
 	scope.time_zone = wanted->time_zone;
 	scope.search_path = search_path;
 	wanted->rule = ma_rule_parse(wanted->source, &scope, definer);

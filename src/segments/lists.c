@@ -162,6 +162,23 @@ ma_list_required(const char *name)
 	(void) list_required(name);
 }
 
+bool
+ma_segment_reads_list(const char *segment, const char *list)
+{
+	MaSegment  *found = ma_segment_find(ma_segments(), segment);
+	ListCell   *cell;
+
+	if (found == NULL || found->rule == NULL)
+		return false;
+	foreach(cell, ma_rule_names(found->rule, "list"))
+		if (strcmp(lfirst(cell), list) == 0)
+			return true;
+	foreach(cell, ma_rule_names(found->rule, "segment"))
+		if (ma_segment_reads_list(lfirst(cell), list))
+			return true;
+	return false;
+}
+
 /* define_list(name, description) */
 Datum
 ma_define_list(PG_FUNCTION_ARGS)
@@ -185,10 +202,7 @@ ma_define_list(PG_FUNCTION_ARGS)
 	MaRows		rows;
 	char	   *answer;
 
-	if (name[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a list must not be empty")));
+	ma_name_check(name, "list");
 	ma_call_begin(&call);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = description ? CStringGetTextDatum(description) : (Datum) 0;

@@ -164,7 +164,8 @@ static void
 reconcile(const MaSegment *segment)
 {
 #define BIT_SQL \
-		"(CASE WHEN pg_catalog.length(s.bits) OPERATOR(pg_catalog.>) ($2 OPERATOR(pg_catalog./) 8) " \
+		"(CASE WHEN pg_catalog.length(s.bits) " \
+		"OPERATOR(pg_catalog.>) ($2 OPERATOR(pg_catalog./) 8) " \
 		"THEN pg_catalog.get_bit(s.bits, $2) ELSE 0 END) OPERATOR(pg_catalog.=) 1 "
 	static MaStatement remove = {
 		"DELETE FROM marketing_internal.segment_member AS m "

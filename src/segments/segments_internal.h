@@ -165,6 +165,10 @@ extern TimestampTz ma_forecast_next(MaSegment *segment, int64 contact_id, bool *
 extern void ma_segment_facts_init(void);
 extern void ma_segment_subscribed_init(void);
 
+/* ---- merge.c ---- */
+
+extern void ma_segment_merge_init(void);
+
 /* ---- define.c ---- */
 
 /* One transaction at a time changes segments. */

@@ -98,7 +98,8 @@ ma_process_reload(void)
 bool
 ma_worker_is_ending(void)
 {
-	return ProcDiePending || ShutdownRequestPending || ma_process_should_stop();
+	return ProcDiePending || ShutdownRequestPending || ma_process_should_stop() ||
+		(QueryCancelPending && QueryCancelHoldoffCount > 0);
 }
 
 uint32

@@ -295,7 +295,10 @@ count_turn(void)
 	pg_atomic_fetch_add_u64(&slot->turns, 1);
 }
 
-/* The extension has been dropped: ends for good. */
+/*
+ * The extension has been dropped: ends for good.  Made again since we looked, it may have
+ * been found already, and this would undo the finding: so it is looked for once more.
+ */
 static void
 leave(void)
 {
@@ -303,6 +306,7 @@ leave(void)
 
 	LWLockAcquire(ma_registry_lock, LW_EXCLUSIVE);
 	slot->state = MA_SLOT_ABSENT;
+	slot->probe_wanted = true;
 	slot->version_misfit = false;
 	LWLockRelease(ma_registry_lock);
 	proc_exit(0);

@@ -1,5 +1,7 @@
 -- attach_events(): names, several events per table, event_column, time zones,
 -- index advice, unchanged, replaced, contact_source by foreign key.
+SELECT current_database() AS db \gset
+ALTER DATABASE :"db" SET timezone = 'UTC';
 CREATE EXTENSION marketing_automation;
 \set VERBOSITY verbose
 \set SHOW_CONTEXT never

@@ -1,4 +1,6 @@
 -- Kinds of tables: via, lookup, partitioned tables, quoted names, other schemas, renamed ones.
+SELECT current_database() AS db \gset
+ALTER DATABASE :"db" SET timezone = 'UTC';
 CREATE EXTENSION marketing_automation;
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;

@@ -1,4 +1,6 @@
 -- Rows of every kind of type as row images: what is read back from an image is the row.
+SELECT current_database() AS db \gset
+ALTER DATABASE :"db" SET timezone = 'UTC';
 CREATE EXTENSION marketing_automation;
 SET client_min_messages = warning;
 SET timezone = 'UTC';

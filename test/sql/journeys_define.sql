@@ -35,17 +35,20 @@ SELECT marketing.define_journey('bad', '[]');
 SELECT marketing.define_journey('bad', '7');
 SELECT marketing.define_journey('bad', '{}');
 SELECT marketing.define_journey('bad', '{"steps": {}}');
-SELECT marketing.define_journey('bad', '{"entry": {"event": "order_placed", "segment_left": "x"}, "steps": []}');
-SELECT marketing.define_journey('bad', '{"entry": {"event": "order_placed", "key": "idd"}, "steps": []}');
-SELECT marketing.define_journey('bad', '{"entry": {"event": "order_placed", "where": "totl > 5"}, "steps": []}');
-SELECT marketing.define_journey('bad', '{"entry": {"event": "visited"}, "steps": []}');
-SELECT marketing.define_journey('bad', '{"reentry": "per_key", "entry": {"event": "order_placed"}, "steps": []}');
+SELECT marketing.define_journey('bad', '{"entry": {"event": "order_placed", "segment_left": "x"}, "steps": [{"exit": "x"}]}');
+SELECT marketing.define_journey('bad', '{"entry": {"event": "order_placed", "key": "idd"}, "steps": [{"exit": "x"}]}');
+SELECT marketing.define_journey('bad', '{"entry": {"event": "order_placed", "where": "totl > 5"}, "steps": [{"exit": "x"}]}');
+SELECT marketing.define_journey('bad', '{"entry": {"event": "visited"}, "steps": [{"exit": "x"}]}');
+SELECT marketing.define_journey('bad', '{"reentry": "per_key", "entry": {"event": "order_placed"}, "steps": [{"exit": "x"}]}');
 SELECT marketing.define_journey('', '{"steps": []}');
+SELECT marketing.define_journey('bad', '{"steps": []}');
+SELECT marketing.define_journey('bad', '{"reentry": {"every": "0 days"}, "steps": [{"wait": "0 days"}, {"wait_until": {"event": "order_placed"}, "timeout": "0 hours 0 minutes"}]}');
+SELECT marketing.define_journey(repeat('n', 64), '{"steps": [{"exit": "x"}]}');
 SELECT marketing.define_journey(NULL, '{"steps": []}');
 SELECT marketing.define_journey('bad', NULL);
 -- Parts of the language that this version does not have.
 SELECT marketing.define_journey('later', '{"goal": {"event": "order_placed"}, "quiet_hours": {"from": "21:00", "to": "09:00"}, "steps": [{"task": "call"}]}');
-SELECT marketing.define_journey('later', '{"entry": {"anniversary": "born"}, "steps": []}');
+SELECT marketing.define_journey('later', '{"entry": {"anniversary": "born"}, "steps": [{"exit": "x"}]}');
 SELECT count(*) FROM marketing.journeys;
 
 -- Names.

@@ -35,7 +35,7 @@ SELECT * FROM runs ORDER BY 1, 2;
 -- What is wrong with it is said where it is defined; elsewhere there is no entry.
 SELECT marketing.define_journey('bad', $$ {"entry": {"event": "cart_updated"}, "filter": "entry.itms > 1",
 	"exit_on": [{"if": "entry.tags is null"}], "steps": [{"branch": [{"if": "entry.items > 'x'", "then": []}]}]} $$);
-SELECT marketing.define_journey('bad', '{"filter": "entry.items > 1", "steps": []}');
+SELECT marketing.define_journey('bad', '{"filter": "entry.items > 1", "steps": [{"exit": "x"}]}');
 SELECT marketing.define_segment('bad', 'any cart_updated where (id = entry.id)');
 DROP VIEW runs;
 DROP EXTENSION marketing_automation;

@@ -1,5 +1,7 @@
 -- Segments: definitions, members, what they are read as in the transaction that changes them, lists,
 -- explanation, what may be dropped, and what goes with the extension.
+SELECT current_database() AS db \gset
+ALTER DATABASE :"db" SET timezone = 'UTC';
 CREATE EXTENSION marketing_automation;
 \set SHOW_CONTEXT never
 \set VERBOSITY default
