@@ -98,15 +98,37 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 is(status_of($node, $db, 'preload', 'state'), 'warning', 'status says that the library is not preloaded');
 is($node->psql($db, 'CALL marketing.work()'), 0, 'CALL marketing.work() works without preload');
+
+# CREATE EXTENSION says so, but not to pg_restore, nor of what was taken back.
+my $create = 'CREATE EXTENSION marketing_automation;';
+my $drop = 'DROP EXTENSION marketing_automation;';
+my $unpreloaded = qr/NOTICE:  extension "marketing_automation" runs no workers.*HINT: .*shared_preload_libraries = 'marketing_automation'/s;
+$node->safe_psql('postgres', 'CREATE DATABASE bare');
+like(notices("$create $drop"), $unpreloaded, 'CREATE EXTENSION without preload: NOTICE');
+is(() = notices("BEGIN; $create COMMIT; BEGIN; SELECT 1; COMMIT; $drop") =~ /NOTICE/g, 1, 'said once, at commit');
+is(notices("BEGIN; SAVEPOINT a; $create ROLLBACK TO a; COMMIT"), '', 'silent when a savepoint takes it back');
+is(notices("BEGIN; $create ROLLBACK; SELECT 1"), '', 'silent when it is rolled back');
+is(notices("SET client_min_messages = warning; $create $drop"), '', 'silent when notices are not wanted, as by pg_restore');
 $node->stop;
 
 # A server started for a binary upgrade has no workers.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'marketing_automation'\nmarketing_automation.databases = '*'");
 $node->start;
 wait_scheduler($node, $db, 'preloaded again');
+is(notices("$create $drop"), '', 'CREATE EXTENSION with preload says nothing');
 $node->stop;
 system_or_bail('pg_ctl', '-D', $node->data_dir, '-l', $node->logfile, '-w', '-o', '-b', 'start');
 is($node->safe_psql($db, "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'marketing_automation%'"),
 	'0', 'no worker in binary upgrade mode');
 system_or_bail('pg_ctl', '-D', $node->data_dir, '-w', 'stop');
 done_testing();
+
+# What psql says on its standard error when the statements run in database "bare", each by itself.
+sub notices
+{
+	my ($sql) = @_;
+	my ($out, $err);
+
+	$node->psql('bare', $sql =~ s/; */;\n/gr, stdout => \$out, stderr => \$err, on_error_die => 1);
+	return $err;
+}
