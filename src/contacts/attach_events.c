@@ -68,7 +68,7 @@ typedef struct Previous
 
 static char *attach(MaCall *call, MaEventOptions *options);
 static MaEventSource *find_previous(const MaEventOptions *options);
-static int32 claim_name(const MaEventOptions *options);
+static int32 claim_name(const MaCall *call, const MaEventOptions *options);
 static void read_previous(const MaEventSource *source, Previous *previous);
 static void fill(const MaEventOptions *options, const char *time_zone, char **values);
 static char *columns_text(List *columns);
@@ -138,7 +138,7 @@ attach(MaCall *call, MaEventOptions *options)
 	int32		table_id;
 
 	ma_event_definitions_lock();
-	event_id = claim_name(options);
+	event_id = claim_name(call, options);
 	read_previous(find_previous(options), &previous);
 	time_zone = options->time_zone ? options->time_zone :
 		previous.event_source_id ? previous.values[FIELD_TIME_ZONE] :
@@ -177,10 +177,10 @@ attach(MaCall *call, MaEventOptions *options)
 /*
  * Makes the event's name known and takes it for this definition; refuses one
  * whose rows stand elsewhere.  An event of a table that is gone may be attached
- * anew.  Returns its number, 0 for event_column.
+ * anew by who owned that table.  Returns its number, 0 for event_column.
  */
 static int32
-claim_name(const MaEventOptions *options)
+claim_name(const MaCall *call, const MaEventOptions *options)
 {
 	static MaStatement known = {
 		"SELECT declared, tracked FROM marketing_internal.event_type "
@@ -211,6 +211,8 @@ claim_name(const MaEventOptions *options)
 					 errhint("Choose another name, or call marketing.detach(%s, %s) first.",
 							 quote_literal_cstr(ma_relation_name(relid)),
 							 quote_literal_cstr(options->event))));
+		if (!OidIsValid(relid))
+			ma_require_right_on_lost(event->source->table, call->caller.userid);
 	}
 	else if (ma_bool(&rows, 0, 1) || ma_bool(&rows, 0, 2))
 		ereport(ERROR,

@@ -48,7 +48,8 @@ extern void ma_table_check_attachable(Oid relid);
 
 /*
  * Finds or makes the table's number and its triggers (as the caller of `call`);
- * returns the number.  The table is locked against writers from here to the end
+ * returns the number.  That of a lost table of this name is taken over only by who
+ * may dispose of it.  The table is locked against writers from here to the end
  * of the transaction, so this comes after every check.  on_replica = true lets
  * the triggers fire on replicas too and stays so until the table is detached.
  * *unseen: the row trigger did not fire until now, so the rows are to be read anew.
@@ -67,6 +68,12 @@ extern void ma_table_lock_writers(Oid relid);
  * an unchanged definition needs no ma_table_attach() and so no strong lock.
  */
 extern bool ma_table_is_captured(Oid relid, int32 table_id, bool on_replica);
+
+/*
+ * Errors out unless the role may dispose of what was defined on a table that is not
+ * found any more: the role that owned it, and the owner of the extension (detach.c).
+ */
+extern void ma_require_right_on_lost(const MaTable *table, Oid role);
 
 /*
  * Once no source and no event refers to the table: drops the triggers (as the

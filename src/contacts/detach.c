@@ -35,7 +35,6 @@ static char *detach(MaCall *call, Oid relid, const char *event);
 static char *detach_table(MaCall *call, MaTable *table, const char *event);
 static int32 gone_table(const RangeVar *name);
 static char *detach_gone(MaCall *call, int32 table_id, const char *event);
-static void require_right(const MaTable *table);
 static char *detach_all(MaCall *call);
 static void require_all_tables(void);
 static void choose(Removal *removal, MaDefinitions *definitions, MaTable *table, const char *event);
@@ -146,7 +145,7 @@ gone_table(const RangeVar *name)
 				 errmsg("relation \"%s\" does not exist, and none of this name was attached",
 						name->schemaname ? psprintf("%s.%s", name->schemaname, name->relname) :
 						name->relname)));
-	require_right(found);
+	ma_require_right_on_lost(found, GetUserId());
 	return found->id;
 }
 
@@ -165,20 +164,20 @@ detach_gone(MaCall *call, int32 table_id, const char *event)
 	return detach_table(call, table, event);
 }
 
-/* Of a table that is gone: whoever owned it, and the owner of the extension. */
-static void
-require_right(const MaTable *table)
+void
+ma_require_right_on_lost(const MaTable *table, Oid role)
 {
 	Oid			owner = get_role_oid(table->owner, true);
 
-	if ((OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
-		has_privs_of_role(GetUserId(), ma_extension_required()->owner))
+	if ((OidIsValid(owner) && has_privs_of_role(role, owner)) ||
+		has_privs_of_role(role, ma_extension_required()->owner))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("attached table %s is not there",
 					quote_qualified_identifier(table->schema, table->name)),
-			 errhint("Only its owner and the owner of the extension may remove its definitions.")));
+			 errdetail("What was defined on it stays that of role \"%s\".", table->owner),
+			 errhint("Only its owner and the owner of the extension may remove its definitions or attach another table in its place.")));
 }
 
 /* marketing.detach_all() */
@@ -211,6 +210,8 @@ detach(MaCall *call, Oid relid, const char *event)
 				 errmsg("table \"%s\" is not attached", get_rel_name(relid)),
 				 get_rel_relispartition(relid) ?
 				 errhint("It is a partition: detach the partitioned table.") : 0));
+	if (!OidIsValid(table->relid))
+		ma_require_right_on_lost(table, call->caller.userid);
 	return detach_table(call, table, event);
 }
 
@@ -282,7 +283,7 @@ require_all_tables(void)
 		if (OidIsValid(table->relid))
 			ma_require_ownership(table->relid);
 		else
-			require_right(table);
+			ma_require_right_on_lost(table, GetUserId());
 	}
 }
 

@@ -23,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "contacts/contacts_internal.h"
+#include "contacts/events.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
@@ -146,6 +147,10 @@ ma_table_attach(MaCall *call, Oid relid, bool on_replica, bool *unseen)
 	ListCell   *cell;
 
 	ma_tables_heal();
+	/* By number or, without its triggers, by name; with the name go all its definitions. */
+	known = ma_attached_table(ma_definitions(), relid);
+	if (known != NULL && !OidIsValid(known->relid))
+		ma_require_right_on_lost(known, call->caller.userid);
 	known = ma_table_by_relid(ma_definitions(), relid);
 	on_replica |= known != NULL && known->on_replica;
 	table_id = table_number(relid, on_replica);

@@ -133,6 +133,35 @@ SELECT marketing.detach('orders2');
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders2'::regclass AND NOT tgisinternal;
 RESET ROLE;
 
+-- what was defined on a table that is gone stays its owner's: neither a name nor a place is taken over
+SET ROLE regress_events_shop;
+SELECT marketing.attach_events('orders2', event => 'shop_order', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at');
+CREATE TABLE subscribers (id int PRIMARY KEY, email text);
+SELECT marketing.attach_contacts('subscribers', id => 'id', email => 'email');
+DROP TABLE orders2, subscribers;
+SET ROLE regress_events_other;
+CREATE TABLE others_orders (id int PRIMARY KEY, customer_id int, created_at timestamptz);
+SELECT marketing.attach_events('others_orders', event => 'shop_order', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at');
+CREATE TABLE orders2 (id int PRIMARY KEY, customer_id int, created_at timestamptz);
+SELECT marketing.attach_events('orders2', event => 'others_order', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at');
+\set VERBOSITY sqlstate
+SELECT marketing.attach_events('orders2', event => 'others_order', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at');
+\set VERBOSITY default
+SELECT marketing.detach('orders2');
+CREATE TABLE subscribers (id int PRIMARY KEY, email text);
+SELECT marketing.attach_contacts('subscribers', id => 'id', email => 'email');
+SELECT marketing.attach_contacts('subscribers', id => 'id', email => 'email', source => 'others');
+DROP TABLE orders2, subscribers;
+SET ROLE regress_events_shop;
+CREATE TABLE orders3 (id int PRIMARY KEY, customer_id int, created_at timestamptz);
+SELECT marketing.attach_events('orders3', event => 'shop_order', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at');
+CREATE TABLE subscribers (id int PRIMARY KEY, email text);
+SELECT marketing.attach_contacts('subscribers', id => 'id', email => 'email');
+-- and the owner of the extension may give it to another
+DROP TABLE orders3;
+RESET ROLE;
+SELECT marketing.attach_events('others_orders', event => 'shop_order', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at');
+
 -- the SQLSTATEs
 \set VERBOSITY sqlstate
 SELECT marketing.attach_events(NULL);
