@@ -1,7 +1,8 @@
 -- 18_contacts_api: functions and views of contacts.
 --
 -- A contact is always the first argument, in three forms over one C function (85_contact_forms.sql
--- makes those of bigint and uuid): 42, '42' or a uuid is an id of the table attached first, 'subscribers:42' one of the source of that name.
+-- makes those of bigint and uuid): 42, '42' or a uuid is an id of the table attached first,
+-- 'subscribers:42' one of the source of that name.
 
 CREATE FUNCTION marketing.attach_contacts(
 	relation regclass,
