@@ -227,6 +227,9 @@ typedef struct MaKey
  */
 extern int64 ma_contact_argument(FunctionCallInfo fcinfo, bool create);
 
+/* Likewise of a text ("42", "subscribers:42"). */
+extern int64 ma_contact_of_text(const char *text, bool create);
+
 /* Likewise, with the contact's lock. */
 extern int64 ma_contact_argument_locked(FunctionCallInfo fcinfo, bool create);
 

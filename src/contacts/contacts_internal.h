@@ -268,9 +268,6 @@ extern char *ma_mapped_summary(const MaSource *source);
 /* ma_contact_text() in this context; an error if the contact has lost its ids meanwhile. */
 extern char *ma_contact_answer(int64 contact_id, MemoryContext context);
 
-/* As ma_contact_argument(), of a text ("42", "subscribers:42"). */
-extern int64 ma_contact_of_text(const char *text, bool create);
-
 /* Source and external_id that a text or argument 0 names; the key may be unknown. */
 extern MaSource *ma_key_of_text(const char *text, bool create, char **external_id);
 extern MaSource *ma_key_argument(FunctionCallInfo fcinfo, char **external_id);

@@ -79,6 +79,19 @@ ma_define_segment(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 
+char *
+ma_segment_define(const char *name, const char *rule, const char *description,
+				  const char *search_path, Oid definer)
+{
+	Wanted		wanted = {0};
+
+	ma_name_check(name, "segment");
+	wanted.name = pstrdup(name);
+	wanted.source = pstrdup(rule);
+	wanted.description = pstrdup(description);
+	return define(&wanted, search_path, definer);
+}
+
 static char *
 define(Wanted *wanted, const char *search_path, Oid definer)
 {

@@ -171,6 +171,9 @@ extern void ma_segment_merge_init(void);
 
 /* ---- define.c ---- */
 
+/* define_segment() within a call; returns its answer. */
+extern char *ma_segment_define(const char *name, const char *rule, const char *description,
+							   const char *search_path, Oid definer);
 /* One transaction at a time changes segments. */
 extern void ma_segments_lock(void);
 /* Nobody writes what the rule reads to the end of the transaction. */

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """mutate.py list | mutate.py check TREE | mutate.py NAME TREE
 
-Mutants of the flush at commit: each is one edit that must not go unnoticed by the audit
-(test/lib/MaAudit.pm). An edit is exact: its text must occur as often as it says, else this fails,
+Mutants of the flush at commit and, with names that begin with segment_, of rules and segments: each
+is one edit that must not go unnoticed by the audit (test/lib/MaAudit.pm), or by the history of
+segments (test/t/112_segments.pl). An edit is exact: its text must occur as often as it says, else this fails,
 so that a mutant cannot die out unseen when the code around it changes; check, which the lints run,
 says so for all at once.
 """
@@ -76,6 +77,72 @@ MUTANTS = {
         "src/contacts/flush.c",
         "\tma_spill_tables(changed_tables(changes));\n",
         "\t(void) changed_tables(changes);\n",
+    ),
+    "segment_until_swapped": (
+        "what is true of all holds as long as the last of them, not the first",
+        "src/rules/evaluate.c",
+        "shared.until = Min(shared.until, truth.until);",
+        "shared.until = Max(shared.until, truth.until);",
+    ),
+    "segment_greater_or_equal": (
+        "greater means greater or equal",
+        "src/rules/compare.c",
+        "order >= 0 : order > 0;",
+        "order >= 0 : order >= 0;",
+    ),
+    "segment_window_closed": (
+        "a row counts at the instant at which its window has passed it",
+        "src/rules/spans.c",
+        "if (t < span->start || t >= span->end)",
+        "if (t < span->start || t > span->end)",
+    ),
+    "segment_future_unseen": (
+        "rows dated in the future are no instants to look again at",
+        "src/rules/spans.c",
+        "\t\t\tnext = Min(next, spans->spans[i].start);",
+        "\t\t\tnext = Min(next, DT_NOEND);",
+    ),
+    "segment_followed_open": (
+        "what comes at the very end of the time given does not follow",
+        "src/rules/spans.c",
+        "list->rows[i].at <= last)",
+        "list->rows[i].at < last)",
+    ),
+    "segment_wrong_sign": (
+        "rows that can only make it true are looked at for members only",
+        "src/segments/consumer.c",
+        "!(moves == MA_MOVES_UP && bit) && !(moves == MA_MOVES_DOWN && !bit)",
+        "!(moves == MA_MOVES_UP && !bit) && !(moves == MA_MOVES_DOWN && bit)",
+    ),
+    "segment_sign_not_turned": (
+        "NOT does not turn the way rows move a rule",
+        "src/rules/rule.c",
+        "\tif (!negated || moves == EITHER)",
+        "\tif (negated || moves == EITHER || !negated)",
+    ),
+    "segment_timer_late": (
+        "a wake is never moved to an earlier instant",
+        "src/segments/state.c",
+        "states->wakes[cell] <= at || truth.until < states->wakes[cell]",
+        "states->wakes[cell] <= at",
+    ),
+    "segment_timer_kept": (
+        "a wake that has come is not set anew",
+        "src/segments/state.c",
+        "states->wakes[cell] <= at || truth.until < states->wakes[cell]",
+        "truth.until < states->wakes[cell]",
+    ),
+    "segment_read_overdue": (
+        "reads take who is overdue as he is stored",
+        "src/segments/reads.c",
+        "\t\tadd_overdue(stale, now);",
+        "\t\tadd_overdue(stale, now - USECS_PER_DAY);",
+    ),
+    "segment_members_only_added": (
+        "who leaves stays among the members",
+        "src/segments/state.c",
+        "for (int kind = 0; kind < lengthof(statements); kind++)\n\t{\n\t\tint32",
+        "for (int kind = 1; kind < lengthof(statements); kind++)\n\t{\n\t\tint32",
     ),
 }
 
