@@ -1,4 +1,4 @@
-# 114_zones.pl
+# 115_zones.pl
 #
 # Rules about local dates in every time zone of the server, against dates as PostgreSQL reads them: on days
 # on which clocks jump, at the midnights of all zones and a microsecond before. make soak takes more of both.
