@@ -176,7 +176,7 @@ ma_require_right_on_lost(const MaTable *table, Oid role)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("attached table %s is not there",
 					quote_qualified_identifier(table->schema, table->name)),
-			 errdetail("What was defined on it stays that of role \"%s\".", table->owner),
+			 errdetail("What was defined on it stays that of the role it belonged to."),
 			 errhint("Only its owner and the owner of the extension may remove its definitions or attach another table in its place.")));
 }
 
