@@ -95,22 +95,26 @@ ma_enroll(PG_FUNCTION_ARGS)
 }
 
 /*
- * How many runs of the contact in the journey go on (entries that wait for the next turn
- * count too), or are parked.
+ * How many runs of the contact in the journey go on, entries that wait for the next turn
+ * among them, or are parked.  An exit that waits ends the runs there are and the entries
+ * before it, so only those after it count.
  */
 static int
 runs_in(int64 contact_id, int32 journey_id, bool parked)
 {
 	static MaStatement count = {
-		"SELECT (CASE WHEN $3 THEN 0 ELSE (SELECT pg_catalog.count(*) "
-		"FROM marketing_internal.enrollment_signal AS s "
-		"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND s.journey_id OPERATOR(pg_catalog.=) $2 "
-		"AND s.kind OPERATOR(pg_catalog.=) 'enter') END "
-		"OPERATOR(pg_catalog.+) pg_catalog.count(*))::pg_catalog.int4 "
-		"FROM marketing_internal.enrollment AS e "
+		"WITH s AS (SELECT s.signal_id, s.kind FROM marketing_internal.enrollment_signal AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND s.journey_id OPERATOR(pg_catalog.=) $2), "
+		"x AS (SELECT pg_catalog.max(s.signal_id) AS ends FROM s "
+		"WHERE s.kind OPERATOR(pg_catalog.=) 'exit') "
+		"SELECT (CASE WHEN $3 THEN 0 ELSE (SELECT pg_catalog.count(*) FROM s, x "
+		"WHERE s.kind OPERATOR(pg_catalog.=) 'enter' "
+		"AND (x.ends IS NULL OR s.signal_id OPERATOR(pg_catalog.>) x.ends)) END "
+		"OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) "
+		"FROM marketing_internal.enrollment AS e, x "
 		"WHERE e.contact_id OPERATOR(pg_catalog.=) $1 AND e.journey_id OPERATOR(pg_catalog.=) $2 "
-		"AND (CASE WHEN $3 THEN e.state OPERATOR(pg_catalog.=) 'parked' "
-		"ELSE e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}') END)",
+		"AND (CASE WHEN $3 THEN e.state OPERATOR(pg_catalog.=) 'parked' ELSE x.ends IS NULL "
+		"AND e.state OPERATOR(pg_catalog.=) ANY ('{due,waiting,parked}') END)))::pg_catalog.int4",
 		3, {INT8OID, INT4OID, BOOLOID}
 	};
 	Datum		values[3];
