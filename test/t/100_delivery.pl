@@ -35,6 +35,20 @@ sub make_shop
 	});
 }
 
+# What there is to see when nothing is sent: status, the workers, the messages, the server's last words.
+sub say_where_it_stands
+{
+	my @log = split /^/, slurp_file($node->logfile);
+
+	foreach my $sql ('SELECT * FROM marketing.status', 'SELECT * FROM marketing.messages', 'SELECT * FROM marketing.errors',
+		"SELECT pid, backend_type, state, wait_event_type, wait_event, query FROM pg_stat_activity WHERE backend_type LIKE 'marketing%'")
+	{
+		my ($code, $out, $err) = $node->psql($db, $sql, extra_params => ['-x']);
+		diag("$sql\n$out\n$err");
+	}
+	diag("the end of the server's log:\n", @log > 60 ? @log[-60 .. -1] : @log);
+}
+
 # Everything asked for has come to an end, or is in doubt.
 sub wait_settled
 {
@@ -64,7 +78,7 @@ make_shop(400);
 wait_scheduler($node, $db, 'a scheduler runs');
 $node->safe_psql($db, "SELECT marketing.send_message(7, 'offer')");
 ok($node->poll_query_until($db, "SELECT count(*) = 1 FROM marketing.messages WHERE state = 'sent'"),
-	'a message is sent without anybody doing anything');
+	'a message is sent without anybody doing anything') or say_where_it_stands();
 ok($node->poll_query_until($db,
 		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'marketing_automation delivery'"),
 	'by a worker of its own');
