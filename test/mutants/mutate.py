@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """mutate.py list | mutate.py check TREE | mutate.py NAME TREE
 
-Mutants of the flush at commit and, with names that begin with segment_, of rules and segments: each
-is one edit that must not go unnoticed by the audit (test/lib/MaAudit.pm), or by the history of
-segments (test/t/112_segments.pl). An edit is exact: its text must occur as often as it says, else this fails,
+Mutants of the flush at commit, with names that begin with segment_ of rules and segments, and with
+gate_ of the gate of delivery: each is one edit that must not go unnoticed by the audit
+(test/lib/MaAudit.pm), the history of segments (test/t/112_segments.pl) or the withdrawals against
+claims (test/isolation/specs/iso_gate.spec). An edit is exact: its text must occur as often as it says, else this fails,
 so that a mutant cannot die out unseen when the code around it changes; check, which the lints run,
 says so for all at once.
 """
@@ -143,6 +144,24 @@ MUTANTS = {
         "src/segments/state.c",
         "for (int kind = 0; kind < lengthof(statements); kind++)\n\t{\n\t\tint32",
         "for (int kind = 1; kind < lengthof(statements); kind++)\n\t{\n\t\tint32",
+    ),
+    "gate_no_lock": (
+        "claims without the recipients' locks",
+        "src/delivery/gate.c",
+        "\t\t\tma_recipient_try_lock(messages[i].lock_key);",
+        "\t\t\tmessages[i].address != NULL;",
+    ),
+    "gate_no_second_look": (
+        "sends what was claimed without a second look before the network",
+        "src/delivery/deliver.c",
+        "next.n = ma_gate_recheck(next.messages, batch.n);",
+        "next.n = batch.n;",
+    ),
+    "gate_log_unseen": (
+        "sends to whom the dirty log has changes of",
+        "src/delivery/gate.c",
+        "messages[i].waiting = waiting[i];",
+        "messages[i].waiting = waiting[i] && n < 0;",
     ),
 }
 
