@@ -173,7 +173,8 @@ INSERT INTO orders (customer_id, cart_id, items, total) VALUES (9002, 2, 1, 14.9
 CREATE PROCEDURE pg_temp.wait_until(condition text, what text)
 LANGUAGE plpgsql AS $$
 DECLARE
-	late timestamptz := clock_timestamp() + interval '30 seconds';
+	patience text := coalesce(current_setting('demo.patience', true), '30 seconds');
+	late timestamptz := clock_timestamp() + patience::interval;
 	holds boolean;
 BEGIN
 	LOOP
@@ -181,7 +182,7 @@ BEGIN
 		COMMIT;
 		EXIT WHEN holds;
 		IF clock_timestamp() > late THEN
-			RAISE EXCEPTION '% did not come within 30 seconds', what
+			RAISE EXCEPTION '% did not come within %', what, patience
 				USING HINT = 'Look at marketing.status, and whether the server preloads marketing_automation.';
 		END IF;
 		PERFORM pg_sleep(0.01);

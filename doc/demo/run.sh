@@ -129,6 +129,7 @@ cluster()
 		unix_socket_directories = '$home'
 		shared_buffers = '64MB'
 		timezone = 'UTC'
+		demo.patience = '${MA_DEMO_PATIENCE:-30 seconds}'
 	END
 	as_server pg_ctl -D "$home/data" -l "$home/server.log" -w -t 60 start > "$home/start.log" 2>&1
 }

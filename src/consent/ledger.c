@@ -155,7 +155,14 @@ append(MaConsentChange *changes, int n, bool evaluating)
 	values[7] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
 	rows = ma_run(&insert, values, NULL, MA_RUN_WRITE_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
-		raise_events(&changes[ma_int64(&rows, i, 1) - 1], ma_int64(&rows, i, 2), evaluating);
+	{
+		const MaConsentChange *change = &changes[ma_int64(&rows, i, 1) - 1];
+
+		/* Rules may ask who is subscribed; who is being evaluated is so after this. */
+		if (!evaluating)
+			ma_mark_contact(change->contact_id);
+		raise_events(change, ma_int64(&rows, i, 2), evaluating);
+	}
 	return rows.n;
 }
 

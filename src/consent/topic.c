@@ -301,6 +301,9 @@ define(const char *name, const char *description, List *channels, const char *co
 		return psprintf("%s: unchanged", name);
 	(void) ma_run(&store, values, nulls, MA_RUN_WRITE_LATEST);
 	ma_definitions_changed();
+	/* Who is subscribed may be somebody else now. */
+	if (found.n > 0 && (!ma_bool(&found, 0, 3) || !ma_bool(&found, 0, 4)))
+		ma_contacts_leave_all();
 	return found.n == 0 ? psprintf("%s: created", name) :
 		psprintf("%s: replaced (%s)", name, changed.data);
 }

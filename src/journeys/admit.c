@@ -80,12 +80,16 @@ evaluate_filter(void *arg)
 	Filter	   *filter = arg;
 	MaTruth    *truth = palloc0_array(MaTruth, filter->n);
 	TimestampTz *as_of = palloc_array(TimestampTz, filter->n);
+	Datum	   *entries = palloc_array(Datum, filter->n);
 
 	(void) ma_version_filter(filter->version);
 	for (int i = 0; i < filter->n; i++)
+	{
 		as_of[i] = filter->now;
-	ma_rule_set_evaluate(filter->version->filter_set, filter->contacts, filter->n, as_of,
-						 MA_RUN_READ_LATEST, NULL, truth);
+		entries[i] = filter->signals[i]->row;
+	}
+	ma_rule_set_evaluate_entered(filter->version->filter_set, filter->contacts, filter->n, as_of,
+								 entries, MA_RUN_READ_LATEST, NULL, truth);
 	for (int i = 0; i < filter->n; i++)
 	{
 		filter->signals[i]->filter_known = true;

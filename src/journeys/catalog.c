@@ -148,8 +148,10 @@ ma_version_rule(MaVersion *version, const MaCondition *condition)
 		MaRuleScope scope = {
 			psprintf("%s.if of journey \"%s\"", condition->path, version->journey), NULL
 		};
-		MaRule	   *rule = ma_rule_parse(condition->rule, &scope, InvalidOid);
+		MaRule	   *rule;
 
+		scope.entry_event = ma_program_entry_event(version->program);
+		rule = ma_rule_parse(condition->rule, &scope, InvalidOid);
 		compiled->set = ma_rule_set_make(&rule, 1);
 		compiled->rule = rule;
 		MemoryContextSwitchTo(previous);
@@ -190,8 +192,10 @@ ma_version_filter(MaVersion *version)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(GetMemoryChunkContext(version));
 		MaRuleScope scope = {psprintf("filter of journey \"%s\"", version->journey), NULL};
-		MaRule	   *rule = ma_rule_parse(version->program->filter, &scope, InvalidOid);
+		MaRule	   *rule;
 
+		scope.entry_event = ma_program_entry_event(version->program);
+		rule = ma_rule_parse(version->program->filter, &scope, InvalidOid);
 		version->filter_set = ma_rule_set_make(&rule, 1);
 		version->filter = rule;
 		MemoryContextSwitchTo(previous);

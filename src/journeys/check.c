@@ -128,6 +128,7 @@ check_rule(void *arg)
 	Check	   *check = arg;
 	MaRuleScope scope = {"rule", NULL};
 
+	scope.entry_event = ma_program_entry_event(check->program);
 	(void) ma_rule_parse(check->text, &scope, check->definer);
 }
 
@@ -224,6 +225,15 @@ ma_program_check(const MaProgram *program, const char *name, Oid definer, List *
 		check.text = program->filter;
 		attempt(&check, "filter", check_rule);
 	}
+}
+
+MaEvent *
+ma_program_entry_event(const MaProgram *program)
+{
+	const MaCondition *entry = program->entry;
+
+	return entry != NULL && entry->event != NULL ?
+		ma_event_by_name(ma_definitions(), entry->event) : NULL;
 }
 
 List *

@@ -323,7 +323,7 @@ static void
 watch(const MaJourney *journey, int32 version, const MaProgram *program, Oid definer)
 {
 	char	   *object = watch_name(journey->name, version, -1);
-	MaRuleScope scope = {"rule", NULL};
+	MaRuleScope scope = {psprintf("rule of journey \"%s\"", journey->name), NULL};
 	List	   *events = NIL;
 	ListCell   *cell;
 
@@ -331,6 +331,7 @@ watch(const MaJourney *journey, int32 version, const MaProgram *program, Oid def
 		events = lappend_int(events, ma_event_required(ma_definitions(), lfirst(cell))->id);
 	/* Who writes without knowing that the rows are followed comes to his end first. */
 	ma_events_lock_writers(events);
+	scope.entry_event = ma_program_entry_event(program);
 	foreach(cell, events)
 		ma_watch_event(MA_JOURNEYS, object, lfirst_int(cell), true, NIL);
 	foreach(cell, program->conditions)

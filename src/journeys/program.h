@@ -136,6 +136,8 @@ extern const char *ma_step_kind_name(MaStepKind kind);
 
 extern void ma_program_check(const MaProgram *program, const char *name, Oid definer,
 							 List **problems);
+/* The event whose row entry.x is; NULL: there is none, or it is not known. */
+extern MaEvent *ma_program_entry_event(const MaProgram *program);
 /* Names (char *) of all events whose rows the program follows. */
 extern List *ma_program_events(const MaProgram *program);
 

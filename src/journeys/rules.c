@@ -20,6 +20,7 @@ ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n, const MaConditio
 	MaVersion  *version = runs[0]->version;
 	MaContactChange *contacts = palloc_array(MaContactChange, n);
 	TimestampTz *as_of = palloc_array(TimestampTz, n);
+	Datum	   *entries = palloc_array(Datum, n);
 	MaTruth    *truth = palloc0_array(MaTruth, n);
 
 	(void) ma_version_rule(version, condition);
@@ -27,9 +28,10 @@ ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n, const MaConditio
 	{
 		contacts[i] = *runs[i]->person->contact;
 		as_of[i] = batch->now;
+		entries[i] = runs[i]->entry;
 	}
-	ma_rule_set_evaluate(version->conditions[condition->number].set, contacts, n, as_of,
-						 MA_RUN_READ_LATEST, NULL, truth);
+	ma_rule_set_evaluate_entered(version->conditions[condition->number].set, contacts, n, as_of,
+								 entries, MA_RUN_READ_LATEST, NULL, truth);
 	return truth;
 }
 

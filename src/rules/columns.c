@@ -1,225 +1,56 @@
 /*
  * columns.c
- *		SQL leaves of a rule: expressions over a contact's columns and over the rows
- *		of an event.
- *
- * A leaf is kept twice: as it is read again and shown (the user's words, blanks
- * made even, the table put before a bare column) and as SQL that PostgreSQL printed
- * from the analysed tree.  Where the user's words mean something else without his
- * search path, the printed SQL takes their place.
+ *		SQL leaves over a contact's columns: his fields, the columns of the attached
+ *		tables in order of attachment, attributes of identify(), and, in the rules of a
+ *		journey, the row it was entered by.
  */
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/value.h"
 #include "parser/parse_coerce.h"
-#include "rules/columns.h"
-#include "utils/acl.h"
+#include "rules/leaf.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
-/* A leaf being analysed. */
-typedef struct Leaf
-{
-	MaParser   *parser;
-	int			first;			/* tokens */
-	int			end;
-	int			blanks;			/* characters of the rule before it */
-	List	   *insertions;		/* Insertion */
-	MaScopeTable *tables;
-	MaSource  **sources;		/* of contacts: the source of each table */
-	int			ntables;
-	MaEvent    *event;			/* of rows: the event, and which of its sources */
-	List	   *parts;
-	MaEventSource *part;
-	Jsonb	   *properties;
-} Leaf;
+static const char *const fields[] = {"email", "phone", "time_zone", "locale"};
 
-/* A table's name that goes before a bare column. */
-typedef struct Insertion
-{
-	int			token;
-	const char *text;
-} Insertion;
-
-static int	leaf_byte(const Leaf *leaf, int location);
-static char *leaf_source(const Leaf *leaf);
-static char *leaf_text(const Leaf *leaf);
-static MaScopedExpression *analyse(Leaf *leaf, Oid type, Node *(*resolve) (List *, int, void *),
-								   char **text);
-static void contact_scope(Leaf *leaf);
+static void contact_scope(MaLeaf *leaf);
 static Node *resolve_contact(List *names, int location, void *arg);
-static Node *contact_column(Leaf *leaf, const char *name, int token);
+static Node *contact_column(MaLeaf *leaf, const char *name, int token);
 static bool attribute_known(const char *name);
-static void unknown_column(Leaf *leaf, const char *name, int location,
-						   List *candidates) pg_attribute_noreturn();
-static List *contact_names(const Leaf *leaf);
-static void check_rights(Leaf *leaf, const MaScopedExpression *checked);
-static MaAttribute *keep_attribute(Leaf *leaf, const MaScopedExpression *checked, char *text,
+static List *contact_names(const MaLeaf *leaf);
+static MaAttribute *keep_attribute(MaLeaf *leaf, const MaScopedExpression *checked, char *text,
 								   char *sql, MaValueType type);
-static Node *resolve_row(List *names, int location, void *arg);
-static bool part_has(const Leaf *leaf, MaEventSource *part, const char *name, const char **type);
-static void row_scope(Leaf *leaf, MaEventSource *part);
-static char *row_expression(Leaf *leaf, Oid type, char **text, List **columns, bool *builtin_only);
-static Jsonb *declared_properties(int32 event_id);
 
-/* ---- texts ---- */
-
-/*
- * The leaf alone, behind as many blanks as the rule has characters before it: so the
- * places PostgreSQL's parser reports are those in the rule.
- */
-static char *
-leaf_source(const Leaf *leaf)
-{
-	const MaParser *parser = leaf->parser;
-	int			start = parser->tokens[leaf->first].start;
-	int			length = parser->tokens[leaf->end - 1].end - start;
-
-	return psprintf("%*s%.*s", leaf->blanks, "", length, parser->text + start);
-}
-
-/* The user's words with even blanks, without comments, with the tables of bare columns. */
-static char *
-leaf_text(const Leaf *leaf)
-{
-	StringInfoData text;
-	ListCell   *cell;
-
-	initStringInfo(&text);
-	for (int i = leaf->first; i < leaf->end; i++)
-	{
-		MaToken    *token = &leaf->parser->tokens[i];
-
-		if (i > leaf->first && token->spaced)
-			appendStringInfoChar(&text, ' ');
-		foreach(cell, leaf->insertions)
-			if (((Insertion *) lfirst(cell))->token == i)
-				appendStringInfo(&text, "%s.",
-								 quote_identifier(((Insertion *) lfirst(cell))->text));
-		appendBinaryStringInfo(&text, leaf->parser->text + token->start, token->end - token->start);
-	}
-	return text.data;
-}
-
-/* Analyses the leaf; *text becomes what is shown of it and read again. */
-static MaScopedExpression *
-analyse(Leaf *leaf, Oid type, Node *(*resolve) (List *, int, void *), char **text)
-{
-	MaParser   *parser = leaf->parser;
-	MaScope		scope = {leaf->tables, leaf->ntables, resolve, leaf, parser->search_path};
-	MaScopedExpression *checked;
-	MaScopedExpression *again;
-
-	if (leaf->first == leaf->end)
-		ma_parse_failed(parser, leaf->end, "an SQL expression is expected here", NULL);
-	leaf->blanks = pg_mbstrlen_with_len(parser->text, parser->tokens[leaf->first].start);
-	leaf->insertions = NIL;
-	checked = ma_scoped_expression_check(leaf_source(leaf), parser->text, &scope, type,
-										 parser->what);
-	check_rights(leaf, checked);
-	*text = leaf_text(leaf);
-	if (parser->search_path == NULL)
-		return checked;
-	scope.search_path = NULL;
-	PG_TRY();
-	{
-		again = ma_scoped_expression_check(leaf_source(leaf), parser->text, &scope, type,
-										   parser->what);
-	}
-	PG_CATCH();
-	{
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
-			PG_RE_THROW();
-		FlushErrorState();
-		again = NULL;
-	}
-	PG_END_TRY();
-	if (again == NULL || !equal(again->tree, checked->tree))
-		*text = IsA(checked->tree, BoolExpr) ? psprintf("(%s) is true", checked->text) :
-			checked->text;
-	return checked;
-}
-
-/* Who defines a rule must be allowed to read what it reads. */
+/* Table `contact` holds the contact's own fields, the others are the attached tables in order. */
 static void
-check_rights(Leaf *leaf, const MaScopedExpression *checked)
+contact_scope(MaLeaf *leaf)
 {
-	Oid			definer = leaf->parser->definer;
-	ListCell   *cell;
+	int			n = list_length(leaf->parser->definitions->sources) + 2;
 
-	foreach(cell, checked->reads)
+	leaf->tables = palloc0_array(MaScopeTable, n);
+	leaf->sources = palloc0_array(MaSource *, n);
+	ma_leaf_add_contacts(leaf);
+	if (leaf->parser->rule->entry_event != NULL)
 	{
-		MaScopeRead *read = lfirst(cell);
-		Oid			relid = leaf->tables[read->table].relid;
-		Oid			owner;
-
-		/* Our own tables are read for everybody. */
-		if (get_rel_namespace(relid) == ma_extension_required()->internal_schema)
-			owner = InvalidOid;
-		else
-			owner = relid;
-		if (OidIsValid(definer) && OidIsValid(owner) &&
-			pg_class_aclcheck(relid, definer, ACL_SELECT) != ACLCHECK_OK &&
-			pg_attribute_aclcheck(relid, read->attnum, definer, ACL_SELECT) != ACLCHECK_OK)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("%s: permission denied for column \"%s\" of table \"%s\"",
-							leaf->parser->what, read->column, get_rel_name(relid)),
-					 errhint("Who defines a rule needs SELECT on what it reads.")));
+		leaf->tables[leaf->ntables].alias = MA_ENTRY_ALIAS;
+		leaf->tables[leaf->ntables++].relid =
+			get_relname_relid("event", ma_extension_required()->internal_schema);
 	}
 }
 
-static void
-unknown_column(Leaf *leaf, const char *name, int location, List *candidates)
+void
+ma_leaf_add_contacts(MaLeaf *leaf)
 {
-	List	   *names = NIL;
-	char	   *nearest;
 	ListCell   *cell;
 
-	foreach(cell, candidates)
-		names = list_append_unique(names, makeString(lfirst(cell)));
-	candidates = NIL;
-	foreach(cell, names)
-		candidates = lappend(candidates, strVal(lfirst(cell)));
-	nearest = ma_nearest(name, candidates);
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("%s: there is no column \"%s\"", leaf->parser->what, name),
-			 leaf->event != NULL ?
-			 errdetail("Bare names inside the parentheses are columns of event \"%s\".",
-					   leaf->event->name) :
-			 errdetail("It is neither a field of contacts, nor a column of an attached table, nor an attribute of identify()."),
-			 nearest ? errhint("Did you mean %s?", nearest) : 0,
-			 ma_rule_place(leaf->parser->text, leaf_byte(leaf, location))));
-}
-
-/* A place in the leaf's source as a byte of the rule. */
-static int
-leaf_byte(const Leaf *leaf, int location)
-{
-	return leaf->parser->tokens[leaf->first].start + location - leaf->blanks;
-}
-
-/* ---- columns of contacts ---- */
-
-/* Table 0 holds the contact's own fields, the others are the attached tables in order. */
-static void
-contact_scope(Leaf *leaf)
-{
-	List	   *sources = leaf->parser->definitions->sources;
-	ListCell   *cell;
-
-	leaf->tables = palloc0_array(MaScopeTable, list_length(sources) + 1);
-	leaf->sources = palloc0_array(MaSource *, list_length(sources) + 1);
-	leaf->tables[0].alias = "contact";
-	leaf->tables[0].relid = get_relname_relid("contact", ma_extension_required()->internal_schema);
-	leaf->ntables = 1;
-	foreach(cell, sources)
+	leaf->contact = leaf->ntables;
+	leaf->tables[leaf->ntables].alias = "contact";
+	leaf->tables[leaf->ntables++].relid =
+		get_relname_relid("contact", ma_extension_required()->internal_schema);
+	foreach(cell, leaf->parser->definitions->sources)
 	{
 		MaSource   *source = lfirst(cell);
 
@@ -229,80 +60,105 @@ contact_scope(Leaf *leaf)
 		leaf->tables[leaf->ntables].relid = source->table->relid;
 		leaf->sources[leaf->ntables++] = source;
 	}
+	leaf->ncontact = leaf->ntables;
 }
 
+/* A table may be called as something of ours. */
 char *
 ma_source_alias(const MaSource *source)
 {
-	return strcmp(source->name, "contact") == 0 ? "contact_table" : source->name;
+	static const char *const taken[] = {"contact", MA_ROW_ALIAS, MA_ENTRY_ALIAS, MA_PERSON_ALIAS,
+	"r", "e", "k", "v"};
+
+	for (int i = 0; i < lengthof(taken); i++)
+		if (strcmp(source->name, taken[i]) == 0)
+			return psprintf("%s_table", source->name);
+	return source->name;
 }
 
 static Node *
 resolve_contact(List *names, int location, void *arg)
 {
-	Leaf	   *leaf = arg;
+	MaLeaf	   *leaf = arg;
 	char	   *last = llast(names);
+	char	   *first = linitial(names);
 	int			token = -1;
 	Node	   *found = NULL;
 
 	for (int i = leaf->first; i < leaf->end; i++)
-		if (leaf->parser->tokens[i].start == leaf_byte(leaf, location))
+		if (leaf->parser->tokens[i].start == ma_leaf_byte(leaf, location))
 			token = i;
-	if (list_length(names) > 2)
-		unknown_column(leaf, last, location, NIL);
 	if (list_length(names) == 1)
 		found = contact_column(leaf, last, token);
-	else if (strcmp(linitial(names), "contact") == 0)
-		found = contact_column(leaf, last, -1);
 	else
 	{
-		List	   *aliases = list_make1("contact");
-
-		for (int i = 1; i < leaf->ntables; i++)
+		found = ma_leaf_contact_column(leaf, names, location);
+		if (found == NULL && strcmp(first, MA_ENTRY_ALIAS) == 0)
+			return ma_leaf_entry_member(leaf, names, location);
+		if (found == NULL)
 		{
-			aliases = lappend(aliases, unconstify(char *, leaf->tables[i].alias));
-			if (strcmp(leaf->tables[i].alias, linitial(names)) != 0)
-				continue;
-			if (get_attnum(leaf->tables[i].relid, last) <= 0)
-				unknown_column(leaf, last, location, ma_column_names(leaf->tables[i].relid));
-			return ma_scope_column(leaf->tables[i].alias, last);
+			List	   *aliases = NIL;
+
+			for (int i = 0; i < leaf->ntables; i++)
+				aliases = lappend(aliases, unconstify(char *, leaf->tables[i].alias));
+			ma_leaf_unknown_column(leaf, psprintf("%s.%s", first, last), location, aliases);
 		}
-		unknown_column(leaf, psprintf("%s.%s", (char *) linitial(names), last), location, aliases);
 	}
 	if (found == NULL)
-		unknown_column(leaf, last, location, contact_names(leaf));
+		ma_leaf_unknown_column(leaf, last, location, contact_names(leaf));
 	return found;
+}
+
+Node *
+ma_leaf_contact_column(MaLeaf *leaf, List *names, int location)
+{
+	char	   *first = linitial(names);
+	char	   *last = llast(names);
+	Node	   *found;
+
+	if (list_length(names) > 2)
+		ma_leaf_unknown_column(leaf, last, location, NIL);
+	if (strcmp(first, "contact") == 0)
+	{
+		found = contact_column(leaf, last, -1);
+		if (found == NULL)
+			ma_leaf_unknown_column(leaf, last, location, contact_names(leaf));
+		return found;
+	}
+	for (int i = leaf->contact + 1; i < leaf->ncontact; i++)
+	{
+		if (strcmp(leaf->tables[i].alias, first) != 0 &&
+			strcmp(leaf->sources[i]->name, first) != 0)
+			continue;
+		if (get_attnum(leaf->tables[i].relid, last) <= 0)
+			ma_leaf_unknown_column(leaf, last, location, ma_column_names(leaf->tables[i].relid));
+		return ma_scope_column(leaf->tables[i].alias, last);
+	}
+	return NULL;
 }
 
 /* A bare or contact. name: a field, a column of the first table that has it, an attribute. */
 static Node *
-contact_column(Leaf *leaf, const char *name, int token)
+contact_column(MaLeaf *leaf, const char *name, int token)
 {
-	static const char *const fields[] = {"email", "phone", "time_zone", "locale"};
-	Insertion  *insertion = palloc_object(Insertion);
+	const char *table = "contact";
 	Node	   *found = NULL;
-	ListCell   *cell;
 
-	insertion->token = token;
-	insertion->text = "contact";
 	for (int i = 0; i < lengthof(fields) && found == NULL; i++)
 		if (strcmp(name, fields[i]) == 0)
 			found = ma_scope_column("contact", name);
-	for (int i = 1; i < leaf->ntables && found == NULL; i++)
+	for (int i = leaf->contact + 1; i < leaf->ncontact && found == NULL; i++)
 		if (get_attnum(leaf->tables[i].relid, name) > 0)
 		{
-			insertion->text = leaf->tables[i].alias;
-			found = ma_scope_column(leaf->tables[i].alias, name);
+			table = leaf->tables[i].alias;
+			found = ma_scope_column(table, name);
 		}
 	if (found == NULL && strcmp(name, "attributes") == 0)
 		found = ma_scope_column("contact", name);
 	if (found == NULL && attribute_known(name))
 		found = ma_scope_member("contact", "attributes", name, NULL);
-	foreach(cell, leaf->insertions)
-		if (((Insertion *) lfirst(cell))->token == token)
-			token = -1;			/* BETWEEN asks for its operand twice */
 	if (found != NULL && token >= 0)
-		leaf->insertions = lappend(leaf->insertions, insertion);
+		ma_leaf_insert(leaf, token, table);
 	return found;
 }
 
@@ -321,56 +177,69 @@ attribute_known(const char *name)
 }
 
 static List *
-contact_names(const Leaf *leaf)
+contact_names(const MaLeaf *leaf)
 {
-	List	   *names = list_make4("email", "phone", "time_zone", "locale");
+	List	   *names = NIL;
 
-	for (int i = 1; i < leaf->ntables; i++)
+	for (int i = 0; i < lengthof(fields); i++)
+		names = lappend(names, unconstify(char *, fields[i]));
+	for (int i = leaf->contact + 1; i < leaf->ncontact; i++)
 		names = list_concat(names, ma_column_names(leaf->tables[i].relid));
 	return names;
 }
 
+/* ---- attributes ---- */
+
 /* The attribute of an analysed expression; it may read one attached table. */
 static MaAttribute *
-keep_attribute(Leaf *leaf, const MaScopedExpression *checked, char *text, char *sql,
+keep_attribute(MaLeaf *leaf, const MaScopedExpression *checked, char *text, char *sql,
 			   MaValueType type)
 {
 	MaAttribute *attribute = palloc0_object(MaAttribute);
+	MaRule	   *rule = leaf->parser->rule;
 	ListCell   *cell;
 
 	attribute->type = type;
 	attribute->text = text;
 	attribute->sql = sql;
 	attribute->builtin_only = checked->builtin_only;
+	attribute->entry = leaf->reads_entry;
 	foreach(cell, checked->reads)
 	{
 		MaScopeRead *read = lfirst(cell);
+		MaSource   *source = leaf->sources[read->table];
 
-		if (read->table == 0)
+		if (source == NULL)
 		{
-			attribute->mixed = true;
+			attribute->mixed |= read->table == leaf->contact;
 			continue;
 		}
-		if (attribute->source != NULL && attribute->source != leaf->sources[read->table])
+		if (attribute->source != NULL && attribute->source != source)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("%s: one condition reads columns of two tables, \"%s\" and \"%s\"",
-							leaf->parser->what, attribute->source->name,
-							leaf->sources[read->table]->name),
+							leaf->parser->what, attribute->source->name, source->name),
 					 errhint("Write two conditions and join them by AND or OR."),
-					 ma_rule_place(leaf->parser->text,
-								   leaf->parser->tokens[leaf->first].start)));
-		attribute->source = leaf->sources[read->table];
+					 ma_rule_place(leaf->parser->text, leaf->start)));
+		attribute->source = source;
 		attribute->columns = lappend(attribute->columns, read->column);
 	}
-	ma_check_functions(leaf->parser, leaf->first, attribute->builtin_only,
+	ma_check_functions(leaf->parser, leaf->start, attribute->builtin_only,
 					   attribute->source ? attribute->source->table->relid : InvalidOid);
-	leaf->parser->rule->attributes = lappend(leaf->parser->rule->attributes, attribute);
+	foreach(cell, rule->attributes)
+	{
+		MaAttribute *known = lfirst(cell);
+
+		if (known->type == MA_VALUE_TEXT && type == MA_VALUE_TEXT &&
+			known->source == attribute->source && strcmp(known->sql, sql) == 0)
+			return known;
+	}
+	rule->attributes = lappend(rule->attributes, attribute);
 	return attribute;
 }
 
 void
-ma_check_functions(MaParser *parser, int token, bool builtin_only, Oid relid)
+ma_check_functions(MaParser *parser, int byte, bool builtin_only, Oid relid)
 {
 	if (builtin_only)
 		return;
@@ -384,19 +253,19 @@ ma_check_functions(MaParser *parser, int token, bool builtin_only, Oid relid)
 				 errdetail("Table \"%s\" belongs to a superuser, with whose rights they would run.",
 						   get_rel_name(relid)) :
 				 errdetail("Fields and attributes of contacts are read with the rights of the extension's owner."),
-				 ma_rule_place(parser->text, parser->tokens[token].start)));
+				 ma_rule_place(parser->text, byte)));
 }
 
 MaNode *
 ma_leaf(MaParser *parser, int first, int end)
 {
 	MaNode	   *node = palloc0_object(MaNode);
-	Leaf		leaf = {parser, first, end};
+	MaLeaf		leaf = {parser, first, end};
 	MaScopedExpression *checked;
 	char	   *text;
 
 	contact_scope(&leaf);
-	checked = analyse(&leaf, BOOLOID, resolve_contact, &text);
+	checked = ma_leaf_analyse(&leaf, BOOLOID, resolve_contact, &text);
 	node->kind = MA_NODE_LEAF;
 	node->attribute = keep_attribute(&leaf, checked, text, checked->text, MA_VALUE_BOOL);
 	return node;
@@ -405,12 +274,12 @@ ma_leaf(MaParser *parser, int first, int end)
 MaAttribute *
 ma_attribute(MaParser *parser, int first, int end, MaValueType type)
 {
-	Leaf		leaf = {parser, first, end};
+	MaLeaf		leaf = {parser, first, end};
 	MaScopedExpression *checked;
 	char	   *text;
 
 	contact_scope(&leaf);
-	checked = analyse(&leaf, InvalidOid, resolve_contact, &text);
+	checked = ma_leaf_analyse(&leaf, InvalidOid, resolve_contact, &text);
 	if (TypeCategory(checked->type) != TYPCATEGORY_NUMERIC)
 		ma_parse_failed(parser, first, psprintf("\"%s\" is of type %s, not a number", text,
 												format_type_be(checked->type)), NULL);
@@ -419,40 +288,15 @@ ma_attribute(MaParser *parser, int first, int end, MaValueType type)
 }
 
 MaAttribute *
-ma_text_attribute(MaParser *parser, int first, int end, Oid *type)
-{
-	Leaf		leaf = {parser, first, end};
-	MaScopedExpression *checked;
-	char	   *text;
-
-	contact_scope(&leaf);
-	checked = analyse(&leaf, InvalidOid, resolve_contact, &text);
-	*type = getBaseType(checked->type);
-	return keep_attribute(&leaf, checked, text,
-						  psprintf("(%s)::pg_catalog.text", checked->text), MA_VALUE_TEXT);
-}
-
-const char *
-ma_declared_type(int32 event_id, const char *name)
-{
-	Leaf		leaf = {0};
-	const char *type;
-
-	leaf.properties = declared_properties(event_id);
-	(void) part_has(&leaf, NULL, name, &type);
-	return type;
-}
-
-MaAttribute *
 ma_date_column(MaParser *parser, int first, int end)
 {
-	Leaf		leaf = {parser, first, end};
+	MaLeaf		leaf = {parser, first, end};
 	MaScopedExpression *checked;
 	char	   *text;
 	Oid			type;
 
 	contact_scope(&leaf);
-	checked = analyse(&leaf, InvalidOid, resolve_contact, &text);
+	checked = ma_leaf_analyse(&leaf, InvalidOid, resolve_contact, &text);
 	type = getBaseType(checked->type);
 	if (type == TIMESTAMPTZOID)
 		return keep_attribute(&leaf, checked, text, checked->text, MA_VALUE_INSTANT);
@@ -464,164 +308,32 @@ ma_date_column(MaParser *parser, int first, int end)
 											format_type_be(checked->type)), NULL);
 }
 
-/* ---- columns of event rows ---- */
+/* ---- a column of the contact among those of a row ---- */
 
-static Jsonb *
-declared_properties(int32 event_id)
+/*
+ * The contact's value is read with the other attributes of the rule, and handed to the
+ * statement that reads the rows as a member of an image, cast to the column's type:
+ * rows and contacts may belong to different owners, none of whom reads the other's.
+ */
+Node *
+ma_leaf_contact_image(MaLeaf *row, List *names, int location, MaAttribute **attribute)
 {
-	static MaStatement read = {
-		"SELECT e.properties FROM marketing_internal.event_type AS e "
-		"WHERE e.event_id OPERATOR(pg_catalog.=) $1",
-		1, {INT4OID}
-	};
-	Datum		value = Int32GetDatum(event_id);
-	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
-	bool		isnull = true;
+	MaLeaf		leaf = {row->parser};
+	MaScopedExpression *checked;
+	char	   *text;
+	char	   *sql;
 
-	if (rows.n != 1)
+	leaf.start = ma_leaf_byte(row, location);
+	leaf.blanks = pg_mbstrlen_with_len(row->parser->text, leaf.start);
+	contact_scope(&leaf);
+	if (list_length(names) != 2 || (strcmp(linitial(names), "contact") != 0 &&
+									ma_leaf_contact_column(&leaf, names, leaf.blanks) == NULL))
 		return NULL;
-	return DatumGetJsonbPCopy(ma_value(&rows, 0, 1, &isnull));
-}
-
-/* True if rows of this source have the name; *type is the declared type of a property. */
-static bool
-part_has(const Leaf *leaf, MaEventSource *part, const char *name, const char **type)
-{
-	JsonbValue	value;
-
-	*type = NULL;
-	if (part != NULL)
-		return OidIsValid(part->table->relid) && get_attnum(part->table->relid, name) > 0;
-	if (leaf->properties == NULL ||
-		getKeyJsonValueFromContainer(&leaf->properties->root, name, strlen(name), &value) == NULL ||
-		value.type != jbvString)
-		return false;
-	*type = pnstrdup(value.val.string.val, value.val.string.len);
-	return true;
-}
-
-static Node *
-resolve_row(List *names, int location, void *arg)
-{
-	Leaf	   *leaf = arg;
-	char	   *name = llast(names);
-	List	   *candidates = NIL;
-	bool		elsewhere = false;
-	bool		tables = false;
-	const char *type;
-	ListCell   *cell;
-
-	if (list_length(names) > 1 && strcmp(linitial(names), "t") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s: \"%s.%s\" is not available inside the parentheses of an event yet",
-						leaf->parser->what, (char *) linitial(names), name),
-				 errhint("Bare names are columns of the event's row."),
-				 ma_rule_place(leaf->parser->text, leaf_byte(leaf, location))));
-	if (part_has(leaf, leaf->part, name, &type))
-		return leaf->part != NULL ? ma_scope_column("t", name) :
-			ma_scope_member("t", "properties", name, type);
-	foreach(cell, leaf->parts)
-	{
-		MaEventSource *part = lfirst(cell);
-
-		elsewhere |= part_has(leaf, part, name, &type);
-		if (part == NULL || !OidIsValid(part->table->relid))
-			continue;
-		tables = true;
-		candidates = list_concat(candidates, ma_column_names(part->table->relid));
-	}
-	/* A property need not be declared, but of an event that stands in tables it must. */
-	if (!elsewhere && tables)
-		unknown_column(leaf, name, location, candidates);
-	return leaf->part == NULL && !elsewhere ? ma_scope_member("t", "properties", name, NULL) :
-		ma_scope_null();
-}
-
-static void
-row_scope(Leaf *leaf, MaEventSource *part)
-{
-	leaf->part = part;
-	leaf->tables = palloc0_array(MaScopeTable, 1);
-	leaf->ntables = 1;
-	leaf->tables[0].alias = "t";
-	leaf->tables[0].relid = part != NULL ? part->table->relid :
-		get_relname_relid("event", ma_extension_required()->internal_schema);
-	if (!OidIsValid(leaf->tables[0].relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("attached table \"%s\" is gone", part->table->name)));
-}
-
-/* The expression for the rows of leaf->part. */
-static char *
-row_expression(Leaf *leaf, Oid type, char **text, List **columns, bool *builtin_only)
-{
-	char	   *shown;
-	MaScopedExpression *checked = analyse(leaf, type, resolve_row, &shown);
-	ListCell   *cell;
-
-	if (*text == NULL)
-		*text = shown;
-	*builtin_only &= checked->builtin_only;
-	ma_check_functions(leaf->parser, leaf->first, checked->builtin_only,
-					   leaf->part ? leaf->part->table->relid : InvalidOid);
-	foreach(cell, checked->reads)
-		*columns = lappend(*columns, ((MaScopeRead *) lfirst(cell))->column);
-	if (type == InvalidOid && TypeCategory(checked->type) != TYPCATEGORY_NUMERIC)
-		ma_parse_failed(leaf->parser, leaf->first,
-						psprintf("\"%s\" is of type %s, not a number", shown,
-								 format_type_be(checked->type)),
-						leaf->part == NULL ?
-						"Declare the property's type with declare_event(), or cast it." : NULL);
-	return type == InvalidOid ? psprintf("(%s)::pg_catalog.numeric", checked->text) : checked->text;
-}
-
-List *
-ma_event_parts(MaDefinitions *definitions, const MaEvent *event)
-{
-	List	   *parts = ma_event_sources(definitions, event);
-
-	/* An event without a table of its own may be tracked at any time. */
-	if (event->source == NULL && !event->tracked)
-		parts = lappend(list_copy(parts), NULL);
-	return parts;
-}
-
-MaStream *
-ma_stream(MaParser *parser, MaEvent *event, int where, int where_end, int measure,
-		  int measure_end, MaValueType type)
-{
-	MaStream   *stream = palloc0_object(MaStream);
-	Leaf		leaf = {parser};
-	ListCell   *cell;
-
-	leaf.event = event;
-	leaf.parts = ma_event_parts(parser->definitions, event);
-	leaf.properties = declared_properties(event->id);
-	stream->event = event;
-	stream->type = type;
-	stream->builtin_only = true;
-	foreach(cell, leaf.parts)
-	{
-		MaStreamPart *part = palloc0_object(MaStreamPart);
-
-		part->source = lfirst(cell);
-		row_scope(&leaf, part->source);
-		leaf.first = where;
-		leaf.end = where_end;
-		if (where < where_end)
-			part->filter = row_expression(&leaf, BOOLOID, &stream->where, &part->columns,
-										  &stream->builtin_only);
-		leaf.first = measure;
-		leaf.end = measure_end;
-		if (measure < measure_end)
-			part->measure = row_expression(&leaf, type == MA_VALUE_BOOL ? BOOLOID :
-										   type == MA_VALUE_TEXT ? TEXTOID : InvalidOid,
-										   &stream->measure, &part->columns,
-										   &stream->builtin_only);
-		stream->parts = lappend(stream->parts, part);
-	}
-	parser->rule->streams = lappend(parser->rule->streams, stream);
-	return stream;
+	leaf.source = psprintf("%*s%s.%s", leaf.blanks, "", quote_identifier(linitial(names)),
+						   quote_identifier(llast(names)));
+	checked = ma_leaf_analyse(&leaf, InvalidOid, resolve_contact, &text);
+	sql = psprintf("(%s)::pg_catalog.text", checked->text);
+	*attribute = keep_attribute(&leaf, checked, sql, sql, MA_VALUE_TEXT);
+	return ma_scope_member(MA_PERSON_ALIAS, "properties", (*attribute)->sql,
+						   format_type_be_qualified(getBaseType(checked->type)));
 }

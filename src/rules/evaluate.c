@@ -22,9 +22,17 @@ void
 ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int n, const TimestampTz *as_of,
 					 MaRun how, const bool *wanted, MaTruth *out)
 {
+	ma_rule_set_evaluate_entered(set, contacts, n, as_of, NULL, how, wanted, out);
+}
+
+void
+ma_rule_set_evaluate_entered(MaRuleSet *set, MaContactChange *contacts, int n,
+							 const TimestampTz *as_of, const Datum *entries, MaRun how,
+							 const bool *wanted, MaTruth *out)
+{
 	MemoryContext context;
 	MemoryContext previous;
-	Batch		batch = {set, contacts, n, as_of, how};
+	Batch		batch = {set, contacts, n, as_of, how, entries};
 
 	if (n == 0 || set->nrules == 0)
 		return;

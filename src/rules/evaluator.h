@@ -14,6 +14,7 @@ typedef struct ContactFetch
 	MaSource   *source;			/* NULL: marketing_internal.contact */
 	List	   *attributes;		/* MaAttribute, one for each place */
 	bool		mixed;			/* reads fields of contact besides the table's */
+	bool		entry;			/* reads the row of the entry */
 	MaStatement statement;
 	List	   *places;			/* int: of the attributes */
 } ContactFetch;
@@ -25,10 +26,12 @@ typedef struct EventFetch
 	MaEventSource *source;		/* NULL: tracked */
 	Oid			key_type;
 	List	   *streams;		/* MaStream, one for each place */
+	List	   *outer;			/* MaAttribute: what the rows are read with of the contact */
+	bool		images;			/* so an image of contact and entry is handed over */
 	bool		ever;			/* some window reaches back for ever */
 	int64		reach;			/* usecs the widest window reaches back at most */
 	TimestampTz since;			/* the earliest fixed instant; DT_NOEND: none */
-	MaStatement many;			/* (keys, after) to (place of the key, time, values) */
+	MaStatement many;			/* (keys, after[, images]) to (place of the key, time, values) */
 	MaStatement one;
 } EventFetch;
 
@@ -73,6 +76,7 @@ typedef struct Batch
 	int			n;
 	const TimestampTz *as_of;
 	MaRun		how;
+	const Datum *entries;		/* jsonb for each contact, 0: none; NULL: none at all */
 	Datum	   *values;			/* n * nattributes */
 	bool	   *nulls;
 	char	  **fields[5];		/* email, phone, time_zone, locale, attributes; if mixed */
@@ -122,6 +126,20 @@ extern void ma_fetch_contacts(Batch *batch);
 /* Rows for the contacts of which `needed` is set. */
 extern void ma_fetch_rows(Batch *batch, const bool *needed);
 extern void ma_fetch_forget(MaRuleSet *set);
+
+/* ---- images.c: what rows are read with ---- */
+
+/* A jsonb object of the attributes (as text, by their SQL) of one contact of the batch. */
+extern Datum ma_contact_image(const Batch *batch, int contact, List *attributes);
+/* The row of the contact's entry, or an empty object. */
+extern Datum ma_entry_image(const Batch *batch, int contact);
+
+/* ---- blame.c ---- */
+
+/* Within PG_CATCH(): throws the error again, with the rules it may come from. */
+extern void ma_fetch_failed(const MaRuleSet *set, const EventFetch *rows,
+							const ContactFetch *values,
+							MemoryContext context) pg_attribute_noreturn();
 
 /* ---- spans.c ---- */
 

@@ -243,6 +243,9 @@ ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, MaRun how, List
 		MaRuleUnknown *unknown = NULL;
 		ListCell   *known;
 
+		/* A column within the condition on an event is no condition of its own. */
+		if (attribute->type == MA_VALUE_TEXT)
+			continue;
 		foreach(known, unknowns)
 			if (strcmp(((MaRuleUnknown *) lfirst(known))->text, attribute->text) == 0)
 				unknown = lfirst(known);

@@ -10,8 +10,8 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
-#include "rules/columns.h"
 #include "rules/evaluator.h"
+#include "rules/leaf.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -30,6 +30,10 @@ static int	contact_keys(Batch *batch, const MaSource *source, Datum *keys, bool 
 static void read_facts(Batch *batch);
 static void read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n,
 					   const int *places);
+static int	event_keys(const EventFetch *fetch, MaContactChange *contacts, int n, const int *places,
+					   Datum **keys, int **owners);
+static void add_images(Batch *batch, const EventFetch *fetch, const int *owners, int n,
+					   Datum *arguments);
 static void add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows,
 					uint64 row);
 static int	compare_rows(const void *left, const void *right);
@@ -49,7 +53,7 @@ ma_fetch_prepare(MaRuleSet *set)
 		if (((ContactFetch *) lfirst(cell))->statement.sql == NULL)
 			prepare_contacts(lfirst(cell));
 	foreach(cell, set->event_fetches)
-		if (((EventFetch *) lfirst(cell))->one.sql == NULL)
+		if (((EventFetch *) lfirst(cell))->many.sql == NULL)
 			prepare_rows(lfirst(cell));
 	if (set->fields.sql == NULL)
 	{
@@ -80,7 +84,8 @@ ma_fetch_forget(MaRuleSet *set)
 
 /*
  * Values of attributes, a row for each contact: $1 places, $2 keys (or contact_ids),
- * $3 to $7 the contact's fields where an attribute needs them beside the table's.
+ * then the contact's fields where an attribute needs them beside the table's, and the
+ * row of the entry.
  */
 static void
 prepare_contacts(ContactFetch *fetch)
@@ -98,21 +103,26 @@ prepare_contacts(ContactFetch *fetch)
 	statement->nargs = 2;
 	statement->argtypes[0] = INT4ARRAYOID;
 	statement->argtypes[1] = get_array_type(key_type);
-	if (fetch->mixed)
+	appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)");
+	for (int i = 0; fetch->mixed && i < NUM_FIELDS; i++)
 	{
-		appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)");
-		for (int i = 0; i < NUM_FIELDS; i++)
-		{
-			appendStringInfo(&sql, ", pg_catalog.unnest($%d)", i + 3);
-			statement->argtypes[statement->nargs++] = TEXTARRAYOID;
-		}
-		appendStringInfoString(&sql, ") AS k (n, key, email, phone, time_zone, locale, attributes) "
-							   "CROSS JOIN LATERAL (SELECT k.email, k.phone, k.time_zone, k.locale, "
-							   "k.attributes::pg_catalog.jsonb AS attributes) AS contact ");
+		statement->argtypes[statement->nargs++] = TEXTARRAYOID;
+		appendStringInfo(&sql, ", pg_catalog.unnest($%d)", statement->nargs);
 	}
-	else
-		appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-							   "AS k (n, key) ");
+	if (fetch->entry)
+	{
+		statement->argtypes[statement->nargs++] = JSONBARRAYOID;
+		appendStringInfo(&sql, ", pg_catalog.unnest($%d)", statement->nargs);
+	}
+	appendStringInfo(&sql, ") AS k (n, key%s%s) ",
+					 fetch->mixed ? ", email, phone, time_zone, locale, attributes" : "",
+					 fetch->entry ? ", entry" : "");
+	if (fetch->mixed)
+		appendStringInfoString(&sql, "CROSS JOIN LATERAL (SELECT k.email, k.phone, k.time_zone, k.locale, "
+							   "k.attributes::pg_catalog.jsonb AS attributes) AS contact ");
+	if (fetch->entry)
+		appendStringInfoString(&sql, "CROSS JOIN LATERAL (SELECT k.entry AS properties) AS "
+							   MA_ENTRY_ALIAS " ");
 	if (source == NULL)
 		appendStringInfoString(&sql, "JOIN marketing_internal.contact AS contact "
 							   "ON contact.contact_id OPERATOR(pg_catalog.=) k.key");
@@ -178,10 +188,24 @@ prepare_rows(EventFetch *fetch)
 
 	where = psprintf("AND r.at OPERATOR(pg_catalog.>=) $2%s",
 					 filter ? psprintf(" AND (%s)", filter) : "");
-	fetch->many.sql = psprintf("SELECT e.* FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
-							   "CROSS JOIN LATERAL (%s %s) AS e",
+	fetch->many.sql = psprintf("SELECT e.* FROM %sCROSS JOIN LATERAL (%s %s) AS e",
+							   fetch->images ?
+							   "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($3), "
+							   "pg_catalog.unnest($4)) WITH ORDINALITY AS k (key, contact, entry, n) "
+							   "CROSS JOIN LATERAL (SELECT k.contact AS properties) AS "
+							   MA_PERSON_ALIAS " CROSS JOIN LATERAL (SELECT k.entry AS properties) AS "
+							   MA_ENTRY_ALIAS " " :
+							   "pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) ",
 							   ma_event_select(fetch->event, fetch->source, columns, "k.key",
 											   &fetch->key_type), where);
+	if (fetch->images)
+	{
+		fetch->many.nargs = 4;
+		fetch->many.argtypes[0] = get_array_type(fetch->key_type);
+		fetch->many.argtypes[1] = TIMESTAMPTZOID;
+		fetch->many.argtypes[2] = fetch->many.argtypes[3] = JSONBARRAYOID;
+		return;
+	}
 	columns = row_columns(fetch, "1::pg_catalog.int8", &filter);
 	fetch->one.nargs = fetch->many.nargs = 2;
 	fetch->one.argtypes[1] = fetch->many.argtypes[1] = TIMESTAMPTZOID;
@@ -261,7 +285,9 @@ contact_keys(Batch *batch, const MaSource *source, Datum *keys, bool *nulls)
 static void
 read_values(Batch *batch, ContactFetch *fetch)
 {
-	Datum		arguments[7];
+	Datum		arguments[8];
+	int			last = 2;
+	MemoryContext context = CurrentMemoryContext;
 	int32	   *places = palloc_array(int32, batch->n);
 	Datum	   *keys = palloc_array(Datum, batch->n);
 	bool	   *nulls = palloc0_array(bool, batch->n);
@@ -279,12 +305,28 @@ read_values(Batch *batch, ContactFetch *fetch)
 	arguments[1] = ma_datum_array_nulls(keys, nulls, batch->n,
 										fetch->source ? fetch->source->key_type : INT8OID);
 	for (int i = 0; fetch->mixed && i < NUM_FIELDS; i++)
-		arguments[i + 2] = ma_text_array(batch->fields[i], batch->n);
+		arguments[last++] = ma_text_array(batch->fields[i], batch->n);
+	if (fetch->entry)
+	{
+		Datum	   *entries = palloc_array(Datum, batch->n);
+
+		for (int i = 0; i < batch->n; i++)
+			entries[i] = ma_entry_image(batch, i);
+		arguments[last] = ma_datum_array(entries, batch->n, JSONBOID);
+	}
 	if (fetch->source != NULL)
 		ma_become_table_owner(&caller, fetch->source->table->relid);
 	else
 		ma_become_restricted(&caller, ma_extension_required()->owner);
-	rows = ma_run(&fetch->statement, arguments, NULL, batch->how);
+	PG_TRY();
+	{
+		rows = ma_run(&fetch->statement, arguments, NULL, batch->how);
+	}
+	PG_CATCH();
+	{
+		ma_fetch_failed(batch->set, NULL, fetch, context);
+	}
+	PG_END_TRY();
 	ma_become_back(&caller);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
@@ -390,26 +432,75 @@ compare_matching(const void *left, const void *right)
 	return (!b->isnull && DatumGetBool(b->value)) - (!a->isnull && DatumGetBool(a->value));
 }
 
+/* Keys of the contacts in the event's source, and of which place of the batch each is. */
+static int
+event_keys(const EventFetch *fetch, MaContactChange *contacts, int n, const int *places,
+		   Datum **keys, int **owners)
+{
+	int			total = 0;
+	int			space = 0;
+	int			nkeys = 0;
+
+	for (int i = 0; i < n; i++)
+		space += Max(contacts[i].nkeys, 1);
+	*keys = palloc_array(Datum, Max(space, 1));
+	*owners = palloc_array(int, Max(space, 1));
+	/* Contact by contact: one may be there several times, with another entry each time. */
+	for (int i = 0; i < n; i++)
+	{
+		int64	   *ids;
+		Datum	   *own;
+
+		nkeys = ma_event_keys(fetch->source, &contacts[i], 1, &ids, &own);
+		for (int j = 0; j < nkeys; j++)
+		{
+			(*keys)[total] = own[j];
+			(*owners)[total++] = places[i];
+		}
+	}
+	return total;
+}
+
+/* Images of contact and entry for each key. */
+static void
+add_images(Batch *batch, const EventFetch *fetch, const int *owners, int n, Datum *arguments)
+{
+	Datum	   *persons = palloc_array(Datum, n);
+	Datum	   *entries = palloc_array(Datum, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		persons[i] = i > 0 && owners[i] == owners[i - 1] ? persons[i - 1] :
+			ma_contact_image(batch, owners[i], fetch->outer);
+		entries[i] = ma_entry_image(batch, owners[i]);
+	}
+	arguments[2] = ma_datum_array(persons, n, JSONBOID);
+	arguments[3] = ma_datum_array(entries, n, JSONBOID);
+}
+
 static void
 read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, const int *places)
 {
-	int64	   *ids;
+	int		   *owners;
 	Datum	   *keys;
-	int			nkeys = ma_event_keys(fetch->source, contacts, n, &ids, &keys);
-	Datum		arguments[2];
+	int			nkeys = event_keys(fetch, contacts, n, places, &keys, &owners);
+	Datum		arguments[4];
+	MemoryContext context = CurrentMemoryContext;
 	TimestampTz after = DT_NOEND;
 	MaIdentity	caller;
 	MaRows		rows;
 	int			zone = -1;
-	int			place = 0;
+	bool		single = nkeys == 1 && !fetch->images;
 
 	if (nkeys == 0)
 		return;
 	for (int i = 0; i < n; i++)
 		after = Min(after, batch->as_of[places[i]]);
 	after = fetch->ever ? DT_NOBEGIN : Min(after - fetch->reach, fetch->since);
-	arguments[0] = nkeys == 1 ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
+	arguments[0] = single ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
 	arguments[1] = TimestampTzGetDatum(after);
+	if (fetch->images)
+		add_images(batch, fetch, owners, nkeys, arguments);
 	if (fetch->source != NULL)
 	{
 		zone = ma_pin_time_zone(fetch->source->time_zone);
@@ -417,15 +508,17 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 	}
 	else
 		ma_become_restricted(&caller, ma_extension_required()->owner);
-	rows = ma_run(nkeys == 1 ? &fetch->one : &fetch->many, arguments, NULL, batch->how);
-	for (uint64 i = 0; i < rows.n; i++)
+	PG_TRY();
 	{
-		int64		contact = ids[ma_int64(&rows, i, 1) - 1];
-
-		for (int tries = 0; contacts[place].contact_id != contact && tries < n; tries++)
-			place = (place + 1) % n;
-		add_row(batch, fetch, places[place], &rows, i);
+		rows = ma_run(single ? &fetch->one : &fetch->many, arguments, NULL, batch->how);
 	}
+	PG_CATCH();
+	{
+		ma_fetch_failed(batch->set, fetch, NULL, context);
+	}
+	PG_END_TRY();
+	for (uint64 i = 0; i < rows.n; i++)
+		add_row(batch, fetch, owners[ma_int64(&rows, i, 1) - 1], &rows, i);
 	ma_become_back(&caller);
 	ma_unpin_settings(zone);
 }

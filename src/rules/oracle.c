@@ -22,6 +22,7 @@ typedef struct Oracle
 	StringInfoData joins;
 	List	   *sources;		/* MaSource, joined */
 	int			n;				/* derived tables */
+	const char *entry;			/* SQL of the entry's row */
 } Oracle;
 
 static char *node_sql(Oracle *oracle, const MaNode *node);
@@ -34,8 +35,10 @@ static char *ends_sql(Oracle *oracle, const MaNode *node);
 static char *overdue_sql(Oracle *oracle, const MaNode *node);
 static char *date_sql(Oracle *oracle, const MaNode *node);
 static char *anniversary_sql(Oracle *oracle, const MaNode *node);
-static char *rows_sql(const MaStream *stream);
-static char *part_sql(const MaStream *stream, const MaStreamPart *part);
+static char *rows_sql(Oracle *oracle, const MaStream *stream);
+static char *part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part);
+static char *contact_joins(Oracle *oracle, const MaStreamPart *part);
+static char *source_join(Oracle *oracle, MaSource *source);
 static char *window_sql(Oracle *oracle, const MaWindow *window, const char *at, const char *zone);
 static void join_source(Oracle *oracle, MaSource *source);
 static int	join_table(Oracle *oracle, const char *select, const MaWindow *window);
@@ -47,16 +50,27 @@ static char *period_sql(const Oracle *oracle, MaPeriod period, int shift, const 
 char *
 ma_rule_sql(const MaRule *rule, const char *now)
 {
+	return ma_rule_sql_entered(rule, now, "'{}'::pg_catalog.jsonb");
+}
+
+char *
+ma_rule_sql_entered(const MaRule *rule, const char *now, const char *entry)
+{
 	Oracle		oracle = {now, rule};
 	char	   *condition;
+
+	oracle.entry = entry;
 
 	initStringInfo(&oracle.joins);
 	condition = node_sql(&oracle, rule->top);
 	return psprintf("SELECT contact.contact_id FROM marketing_internal.contact AS contact "
-					"CROSS JOIN LATERAL (SELECT contact.contact_id) AS c%s "
+					"CROSS JOIN LATERAL (SELECT contact.contact_id) AS c%s%s "
 					"WHERE EXISTS (SELECT FROM marketing_internal.contact_key AS k "
 					"WHERE k.contact_id OPERATOR(pg_catalog.=) contact.contact_id "
-					"AND NOT k.excluded) AND (%s)", oracle.joins.data, condition);
+					"AND NOT k.excluded) AND (%s)",
+					rule->entry_event == NULL ? "" :
+					psprintf(" CROSS JOIN (SELECT %s AS properties) AS entry", entry),
+					oracle.joins.data, condition);
 }
 
 /* ---- and, or, not ---- */
@@ -246,35 +260,56 @@ window_sql(Oracle *oracle, const MaWindow *window, const char *at, const char *z
 
 /* contact_id, at, value of the rows in one source. */
 static char *
-part_sql(const MaStream *stream, const MaStreamPart *part)
+part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part)
 {
 	Oid			type;
-	char	   *filter = part->filter ? psprintf(" AND (%s)", part->filter) : "";
+	char	   *filter = part->direct_filter ? psprintf(" AND (%s)", part->direct_filter) : "";
 	const char *types[] = {"pg_catalog.text", "pg_catalog.bool", "pg_catalog.numeric",
 	"pg_catalog.text"};
-	char	   *value = psprintf("(%s)::%s AS value", part->measure ? part->measure : "NULL",
+	char	   *value = psprintf("(%s)::%s AS value",
+								 part->direct_measure ? part->direct_measure : "NULL",
 								 types[stream->type]);
+	char	   *joins = contact_joins(oracle, part);
 	MaSource   *contacts;
 
+	if (stream->entry)
+		joins = psprintf("%s CROSS JOIN (SELECT %s AS properties) AS entry", joins, oracle->entry);
 	if (part->source == NULL)
-		return psprintf("%s%s", ma_event_select(stream->event, NULL,
-												psprintf("t.contact_id, r.at, %s", value),
-												"t.contact_id", &type), filter);
+		return psprintf("SELECT e.contact_id, e.at, e.value FROM marketing_internal.contact AS contact%s "
+						"CROSS JOIN LATERAL (%s%s) AS e", joins,
+						ma_event_select(stream->event, NULL,
+										psprintf("t.contact_id, r.at, %s", value),
+										"contact.contact_id", &type), filter);
 	contacts = part->source->contact_source;
 	return psprintf("SELECT k.contact_id, e.at, e.value FROM ("
 					"SELECT kk.contact_id, kk.external_id::%s AS key "
 					"FROM marketing_internal.contact_key AS kk "
-					"WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded) AS k "
+					"WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded) AS k%s%s "
 					"CROSS JOIN LATERAL (%s%s) AS e",
 					format_type_extended(contacts->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY),
 					contacts->id,
+					part->reads_contact ? " JOIN marketing_internal.contact AS contact "
+					"ON contact.contact_id OPERATOR(pg_catalog.=) k.contact_id" : "", joins,
 					ma_event_select(stream->event, part->source, psprintf("r.at, %s", value),
 									"k.key", &type), filter);
 }
 
+/* Rows of the contact's tables that conditions on this source's rows read. */
+static char *
+contact_joins(Oracle *oracle, const MaStreamPart *part)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, part->contacts)
+		appendStringInfoString(&sql, source_join(oracle, lfirst(cell)));
+	return sql.data;
+}
+
 /* All rows of the stream with the zone of their contact, as a derived table's SQL. */
 static char *
-rows_sql(const MaStream *stream)
+rows_sql(Oracle *oracle, const MaStream *stream)
 {
 	StringInfoData sql;
 	ListCell   *cell;
@@ -282,7 +317,7 @@ rows_sql(const MaStream *stream)
 	initStringInfo(&sql);
 	foreach(cell, stream->parts)
 		appendStringInfo(&sql, "%s%s", sql.len > 0 ? " UNION ALL " : "",
-						 part_sql(stream, lfirst(cell)));
+						 part_sql(oracle, stream, lfirst(cell)));
 	return psprintf("(SELECT u.contact_id, u.at, u.value, z.time_zone FROM (%s) AS u "
 					"JOIN marketing_internal.contact AS z "
 					"ON z.contact_id OPERATOR(pg_catalog.=) u.contact_id)", sql.data);
@@ -292,24 +327,29 @@ rows_sql(const MaStream *stream)
 static void
 join_source(Oracle *oracle, MaSource *source)
 {
-	const char *alias;
-	int			n;
-
 	if (source == NULL || list_member_ptr(oracle->sources, source))
 		return;
 	oracle->sources = lappend(oracle->sources, source);
-	alias = quote_identifier(ma_source_alias(source));
-	n = ++oracle->n;
-	appendStringInfo(&oracle->joins, " LEFT JOIN (SELECT DISTINCT ON (kk.contact_id) kk.contact_id, "
-					 "kk.external_id::%s AS key FROM marketing_internal.contact_key AS kk "
-					 "WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded "
-					 "ORDER BY kk.contact_id, kk.external_id) AS k%d "
-					 "ON k%d.contact_id OPERATOR(pg_catalog.=) contact.contact_id "
-					 "LEFT JOIN %s AS %s ON %s.%s %s k%d.key",
-					 format_type_extended(source->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY),
-					 source->id, n, n, source->table->qualified, alias, alias,
-					 quote_identifier(source->key_column),
-					 ma_equality_operator(source->key_type), n);
+	appendStringInfoString(&oracle->joins, source_join(oracle, source));
+}
+
+/* The join that gives the contact's row, by the first of his keys. */
+static char *
+source_join(Oracle *oracle, MaSource *source)
+{
+	const char *alias = quote_identifier(ma_source_alias(source));
+	int			n = ++oracle->n;
+
+	return psprintf(" LEFT JOIN (SELECT DISTINCT ON (kk.contact_id) kk.contact_id, "
+					"kk.external_id::%s AS key FROM marketing_internal.contact_key AS kk "
+					"WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded "
+					"ORDER BY kk.contact_id, kk.external_id) AS k%d "
+					"ON k%d.contact_id OPERATOR(pg_catalog.=) contact.contact_id "
+					"LEFT JOIN %s AS %s ON %s.%s %s k%d.key",
+					format_type_extended(source->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY),
+					source->id, n, n, source->table->qualified, alias, alias,
+					quote_identifier(source->key_column),
+					ma_equality_operator(source->key_type), n);
 }
 
 /*
@@ -346,13 +386,13 @@ exists_sql(Oracle *oracle, const MaNode *node)
 							"AND f.at OPERATOR(pg_catalog.<=) %s%s)",
 							node->not_followed ? psprintf("%s OPERATOR(pg_catalog.<=) %s AND ", end,
 														  oracle->now) : "",
-							node->not_followed ? "NOT " : "", rows_sql(node->follower), end,
+							node->not_followed ? "NOT " : "", rows_sql(oracle, node->follower), end,
 							node->not_followed ? "" :
 							psprintf(" AND f.at OPERATOR(pg_catalog.<=) %s", oracle->now));
 	}
 	n = join_table(oracle, psprintf("SELECT e.contact_id FROM %s AS e WHERE %s%s "
 									"GROUP BY e.contact_id",
-									rows_sql(node->stream), window, followed),
+									rows_sql(oracle, node->stream), window, followed),
 				   node->window);
 	return psprintf("a%d.contact_id IS %sNULL", n, node->test == MA_TEST_NO ? "" : "NOT ");
 }
@@ -360,7 +400,7 @@ exists_sql(Oracle *oracle, const MaNode *node)
 static char *
 last_rows_sql(Oracle *oracle, const MaNode *node)
 {
-	char	   *rows = rows_sql(node->stream);
+	char	   *rows = rows_sql(oracle, node->stream);
 	int			n;
 
 	n = join_table(oracle, psprintf("SELECT q.contact_id, pg_catalog.count(*) AS n, "
@@ -388,7 +428,7 @@ ends_sql(Oracle *oracle, const MaNode *node)
 												"%s AS value FROM %s AS e "
 												"WHERE e.at OPERATOR(pg_catalog.<=) %s "
 												"ORDER BY e.contact_id, e.at%s, coalesce(%s, false) DESC",
-												value, rows_sql(node->stream), oracle->now,
+												value, rows_sql(oracle, node->stream), oracle->now,
 												node->last ? " DESC" : "", value), NULL);
 
 	at = psprintf("a%d.at", n);
@@ -409,7 +449,7 @@ overdue_sql(Oracle *oracle, const MaNode *node)
 												"pg_catalog.min(e.at) AS first, pg_catalog.max(e.at) AS last "
 												"FROM %s AS e WHERE e.at OPERATOR(pg_catalog.<=) %s "
 												"GROUP BY e.contact_id",
-												rows_sql(node->stream), oracle->now), NULL);
+												rows_sql(oracle, node->stream), oracle->now), NULL);
 
 	return psprintf("coalesce(CASE WHEN a%d.n OPERATOR(pg_catalog.>=) 3 AND pg_catalog.isfinite(a%d.first) "
 					"THEN (pg_catalog.extract('epoch', %s OPERATOR(pg_catalog.-) a%d.last) "
@@ -433,7 +473,7 @@ aggregate_sql(Oracle *oracle, const MaNumber *number)
 												"(pg_catalog.%s(%s))::pg_catalog.numeric AS value "
 												"FROM %s AS e WHERE %s GROUP BY e.contact_id",
 												functions[number->function], value,
-												rows_sql(number->stream), window),
+												rows_sql(oracle, number->stream), window),
 							   number->window);
 
 	if (number->function == MA_FN_COUNT || number->function == MA_FN_SUM)

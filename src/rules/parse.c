@@ -18,6 +18,7 @@
 #define MAX_DEPTH 64
 #define MAX_DURATION_YEARS 1000
 
+static const char *from_json(const char *text, const char *what);
 static MaNode *parse_and(MaParser *parser);
 static MaNode *parse_not(MaParser *parser);
 static bool opens_expression(MaParser *parser);
@@ -32,6 +33,8 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 	MaRule	   *rule = palloc0_object(MaRule);
 	MaToken    *rest;
 
+	rule->what = pstrdup(scope->what);
+	rule->entry_event = unconstify(MaEvent *, scope->entry_event);
 	rule->time_zone = pstrdup(scope->time_zone ? scope->time_zone :
 							  pg_get_timezone_name(session_timezone));
 	rule->zone = ma_zone(rule->time_zone);
@@ -40,6 +43,8 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" is not known", rule->time_zone)));
 	rule->sync = true;
+	if (text[strspn(text, " \t\r\n")] == '{')
+		text = from_json(text, scope->what);
 	parser.text = text;
 	parser.tokens = ma_rule_tokens(text, &parser.ntokens);
 	parser.rule = rule;
@@ -58,6 +63,25 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 								 text + rest->start),
 						"Conditions are joined by AND and OR.");
 	return rule;
+}
+
+/* The text of a rule that is given as JSON. */
+static const char *
+from_json(const char *text, const char *what)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		json = (Datum) 0;
+
+	PG_TRY();
+	{
+		json = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+	}
+	PG_CATCH();
+	{
+		ma_rule_failed(what, context);
+	}
+	PG_END_TRY();
+	return ma_rule_from_json(DatumGetJsonbP(json), what);
 }
 
 /* ---- tokens ---- */

@@ -18,6 +18,7 @@ static MaNode *parse_exists(MaParser *parser, MaTest test);
 static MaNode *parse_last_rows(MaParser *parser, MaTest test);
 static MaNode *parse_ends(MaParser *parser, bool last);
 static MaNode *parse_overdue(MaParser *parser);
+static bool find_fact(MaParser *parser, const MaNode *node, List **candidates);
 static MaNode *parse_fact(MaParser *parser, const char *word);
 static MaNode *parse_anniversary(MaParser *parser);
 static MaNode *parse_date(MaParser *parser);
@@ -249,6 +250,25 @@ parse_overdue(MaParser *parser)
 
 /* ---- what upper layers know ---- */
 
+/* What the room above says of the name is said of the rule. */
+static bool
+find_fact(MaParser *parser, const MaNode *node, List **candidates)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		found = false;
+
+	PG_TRY();
+	{
+		found = node->fact->find(node->name, node->by, candidates);
+	}
+	PG_CATCH();
+	{
+		ma_rule_failed(parser->what, context);
+	}
+	PG_END_TRY();
+	return found;
+}
+
 static MaNode *
 parse_fact(MaParser *parser, const char *word)
 {
@@ -266,7 +286,7 @@ parse_fact(MaParser *parser, const char *word)
 												"topic" : word));
 	if (strcmp(word, "subscribed") == 0 && ma_accept_word(parser, "by"))
 		node->by = ma_parse_name(parser, "a channel");
-	if (!node->fact->find(node->name, node->by, &candidates))
+	if (!find_fact(parser, node, &candidates))
 	{
 		nearest = ma_nearest(node->name, candidates);
 		ereport(ERROR,

@@ -243,14 +243,20 @@ ma_print_aggregate(const MaNumber *number)
 
 /* The instant so that no setting matters when it is read again. */
 char *
-ma_print_instant(TimestampTz at)
+ma_instant_text(TimestampTz at)
 {
 	int			nest_level = ma_pin_time_zone("UTC");
 	char	   *text = DatumGetCString(DirectFunctionCall1(timestamptz_out,
 														   TimestampTzGetDatum(at)));
 
 	ma_unpin_settings(nest_level);
-	return quote_literal_cstr(text);
+	return text;
+}
+
+char *
+ma_print_instant(TimestampTz at)
+{
+	return quote_literal_cstr(ma_instant_text(at));
 }
 
 /* With a blank before it; empty for all time. */

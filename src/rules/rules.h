@@ -34,18 +34,23 @@ typedef struct MaRuleScope
 	const char *what;			/* names it in errors: "rule of segment \"vip\"" */
 	const char *time_zone;		/* of contacts without one; NULL: the session's */
 	const char *search_path;	/* for functions in SQL; NULL: pg_catalog only */
+	const MaEvent *entry_event; /* of a journey: entry.x is its row; NULL: there is none */
 } MaRuleScope;
 
 /*
  * Parses and checks a rule; runs inside ma_call_begin(), as `definer`, whose rights
  * on what it reads are checked (InvalidOid: not).  Errors carry a caret into `text`.
  * The rule lives in the current memory context, and no longer than the definitions:
- * compile it anew when ma_definitions_epoch() has changed.
+ * compile it anew when ma_definitions_epoch() has changed.  A text that begins with
+ * "{" is the rule's JSON.
  */
 extern MaRule *ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer);
 
 /* The canonical text; parsing it gives the same rule. */
 extern char *ma_rule_text(const MaRule *rule);
+
+/* The rule as JSON (jsonb). */
+extern Datum ma_rule_json(const MaRule *rule);
 
 /* False if it uses what only a worker may run (functions that are not built in). */
 extern bool ma_rule_is_sync(const MaRule *rule);
@@ -58,6 +63,8 @@ extern const char *ma_rule_time_zone(const MaRule *rule);
  * an SQL expression ("marketing.now()").  It names tables as they are called now.
  */
 extern char *ma_rule_sql(const MaRule *rule, const char *now);
+/* The same for a rule with entry.x: `entry` is SQL, a jsonb. */
+extern char *ma_rule_sql_entered(const MaRule *rule, const char *now, const char *entry);
 
 /*
  * How rows of an event move a rule, by MA_SIGN_PLUS and MA_SIGN_MINUS: MA_MOVES_UP,
@@ -101,6 +108,14 @@ extern MaRuleSet *ma_rule_set_make(MaRule **rules, int nrules);
 extern void ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int n,
 								 const TimestampTz *as_of, MaRun how,
 								 const bool *wanted, MaTruth *out);
+
+/*
+ * The same for rules of a journey: entries[c] is the row (jsonb) the run of contacts[c]
+ * was entered by, 0 if there is none; a contact may be there once for each of his runs.
+ */
+extern void ma_rule_set_evaluate_entered(MaRuleSet *set, MaContactChange *contacts, int n,
+										 const TimestampTz *as_of, const Datum *entries,
+										 MaRun how, const bool *wanted, MaTruth *out);
 
 /*
  * True if a contact who never had any of its events may fit the rule because of that

@@ -8,6 +8,7 @@
 #include "lib/stringinfo.h"
 #include "pgtime.h"
 #include "rules/rules.h"
+#include "utils/jsonb.h"
 #include "utils/numeric.h"
 
 /* ---- lexer.c ---- */
@@ -70,6 +71,7 @@ typedef struct MaAttribute
 	List	   *columns;		/* of that table (char *) */
 	bool		builtin_only;
 	bool		mixed;			/* reads fields of contact beside the table's columns */
+	bool		entry;			/* reads the row a journey was entered by */
 	int			place;			/* in the set */
 } MaAttribute;
 
@@ -77,8 +79,12 @@ typedef struct MaAttribute
 typedef struct MaStreamPart
 {
 	MaEventSource *source;		/* NULL: tracked */
-	char	   *filter;			/* SQL over alias t, or NULL */
+	char	   *filter;			/* SQL over alias t and the images, or NULL */
 	char	   *measure;		/* likewise */
+	char	   *direct_filter;	/* the same with the contact's columns themselves */
+	char	   *direct_measure;
+	bool		reads_contact;	/* these two do */
+	List	   *contacts;		/* MaSource whose columns they read */
 	List	   *columns;
 } MaStreamPart;
 
@@ -90,6 +96,8 @@ typedef struct MaStream
 	char	   *measure;		/* canonical, or NULL */
 	MaValueType type;
 	List	   *parts;			/* MaStreamPart */
+	List	   *outer;			/* MaAttribute: what it reads of the contact */
+	bool		entry;			/* reads the row a journey was entered by */
 	bool		builtin_only;
 	int			place;			/* in the set */
 } MaStream;
@@ -217,6 +225,8 @@ typedef struct MaNode
 struct MaRule
 {
 	MaNode	   *top;
+	char	   *what;			/* names it in errors */
+	MaEvent    *entry_event;	/* NULL: it has no entry.x */
 	char	   *time_zone;
 	pg_tz	   *zone;
 	List	   *attributes;		/* MaAttribute, of this rule alone */
@@ -292,8 +302,15 @@ extern char *ma_print_number(const MaNumber *number);
 extern char *ma_print_window(const MaWindow *window);
 extern char *ma_print_source(const MaStream *stream);
 extern char *ma_print_aggregate(const MaNumber *number);
-/* As a quoted SQL string that means the same under any setting. */
+/* As text that means the same under any setting. */
+extern char *ma_instant_text(TimestampTz at);
+/* The same as a quoted SQL string. */
 extern char *ma_print_instant(TimestampTz at);
+
+/* ---- json_read.c ---- */
+
+/* The text of the rule, still to be parsed. */
+extern char *ma_rule_from_json(Jsonb *json, const char *what);
 
 /* ---- calendar.c: time in a zone ---- */
 
@@ -308,6 +325,11 @@ extern TimestampTz ma_local_to_instant(Timestamp local, pg_tz *zone);
 extern pg_tz *ma_zone(const char *name);
 
 /* ---- oracle.c ---- */
+
+/* ---- blame.c ---- */
+
+/* Within PG_CATCH(): throws the error again, with the rule's name before its message. */
+extern void ma_rule_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
 /* ---- facts.c ---- */
 

@@ -173,6 +173,7 @@ add_contact_fetch(MaRuleSet *set, MaAttribute *attribute)
 		set->contact_fetches = lappend(set->contact_fetches, fetch);
 	}
 	fetch->attributes = lappend(fetch->attributes, attribute);
+	fetch->entry |= attribute->entry;
 	fetch->mixed |= attribute->source != NULL && attribute->mixed;
 }
 
@@ -200,6 +201,8 @@ add_event_fetches(MaRuleSet *set, MaStream *stream)
 			set->event_fetches = lappend(set->event_fetches, fetch);
 		}
 		fetch->streams = lappend(fetch->streams, stream);
+		fetch->outer = list_concat_unique_ptr(fetch->outer, stream->outer);
+		fetch->images |= stream->outer != NIL || stream->entry;
 	}
 }
 

@@ -1,7 +1,8 @@
 /*
  * try.c
- *		Functions of schema marketing_internal around single rules: canonical text, oracle SQL,
- *		and truth of a rule for contacts at any instant.  For tests and for support.
+ *		Functions around single rules: canonical text and JSON; and in schema
+ *		marketing_internal, for tests and for support, oracle SQL and truth of a rule for
+ *		contacts at any instant.
  */
 #include "base/base.h"
 
@@ -12,16 +13,21 @@
 #include "rules/rules_internal.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 
-static MaRule *parse_argument(FunctionCallInfo fcinfo, MaCall *call);
+static MaRule *parse_argument(FunctionCallInfo fcinfo, MaCall *call, int entry_event);
 
 MA_FUNCTION(ma_rule_text_sql);
 MA_FUNCTION(ma_rule_sql_sql);
 MA_FUNCTION(ma_rule_truth_sql);
+MA_FUNCTION(ma_rule_json_sql);
+MA_FUNCTION(ma_rule_text_from_json);
 
-/* Arguments 0 and 1: rule and time zone. */
+static MaRule *parse_for_caller(const char *source, MaCall *call);
+
+/* Arguments 0 and 1: rule and time zone; entry_event: the number of that argument. */
 static MaRule *
-parse_argument(FunctionCallInfo fcinfo, MaCall *call)
+parse_argument(FunctionCallInfo fcinfo, MaCall *call, int entry_event)
 {
 	MaRuleScope scope = {"rule"};
 	char	   *source;
@@ -35,36 +41,46 @@ parse_argument(FunctionCallInfo fcinfo, MaCall *call)
 		scope.time_zone = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	scope.search_path = pstrdup(namespace_search_path);
 	ma_call_begin(call);
+	if (!PG_ARGISNULL(entry_event))
+		scope.entry_event =
+			ma_event_required(ma_definitions(),
+							  text_to_cstring(PG_GETARG_TEXT_PP(entry_event)));
 	return ma_rule_parse(source, &scope, call->caller.userid);
 }
 
-/* marketing_internal.rule_text(rule, time_zone) */
+/* marketing_internal.rule_text(rule, time_zone, entry_event) */
 Datum
 ma_rule_text_sql(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MaCall		call;
-	MaRule	   *rule = parse_argument(fcinfo, &call);
+	MaRule	   *rule = parse_argument(fcinfo, &call, 2);
 	char	   *answer = MemoryContextStrdup(context, ma_rule_text(rule));
 
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 
-/* marketing_internal.rule_sql(rule, time_zone) */
+/* marketing_internal.rule_sql(rule, time_zone, entry_event, entry) */
 Datum
 ma_rule_sql_sql(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MaCall		call;
-	MaRule	   *rule = parse_argument(fcinfo, &call);
-	char	   *answer = MemoryContextStrdup(context, ma_rule_sql(rule, MA_SCHEMA ".now()"));
+	MaRule	   *rule = parse_argument(fcinfo, &call, 2);
+	char	   *entry = "{}";
+	char	   *answer;
 
+	if (!PG_ARGISNULL(3))
+		entry = JsonbToCString(NULL, &PG_GETARG_JSONB_P(3)->root, -1);
+	answer = ma_rule_sql_entered(rule, MA_SCHEMA ".now()",
+								 psprintf("%s::pg_catalog.jsonb", quote_literal_cstr(entry)));
+	answer = MemoryContextStrdup(context, answer);
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 
-/* marketing_internal.rule_truth(rule, time_zone, at, contact_ids) */
+/* marketing_internal.rule_truth(rule, time_zone, at, contact_ids, entry_event, entry) */
 Datum
 ma_rule_truth_sql(PG_FUNCTION_ARGS)
 {
@@ -75,6 +91,8 @@ ma_rule_truth_sql(PG_FUNCTION_ARGS)
 	int64	   *contacts;
 	int			n;
 	MaTruth    *truths;
+	Datum	   *entries;
+	TimestampTz *as_of;
 	TimestampTz at = PG_ARGISNULL(2) ? ma_now() : PG_GETARG_TIMESTAMPTZ(2);
 
 	if (PG_ARGISNULL(3))
@@ -87,9 +105,17 @@ ma_rule_truth_sql(PG_FUNCTION_ARGS)
 	contacts = palloc_array(int64, Max(n, 1));
 	for (int i = 0; i < n; i++)
 		contacts[i] = DatumGetInt64(ids[i]);
-	rule = parse_argument(fcinfo, &call);
+	rule = parse_argument(fcinfo, &call, 4);
 	truths = palloc_array(MaTruth, Max(n, 1));
-	ma_rule_evaluate(rule, ma_read_contacts(contacts, n), n, at, MA_RUN_READ, truths);
+	entries = palloc0_array(Datum, Max(n, 1));
+	as_of = palloc_array(TimestampTz, Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		as_of[i] = at;
+		entries[i] = PG_ARGISNULL(5) ? (Datum) 0 : PG_GETARG_DATUM(5);
+	}
+	ma_rule_set_evaluate_entered(ma_rule_set_make(&rule, 1), ma_read_contacts(contacts, n), n,
+								 as_of, entries, MA_RUN_READ, NULL, truths);
 	for (int i = 0; i < n; i++)
 	{
 		Datum		values[3];
@@ -102,4 +128,52 @@ ma_rule_truth_sql(PG_FUNCTION_ARGS)
 	}
 	ma_call_end(&call);
 	return (Datum) 0;
+}
+
+/* ---- text and JSON ---- */
+
+static MaRule *
+parse_for_caller(const char *source, MaCall *call)
+{
+	MaRuleScope scope = {"rule"};
+
+	scope.search_path = pstrdup(namespace_search_path);
+	ma_call_begin(call);
+	return ma_rule_parse(source, &scope, call->caller.userid);
+}
+
+/* marketing.rule_json(rule) */
+Datum
+ma_rule_json_sql(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MaCall		call;
+	char	   *rule;
+	Datum		answer;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	rule = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	answer = ma_rule_json(parse_for_caller(rule, &call));
+	MemoryContextSwitchTo(context);
+	answer = JsonbPGetDatum(DatumGetJsonbPCopy(answer));
+	ma_call_end(&call);
+	PG_RETURN_DATUM(answer);
+}
+
+/* marketing.rule_text(rule) */
+Datum
+ma_rule_text_from_json(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MaCall		call;
+	char	   *rule;
+	char	   *answer;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	rule = ma_rule_from_json(PG_GETARG_JSONB_P(0), "rule");
+	answer = MemoryContextStrdup(context, ma_rule_text(parse_for_caller(rule, &call)));
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }

@@ -289,7 +289,7 @@ ma_segments_lock(void)
 void
 ma_segment_lock_writers(const MaRule *rule)
 {
-	static const char *const own[] = {"contact", "contact_key", "event", "list_member",
+	static const char *const own[] = {"contact", "contact_key", "event", "list_member", "consent",
 	"segment_state"};
 	List	   *relids = ma_rule_relations(rule);
 	List	   *ours = NIL;

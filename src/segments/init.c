@@ -10,6 +10,7 @@ void
 ma_segments_init(void)
 {
 	ma_segment_facts_init();
+	ma_segment_subscribed_init();
 	ma_segment_consumer_init();
 	ma_transitions_init();
 	ma_segment_renew_init();

@@ -163,6 +163,7 @@ extern TimestampTz ma_forecast_next(MaSegment *segment, int64 contact_id, bool *
 /* ---- lists.c ---- */
 
 extern void ma_segment_facts_init(void);
+extern void ma_segment_subscribed_init(void);
 
 /* ---- merge.c ---- */
 

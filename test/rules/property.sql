@@ -34,19 +34,24 @@ CREATE FUNCTION some_window() RETURNS text LANGUAGE sql VOLATILE AS $$
 
 CREATE FUNCTION some_source() RETURNS text LANGUAGE sql VOLATILE AS $$
 	SELECT pick('order_placed', 'order_placed where (total > 50)', 'order_placed where (channel = ''web'')',
-		'cart_updated', 'page_viewed', 'page_viewed where (url like ''/a%'')', 'signed_up') $$;
+		'order_placed where (total > contact.credit)', 'order_placed where (channel = customers.city or contact.vip)',
+		'order_placed where (total >= entry.total and id <> entry.id)', 'order_placed where (channel = entry.channel or entry.total > contact.credit)',
+		'cart_updated', 'cart_updated where (updated_at > contact.trial_ends)',
+		'page_viewed', 'page_viewed where (url like ''/a%'')', 'page_viewed where (properties.url = ''/a/t'' or contact.email like ''a%'')',
+		'signed_up') $$;
 
 CREATE FUNCTION some_duration() RETURNS text LANGUAGE sql VOLATILE AS $$
 	SELECT pick('1 hour', '5 hours', '1 day', '3 days', '20 days', '1 month') $$;
 
-CREATE FUNCTION some_atom() RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+-- Some kinds stand there twice or more, since they come most often.
+CREATE FUNCTION some_atom(kind int DEFAULT floor(random() * 19)::int) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-	CASE floor(random() * 17)::int
+	CASE kind
 	WHEN 0, 1, 2 THEN RETURN pick('any ', 'no ') || some_source() || some_window();
 	WHEN 3, 4 THEN RETURN 'count(' || some_source() || ')' || some_window()
 		|| pick(' >= ', ' > ', ' = ', ' < ', ' <= ', ' <> ') || pick('0', '1', '2', '3');
 	WHEN 5, 6 THEN RETURN pick('sum', 'avg', 'min', 'max') || '(order_placed.'
-		|| pick('total', '(total * 2)', 'total where (channel = ''web'')') || ')'
+		|| pick('total', '(total * 2)', 'total where (channel = ''web'')', '(total - contact.credit)', '(total - entry.total) where (contact.vip)') || ')'
 		|| some_window() || pick(' >= ', ' > ', ' < ', ' = ') || pick('0', '40', '100', 'credit', '- 5 + credit * 2');
 	WHEN 7 THEN RETURN 'count(distinct ' || pick('page_viewed.url', 'order_placed.channel') || ')'
 		|| some_window() || ' >= ' || pick('1', '2');
@@ -66,6 +71,8 @@ BEGIN
 			'less than ' || some_duration() || ' ago', 'is today', 'is this week', 'is this month');
 	WHEN 15 THEN RETURN 'anniversary(' || pick('birth', 'joined', 'trial_ends') || ') is '
 		|| pick('today', 'within 3 days', 'within 1 month');
+	WHEN 16 THEN RETURN pick('entry.total > 50', 'entry.channel = contact.city or entry.total > credit', 'entry.channel is null');
+	WHEN 17 THEN RETURN 'any cart_updated where (updated_at > customers.trial_ends)' || some_window();
 	ELSE RETURN pick('city = ''Istanbul''', 'vip', 'credit between 10 and 30', 'city is null',
 		'email like ''a%'' or city = ''Rome''', 'lower(city) = lower(contact.locale)');
 	END CASE;
@@ -132,10 +139,10 @@ SELECT count(marketing.declare_event(n, '{"url": "text"}')) FROM unnest('{page_v
 
 -- The evaluator against the oracle at one instant, and at the last one its answers hold for; returns
 -- how many answers were compared and raises at the first that differs.
-CREATE FUNCTION compare_rule(rule text, zone text, instant timestamptz) RETURNS int LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION compare_rule(rule text, zone text, instant timestamptz, entry jsonb DEFAULT NULL) RETURNS int LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
 	ids bigint[] := (SELECT array_agg(contact_id ORDER BY contact_id) FROM marketing_internal.contact);
-	oracle text := marketing_internal.rule_sql(rule, zone);
+	oracle text := marketing_internal.rule_sql(rule, zone, 'order_placed', entry);
 	expected bigint[];
 	answer record;
 	later record;
@@ -143,7 +150,7 @@ DECLARE
 BEGIN
 	EXECUTE 'SELECT coalesce(array_agg(contact_id), ''{}'') FROM ('
 		|| replace(oracle, 'marketing.now()', quote_literal(instant) || '::timestamptz') || ') AS o' INTO expected;
-	FOR answer IN SELECT * FROM marketing_internal.rule_truth(rule, zone, instant, ids) LOOP
+	FOR answer IN SELECT * FROM marketing_internal.rule_truth(rule, zone, instant, ids, 'order_placed', entry) LOOP
 		n := n + 1;
 		IF answer.truth <> (answer.contact_id = ANY (expected)) THEN
 			RAISE EXCEPTION 'contact % at %: evaluator %, oracle %, rule %', answer.contact_id, instant,
@@ -158,7 +165,7 @@ BEGIN
 					ELSE instant + random() * interval '400 days' END,
 				instant + random() * (CASE WHEN isfinite(answer.until) THEN answer.until
 					ELSE instant + interval '40 days' END - instant)]) AS i(at)
-			CROSS JOIN LATERAL marketing_internal.rule_truth(rule, zone, i.at, ARRAY[answer.contact_id]) AS t
+			CROSS JOIN LATERAL marketing_internal.rule_truth(rule, zone, i.at, ARRAY[answer.contact_id], 'order_placed', entry) AS t
 			WHERE i.at > instant AND i.at < answer.until
 		LOOP
 			n := n + 1;
@@ -171,6 +178,76 @@ BEGIN
 	RETURN n;
 END $$;
 
+-- The row a journey was entered by: one of the orders, as it is now.
+CREATE FUNCTION some_entry() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
+	SELECT to_jsonb(o) FROM orders AS o ORDER BY random() LIMIT 1 $$;
+
+-- How often an atom of each kind became true and false because of a row, and because time passed.
+CREATE TABLE atom_coverage (kind int PRIMARY KEY, row_true int NOT NULL DEFAULT 0, row_false int NOT NULL DEFAULT 0,
+	time_true int NOT NULL DEFAULT 0, time_false int NOT NULL DEFAULT 0, compared bigint NOT NULL DEFAULT 0);
+
+-- One kind of atom: its truth before and after changes of rows, and up to where it next changes in time.
+CREATE FUNCTION cover_atom(the_kind int, rounds int) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	ids bigint[] := (SELECT array_agg(contact_id ORDER BY contact_id) FROM marketing_internal.contact);
+	rule text;
+	instant timestamptz;
+	entry jsonb;
+	before bool[];
+	after bool[];
+	answer record;
+	later record;
+	n bigint := 0;
+	flips int[] := '{0,0,0,0}';
+BEGIN
+	FOR i IN 1 .. rounds LOOP
+		rule := some_atom(the_kind);
+		entry := some_entry();
+		instant := some_time();
+		before := ARRAY(SELECT truth FROM marketing_internal.rule_truth(rule, 'UTC', instant, ids, 'order_placed', entry));
+		PERFORM some_change() FROM generate_series(1, 12);
+		entry := coalesce(CASE WHEN the_kind = 16 THEN some_entry() END, entry);
+		n := n + compare_rule(rule, 'UTC', instant, entry);
+		after := ARRAY(SELECT truth FROM marketing_internal.rule_truth(rule, 'UTC', instant, ids, 'order_placed', entry));
+		flips[1] := flips[1] + (SELECT count(*) FROM unnest(before, after) AS t(b, a) WHERE a AND NOT b);
+		flips[2] := flips[2] + (SELECT count(*) FROM unnest(before, after) AS t(b, a) WHERE b AND NOT a);
+		FOR answer IN SELECT * FROM marketing_internal.rule_truth(rule, 'UTC', instant, ids, 'order_placed', entry)
+			WHERE isfinite(until) LIMIT 2
+		LOOP
+			n := n + compare_rule(rule, 'UTC', answer.until, entry);
+			SELECT * INTO later FROM marketing_internal.rule_truth(rule, 'UTC', answer.until, ARRAY[answer.contact_id], 'order_placed', entry);
+			flips[3] := flips[3] + (later.truth AND NOT answer.truth)::int;
+			flips[4] := flips[4] + (answer.truth AND NOT later.truth)::int;
+		END LOOP;
+	END LOOP;
+	INSERT INTO atom_coverage VALUES (the_kind, flips[1], flips[2], flips[3], flips[4], n)
+	ON CONFLICT (kind) DO UPDATE SET row_true = atom_coverage.row_true + EXCLUDED.row_true,
+		row_false = atom_coverage.row_false + EXCLUDED.row_false, time_true = atom_coverage.time_true + EXCLUDED.time_true,
+		time_false = atom_coverage.time_false + EXCLUDED.time_false, compared = atom_coverage.compared + EXCLUDED.compared;
+END $$;
+
+-- Every kind, until each has changed often enough in each way; raises when one does not.
+CREATE FUNCTION cover_atoms(seed float8, often int DEFAULT 20, kinds int DEFAULT 18) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	rare text;
+BEGIN
+	PERFORM setseed(seed);
+	FOR i IN 0 .. kinds LOOP
+		FOR turn IN 1 .. 40 LOOP
+			PERFORM cover_atom(i, 10);
+			EXIT WHEN EXISTS (SELECT FROM atom_coverage WHERE kind = i AND least(row_true, row_false) >= often
+				-- Time alone changes neither the columns of a contact nor the row of an entry.
+				AND (least(time_true, time_false) >= often OR i IN (16, 18)));
+		END LOOP;
+	END LOOP;
+	SELECT string_agg(c::text, ' ') INTO rare FROM atom_coverage AS c
+	WHERE least(row_true, row_false) < often OR (least(time_true, time_false) < often AND kind NOT IN (16, 18));
+	IF rare IS NOT NULL THEN
+		RAISE EXCEPTION 'kinds of atoms that were not tested enough (kind, by row true, false, by time true, false): %', rare;
+	END IF;
+	RETURN (SELECT sum(compared) FROM atom_coverage);
+END $$;
+
 -- Random rules over random rows, at random instants and at the ends of what was answered.
 CREATE FUNCTION compare_rules(seed float8, rules int, changes int DEFAULT 3, instants int DEFAULT 3) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -179,23 +256,26 @@ DECLARE
 	zone text;
 	instant timestamptz;
 	flip timestamptz;
+	entry jsonb;
 BEGIN
 	PERFORM setseed(seed);
 	FOR i IN 1 .. rules LOOP
 		PERFORM some_change() FROM generate_series(1, changes);
 		rule := some_rule();
+		entry := some_entry();
 		zone := pick('UTC', 'Europe/Berlin', 'America/Sao_Paulo');
-		IF marketing_internal.rule_text(marketing_internal.rule_text(rule, zone), zone) <> marketing_internal.rule_text(rule, zone) THEN
+		IF marketing_internal.rule_text(marketing_internal.rule_text(rule, zone, 'order_placed'), zone, 'order_placed')
+			<> marketing_internal.rule_text(rule, zone, 'order_placed') THEN
 			RAISE EXCEPTION 'not canonical: %', rule;
 		END IF;
 		FOR j IN 1 .. instants LOOP
 			instant := some_time();
-			compared := compared + compare_rule(rule, zone, instant);
+			compared := compared + compare_rule(rule, zone, instant, entry);
 			SELECT min(until) INTO flip FROM marketing_internal.rule_truth(rule, zone, instant,
-				ARRAY(SELECT contact_id FROM marketing_internal.contact));
+				ARRAY(SELECT contact_id FROM marketing_internal.contact), 'order_placed', entry);
 			IF isfinite(flip) THEN
-				compared := compared + compare_rule(rule, zone, flip);
-				compared := compared + compare_rule(rule, zone, flip - interval '1 microsecond');
+				compared := compared + compare_rule(rule, zone, flip, entry);
+				compared := compared + compare_rule(rule, zone, flip - interval '1 microsecond', entry);
 			END IF;
 		END LOOP;
 	END LOOP;

@@ -21,7 +21,8 @@ CREATE ROLE regress_rules_owner;
 GRANT CREATE ON SCHEMA public TO regress_rules_owner;
 
 CREATE FUNCTION canonical(rule text) RETURNS TABLE (canonical text, again boolean) LANGUAGE sql AS $$
-	SELECT t, marketing_internal.rule_text(t, 'UTC') = t FROM marketing_internal.rule_text(rule, 'UTC') AS t $$;
+	SELECT t, marketing_internal.rule_text(t, 'UTC') = t AND marketing.rule_text(marketing.rule_json(rule)) = t
+		AND marketing_internal.rule_text(marketing.rule_json(rule)::text) = t FROM marketing_internal.rule_text(rule, 'UTC') AS t $$;
 SELECT r AS rule, c.* FROM unnest(ARRAY[
 	'sum(order_placed.total) over 365 days > 1000 and count(order_placed) in the last 365 days >= 5',
 	'NO Page_Viewed IN 30 DAYS',
@@ -45,7 +46,12 @@ SELECT r AS rule, c.* FROM unnest(ARRAY[
 	'(credit + 1) > 3', '((vip))', 'vip and (city = ''a'' or city = ''b'') and not vip',
 	'case when vip and credit > 1 then true else false end',
 	'''x'' = any (tags) and tags[1] = ''y'' and email like $$a%$$',
-	'birth within next 3 days or created_at is this week or created_at less than 2 hours ago'
+	'birth within next 3 days or created_at is this week or created_at less than 2 hours ago',
+	'any order_placed where (total > contact.credit and leads.heat > 3 and Contact.plan = ''gold'')',
+	'sum(order_placed.(total - customers.credit)) in 3 days > 1',
+	'any page_viewed where (properties.seconds > 3 and properties->>''a'' = url)',
+	'any order_placed where (order_placed.status = contact.locale) and first order_placed matching (total > contact.credit)',
+	'- 5 < min(order_placed.total where (status = ''it''''s (one'')) yesterday'
 ]) AS r CROSS JOIN LATERAL canonical(r) AS c;
 
 -- Errors show where.
@@ -86,11 +92,34 @@ SELECT r AS rule, c.* FROM unnest(ARRAY[
 :r any of last 0 order_placed matching (total > 3) $r$);
 :r sql (vip) recheck every 3 days $r$);
 :r score(lead) > 5 $r$);
-:r any order_placed where (contact.vip) $r$);
+:r any order_placed where (contact.vp) $r$);
+:r any order_placed where (contcat.vip) $r$);
+:r any order_placed where (leads.vip) $r$);
+:r any order_placed where (entry.total > 3) $r$);
+:r entry.total > 3 $r$);
+:r any order_placed where (total > 'x') $r$);
+:r birth > 'no date' $r$);
 :r any email_opened in 3 days $r$);
 :r twice(credit) > 5 $r$);
 :r customers.id > 5 and customers.* is not null $r$);
 :r ctid = '(0,1)' $r$);
+
+-- JSON: what it looks like, and errors with their path.
+SELECT jsonb_pretty(marketing.rule_json('not (any order_placed where (total > 3) in 3 days or city = ''x'') and sum(order_placed.total) > 2 * credit'));
+\set j 'SELECT marketing.rule_text($j$'
+:j {"and": [{"any": "order_placd"}]} $j$);
+:j {"and": []} $j$);
+:j {"or": [{"condition": "vip"}, {"no": {"event": "order_placed", "where": "total > 1) or (vip"}}]} $j$);
+:j {"any": "order_placed", "window": {"in": "3 days or vip"}} $j$);
+:j {"any": "order_placed", "windw": {"in": "3 days"}} $j$);
+:j {"compare": {"count": "order_placed"}, "is": "> 3 or 1 =", "to": 3} $j$);
+:j {"compare": {"count": "order_placed"}, "is": ">=", "to": {"+": [1]}} $j$);
+:j {"last": "order_placed"} $j$);
+:j {"wat": 1} $j$);
+:j [1] $j$);
+:j {"date": "birth or vip", "is": "today"} $j$);
+SELECT marketing.rule_text(NULL), marketing.rule_json(NULL);
+SELECT marketing_internal.rule_text('{"condition": "vip" ');
 SELECT marketing_internal.rule_text(repeat('(', 100) || 'vip' || repeat(')', 100));
 SELECT marketing_internal.rule_text(repeat('not ', 100) || 'vip');
 SELECT marketing_internal.rule_text('vip', 'Nowhere/Land');

@@ -35,6 +35,10 @@ for my $round (1 .. $rounds)
 	is($code, 0, "random rules, round $round: $out answers") or diag($err);
 }
 
+my ($atoms_code, $atoms, $atoms_err) = $node->psql($db, "$zone SELECT cover_atoms(0.$seed, @{[ $rounds > 20 ? 20 : 2 ]})");
+is($atoms_code, 0, "each kind of atom became true and false by a row and by time: $atoms answers") or diag($atoms_err);
+note($node->safe_psql($db, 'SELECT * FROM atom_coverage ORDER BY kind'));
+
 # 2. A history: after each step what is read is what plain SQL says; when the worker has run, what is stored.
 $node->safe_psql($db, "$zone CALL marketing.work(); SELECT define_all()");
 for my $round (1 .. $rounds)

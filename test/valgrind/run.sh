@@ -76,7 +76,7 @@ fi
 
 # The demo with its worker.
 if [ -n "$demo" ]; then
-	MA_DEMO_DIR=$scratch/demo bash "$top/doc/demo/run.sh" start > "$scratch/demo.out" 2>&1 || {
+	MA_DEMO_PATIENCE='1 hour' MA_DEMO_DIR=$scratch/demo bash "$top/doc/demo/run.sh" start > "$scratch/demo.out" 2>&1 || {
 		tail -n 40 "$scratch/demo.out"
 		failed=yes
 	}

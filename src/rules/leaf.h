@@ -1,0 +1,78 @@
+/*
+ * leaf.h
+ *		An SQL leaf of a rule while it is analysed: what leaf.c, columns.c and
+ *		event_columns.c share; private to rules/.
+ */
+#ifndef MA_RULES_LEAF_H
+#define MA_RULES_LEAF_H
+
+#include "rules/columns.h"
+#include "utils/jsonb.h"
+
+/* Aliases of the row, and of images (jsonb) that are handed to the statement. */
+#define MA_ROW_ALIAS "t"
+#define MA_ENTRY_ALIAS "entry"
+#define MA_PERSON_ALIAS "contact_image"
+
+typedef Node *(*MaLeafResolve) (List *names, int location, void *arg);
+
+/* A leaf being analysed. */
+typedef struct MaLeaf
+{
+	MaParser   *parser;
+	int			first;			/* tokens */
+	int			end;
+	char	   *source;			/* instead of tokens: the SQL, behind blanks */
+	int			start;			/* byte of the rule where it begins */
+	int			blanks;			/* characters of the rule before it */
+	List	   *insertions;		/* a table's name before a bare column */
+	MaScopeTable *tables;
+	MaSource  **sources;		/* of contacts: the source of each table */
+	int			ntables;
+	int			contact;		/* the table of a contact's own fields; those of sources follow */
+	int			ncontact;		/* up to this one */
+
+	/* Over rows of an event: which one, and which of its sources. */
+	MaEvent    *event;
+	List	   *parts;			/* MaEventSource */
+	MaEventSource *source_part;
+	List	   *links;			/* MaEventLink of this source */
+	bool	   *linked;			/* which of them the leaf reads */
+	int			first_link;		/* table */
+	Jsonb	   *properties;
+	MaStream   *stream;
+	bool		direct;			/* columns of contacts as such, not their images */
+	bool		reads_contact;
+	bool		reads_entry;
+} MaLeaf;
+
+/*
+ * Analyses the leaf; *text becomes what is shown of it and read again.  What is
+ * printed for who has no search path is the user's words where they mean the same.
+ */
+extern MaScopedExpression *ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve,
+										   char **text);
+
+/* A place in the leaf's source as a byte of the rule. */
+extern int	ma_leaf_byte(const MaLeaf *leaf, int location);
+
+/* The table's name goes before the token when the leaf is shown. */
+extern void ma_leaf_insert(MaLeaf *leaf, int token, const char *text);
+
+extern void ma_leaf_unknown_column(MaLeaf *leaf, const char *name, int location,
+								   List *candidates) pg_attribute_noreturn();
+
+/* entry.x: a member of the image of the entry's row. */
+extern Node *ma_leaf_entry_member(MaLeaf *leaf, List *names, int location);
+
+/* ---- columns.c ---- */
+
+/* Adds the tables of contacts to the leaf's, which has room for them. */
+extern void ma_leaf_add_contacts(MaLeaf *leaf);
+/* contact.x or table.x of contacts; NULL: the first name is none of their tables. */
+extern Node *ma_leaf_contact_column(MaLeaf *leaf, List *names, int location);
+/* The same as a member of the contact's image, with the attribute it is made from. */
+extern Node *ma_leaf_contact_image(MaLeaf *leaf, List *names, int location,
+								   MaAttribute **attribute);
+
+#endif							/* MA_RULES_LEAF_H */
