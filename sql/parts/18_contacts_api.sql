@@ -1,7 +1,8 @@
 -- 18_contacts_api: functions and views of contacts.
 --
--- A contact is always the first argument, in three overloads over one C function: 42, '42' or a
--- uuid is an id of the table attached first, 'subscribers:42' one of the source of that name.
+-- A contact is always the first argument, in three forms over one C function (85_contact_forms.sql
+-- makes those of bigint and uuid): 42, '42' or a uuid is an id of the table attached first,
+-- 'subscribers:42' one of the source of that name.
 
 CREATE FUNCTION marketing.attach_contacts(
 	relation regclass,
@@ -23,18 +24,6 @@ CREATE FUNCTION marketing.identify(contact text, attributes jsonb DEFAULT '{}') 
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_identify';
 COMMENT ON FUNCTION marketing.identify(text, jsonb) IS
-	'Adds attributes to a contact (a null value removes one) and returns the contact. email, phone, time_zone, locale and push_token feed the contact''s fields where no attached row has them. A new prefix, as in web:anon-9f, makes the contact.';
-
-CREATE FUNCTION marketing.identify(contact bigint, attributes jsonb DEFAULT '{}') RETURNS text
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_identify';
-COMMENT ON FUNCTION marketing.identify(bigint, jsonb) IS
-	'Adds attributes to a contact (a null value removes one) and returns the contact. email, phone, time_zone, locale and push_token feed the contact''s fields where no attached row has them. A new prefix, as in web:anon-9f, makes the contact.';
-
-CREATE FUNCTION marketing.identify(contact uuid, attributes jsonb DEFAULT '{}') RETURNS text
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_identify';
-COMMENT ON FUNCTION marketing.identify(uuid, jsonb) IS
 	'Adds attributes to a contact (a null value removes one) and returns the contact. email, phone, time_zone, locale and push_token feed the contact''s fields where no attached row has them. A new prefix, as in web:anon-9f, makes the contact.';
 
 CREATE FUNCTION marketing.merge_contacts(contact text, other text) RETURNS text
@@ -71,18 +60,6 @@ CREATE FUNCTION marketing.split_contact(contact text) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_split_contact';
 COMMENT ON FUNCTION marketing.split_contact(text) IS
-	'Gives an id that came to its contact by match or by merge_contacts() back: as a contact of its own, or as the contact that was merged with all that came with it; returns that contact.';
-
-CREATE FUNCTION marketing.split_contact(contact bigint) RETURNS text
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_split_contact';
-COMMENT ON FUNCTION marketing.split_contact(bigint) IS
-	'Gives an id that came to its contact by match or by merge_contacts() back: as a contact of its own, or as the contact that was merged with all that came with it; returns that contact.';
-
-CREATE FUNCTION marketing.split_contact(contact uuid) RETURNS text
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_split_contact';
-COMMENT ON FUNCTION marketing.split_contact(uuid) IS
 	'Gives an id that came to its contact by match or by merge_contacts() back: as a contact of its own, or as the contact that was merged with all that came with it; returns that contact.';
 
 CREATE FUNCTION marketing_internal.contact_text(contact_id bigint) RETURNS text

@@ -136,20 +136,6 @@ CREATE FUNCTION marketing.preview_message(contact text, template text, data json
 COMMENT ON FUNCTION marketing.preview_message(text, text, jsonb) IS
 	'Subject, html and text of a template as the contact would get it now. data are the members of data, and data.entry, if there is one, those of entry. Nothing is sent or recorded.';
 
-CREATE FUNCTION marketing.preview_message(contact bigint, template text, data jsonb DEFAULT '{}',
-		OUT subject text, OUT html text, OUT text text)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_preview_message';
-COMMENT ON FUNCTION marketing.preview_message(bigint, text, jsonb) IS
-	'Subject, html and text of a template as the contact would get it now. data are the members of data, and data.entry, if there is one, those of entry. Nothing is sent or recorded.';
-
-CREATE FUNCTION marketing.preview_message(contact uuid, template text, data jsonb DEFAULT '{}',
-		OUT subject text, OUT html text, OUT text text)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_preview_message';
-COMMENT ON FUNCTION marketing.preview_message(uuid, text, jsonb) IS
-	'Subject, html and text of a template as the contact would get it now. data are the members of data, and data.entry, if there is one, those of entry. Nothing is sent or recorded.';
-
 CREATE FUNCTION marketing_internal.render_messages(requests jsonb) RETURNS jsonb
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_render_messages_sql';

@@ -90,30 +90,6 @@ CREATE FUNCTION marketing.unsubscribe(contact text, topic text DEFAULT NULL, cha
 COMMENT ON FUNCTION marketing.unsubscribe(text, text, text, jsonb) IS
 	'Records that the contact wants no messages of the topic by the channel; without a channel by none, without a topic of none at all. Returns how many consents changed. Nothing is sent to him after this has been committed, but what is on its way. Errors: MA001 unknown contact, MA040 unknown topic.';
 
-CREATE FUNCTION marketing.subscribe(contact bigint, topic text, channel text DEFAULT NULL, proof jsonb DEFAULT NULL) RETURNS text
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_subscribe';
-COMMENT ON FUNCTION marketing.subscribe(bigint, text, text, jsonb) IS
-	'Records that the contact wants messages of the topic by the channel (needed where the topic has several), with a proof of your choice such as form and wording; returns the state: opted_in, or pending until it is confirmed for a double_opt_in topic. Errors: MA001 unknown contact, MA040 unknown topic, 22023 a channel the topic has not.';
-
-CREATE FUNCTION marketing.unsubscribe(contact bigint, topic text DEFAULT NULL, channel text DEFAULT NULL, proof jsonb DEFAULT NULL) RETURNS int
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_unsubscribe';
-COMMENT ON FUNCTION marketing.unsubscribe(bigint, text, text, jsonb) IS
-	'Records that the contact wants no messages of the topic by the channel; without a channel by none, without a topic of none at all. Returns how many consents changed. Nothing is sent to him after this has been committed, but what is on its way. Errors: MA001 unknown contact, MA040 unknown topic.';
-
-CREATE FUNCTION marketing.subscribe(contact uuid, topic text, channel text DEFAULT NULL, proof jsonb DEFAULT NULL) RETURNS text
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_subscribe';
-COMMENT ON FUNCTION marketing.subscribe(uuid, text, text, jsonb) IS
-	'Records that the contact wants messages of the topic by the channel (needed where the topic has several), with a proof of your choice such as form and wording; returns the state: opted_in, or pending until it is confirmed for a double_opt_in topic. Errors: MA001 unknown contact, MA040 unknown topic, 22023 a channel the topic has not.';
-
-CREATE FUNCTION marketing.unsubscribe(contact uuid, topic text DEFAULT NULL, channel text DEFAULT NULL, proof jsonb DEFAULT NULL) RETURNS int
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_unsubscribe';
-COMMENT ON FUNCTION marketing.unsubscribe(uuid, text, text, jsonb) IS
-	'Records that the contact wants no messages of the topic by the channel; without a channel by none, without a topic of none at all. Returns how many consents changed. Nothing is sent to him after this has been committed, but what is on its way. Errors: MA001 unknown contact, MA040 unknown topic.';
-
 CREATE FUNCTION marketing.confirm(token text) RETURNS int
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_confirm';

@@ -138,34 +138,10 @@ CREATE FUNCTION marketing.in_segment(contact text, name text) RETURNS boolean
 COMMENT ON FUNCTION marketing.in_segment(text, text) IS
 	'True if the contact is in the segment at marketing.now(), what this transaction has changed included.';
 
-CREATE FUNCTION marketing.in_segment(contact bigint, name text) RETURNS boolean
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_in_segment';
-COMMENT ON FUNCTION marketing.in_segment(bigint, text) IS
-	'True if the contact is in the segment at marketing.now(), what this transaction has changed included.';
-
-CREATE FUNCTION marketing.in_segment(contact uuid, name text) RETURNS boolean
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_in_segment';
-COMMENT ON FUNCTION marketing.in_segment(uuid, text) IS
-	'True if the contact is in the segment at marketing.now(), what this transaction has changed included.';
-
 CREATE FUNCTION marketing.segments_of(contact text) RETURNS TABLE (segment text, since timestamptz)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_segments_of';
 COMMENT ON FUNCTION marketing.segments_of(text) IS
-	'The segments the contact is in at marketing.now(), and since when.';
-
-CREATE FUNCTION marketing.segments_of(contact bigint) RETURNS TABLE (segment text, since timestamptz)
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_segments_of';
-COMMENT ON FUNCTION marketing.segments_of(bigint) IS
-	'The segments the contact is in at marketing.now(), and since when.';
-
-CREATE FUNCTION marketing.segments_of(contact uuid) RETURNS TABLE (segment text, since timestamptz)
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_segments_of';
-COMMENT ON FUNCTION marketing.segments_of(uuid) IS
 	'The segments the contact is in at marketing.now(), and since when.';
 
 CREATE FUNCTION marketing.preview_segment(rule text, time_zone text DEFAULT NULL)
@@ -192,20 +168,6 @@ CREATE FUNCTION marketing.explain_segment(contact text, name text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_explain_segment';
 COMMENT ON FUNCTION marketing.explain_segment(text, text) IS
-	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds at least if no row changes, and why; the last line says when he enters or leaves if no row changes.';
-
-CREATE FUNCTION marketing.explain_segment(contact bigint, name text)
-	RETURNS TABLE (node text, value text, needs text, truth boolean, holds_until timestamptz, because text)
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_explain_segment';
-COMMENT ON FUNCTION marketing.explain_segment(bigint, text) IS
-	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds at least if no row changes, and why; the last line says when he enters or leaves if no row changes.';
-
-CREATE FUNCTION marketing.explain_segment(contact uuid, name text)
-	RETURNS TABLE (node text, value text, needs text, truth boolean, holds_until timestamptz, because text)
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_explain_segment';
-COMMENT ON FUNCTION marketing.explain_segment(uuid, text) IS
 	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds at least if no row changes, and why; the last line says when he enters or leaves if no row changes.';
 
 CREATE FUNCTION marketing.forecast_segment(name text, within interval)
@@ -240,34 +202,10 @@ CREATE FUNCTION marketing.add_to_list(contact text, list text) RETURNS boolean
 COMMENT ON FUNCTION marketing.add_to_list(text, text) IS
 	'Puts the contact on the list; false if he is on it.';
 
-CREATE FUNCTION marketing.add_to_list(contact bigint, list text) RETURNS boolean
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_add_to_list';
-COMMENT ON FUNCTION marketing.add_to_list(bigint, text) IS
-	'Puts the contact on the list; false if he is on it.';
-
-CREATE FUNCTION marketing.add_to_list(contact uuid, list text) RETURNS boolean
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_add_to_list';
-COMMENT ON FUNCTION marketing.add_to_list(uuid, text) IS
-	'Puts the contact on the list; false if he is on it.';
-
 CREATE FUNCTION marketing.remove_from_list(contact text, list text) RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_remove_from_list';
 COMMENT ON FUNCTION marketing.remove_from_list(text, text) IS
-	'Takes the contact off the list; false if he is not on it.';
-
-CREATE FUNCTION marketing.remove_from_list(contact bigint, list text) RETURNS boolean
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_remove_from_list';
-COMMENT ON FUNCTION marketing.remove_from_list(bigint, text) IS
-	'Takes the contact off the list; false if he is not on it.';
-
-CREATE FUNCTION marketing.remove_from_list(contact uuid, list text) RETURNS boolean
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_remove_from_list';
-COMMENT ON FUNCTION marketing.remove_from_list(uuid, text) IS
 	'Takes the contact off the list; false if he is not on it.';
 
 CREATE TABLE marketing_internal.list_reject (

@@ -110,40 +110,12 @@ CREATE FUNCTION marketing.score(contact text, model text) RETURNS numeric
 COMMENT ON FUNCTION marketing.score(text, text) IS
 	'The contact''s score at marketing.now(), exact: computed from the rows, faded, within floor and ceiling, rounded to four decimals.';
 
-CREATE FUNCTION marketing.score(contact bigint, model text) RETURNS numeric
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_score_of';
-COMMENT ON FUNCTION marketing.score(bigint, text) IS
-	'The contact''s score at marketing.now(), exact: computed from the rows, faded, within floor and ceiling, rounded to four decimals.';
-
-CREATE FUNCTION marketing.score(contact uuid, model text) RETURNS numeric
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_score_of';
-COMMENT ON FUNCTION marketing.score(uuid, text) IS
-	'The contact''s score at marketing.now(), exact: computed from the rows, faded, within floor and ceiling, rounded to four decimals.';
-
 CREATE FUNCTION marketing.explain_score(contact text, model text)
 	RETURNS TABLE (rule text, event text, row_key text, occurred_at timestamptz, points numeric,
 		points_now numeric, fades_at timestamptz, state text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_explain_score';
 COMMENT ON FUNCTION marketing.explain_score(text, text) IS
-	'The rows behind a score, latest first: rule, event, key of the row, when it happened, the points it gave, what is left of them now, when they expire or less than 0.01 is left (null: never), and state: counts, over at_most, expired or to come. The sum of points_now is the score but for floor, ceiling and rounding.';
-
-CREATE FUNCTION marketing.explain_score(contact bigint, model text)
-	RETURNS TABLE (rule text, event text, row_key text, occurred_at timestamptz, points numeric,
-		points_now numeric, fades_at timestamptz, state text)
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_explain_score';
-COMMENT ON FUNCTION marketing.explain_score(bigint, text) IS
-	'The rows behind a score, latest first: rule, event, key of the row, when it happened, the points it gave, what is left of them now, when they expire or less than 0.01 is left (null: never), and state: counts, over at_most, expired or to come. The sum of points_now is the score but for floor, ceiling and rounding.';
-
-CREATE FUNCTION marketing.explain_score(contact uuid, model text)
-	RETURNS TABLE (rule text, event text, row_key text, occurred_at timestamptz, points numeric,
-		points_now numeric, fades_at timestamptz, state text)
-	LANGUAGE c STABLE PARALLEL RESTRICTED
-	AS 'MODULE_PATHNAME', 'ma_explain_score';
-COMMENT ON FUNCTION marketing.explain_score(uuid, text) IS
 	'The rows behind a score, latest first: rule, event, key of the row, when it happened, the points it gave, what is left of them now, when they expire or less than 0.01 is left (null: never), and state: counts, over at_most, expired or to come. The sum of points_now is the score but for floor, ceiling and rounding.';
 
 CREATE FUNCTION marketing_internal.score_values(model text DEFAULT NULL, hot boolean DEFAULT false)

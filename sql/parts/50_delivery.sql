@@ -151,20 +151,6 @@ CREATE FUNCTION marketing.why_not_sent(contact text, what text, at timestamptz D
 COMMENT ON FUNCTION marketing.why_not_sent(text, text, timestamptz) IS
 	'Why the contact did not get a template or the messages of a journey (what), up to a time (at; default now): row 0 is the answer in a sentence, then gate by gate up to the first that is shut. verdict: ok, no, waiting, not reached; next says what can be done. Answers also when no message ever existed.';
 
-CREATE FUNCTION marketing.why_not_sent(contact bigint, what text, at timestamptz DEFAULT NULL)
-	RETURNS TABLE (n int, gate text, verdict text, since timestamptz, detail text, next text)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_why_not_sent';
-COMMENT ON FUNCTION marketing.why_not_sent(bigint, text, timestamptz) IS
-	'Why the contact did not get a template or the messages of a journey (what), up to a time (at; default now): row 0 is the answer in a sentence, then gate by gate up to the first that is shut. verdict: ok, no, waiting, not reached; next says what can be done. Answers also when no message ever existed.';
-
-CREATE FUNCTION marketing.why_not_sent(contact uuid, what text, at timestamptz DEFAULT NULL)
-	RETURNS TABLE (n int, gate text, verdict text, since timestamptz, detail text, next text)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_why_not_sent';
-COMMENT ON FUNCTION marketing.why_not_sent(uuid, text, timestamptz) IS
-	'Why the contact did not get a template or the messages of a journey (what), up to a time (at; default now): row 0 is the answer in a sentence, then gate by gate up to the first that is shut. verdict: ok, no, waiting, not reached; next says what can be done. Answers also when no message ever existed.';
-
 CREATE FUNCTION marketing.settle_message(message bigint, outcome text, detail text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_settle_message';

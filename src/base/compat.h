@@ -122,4 +122,17 @@
 #define MA_BASE64_BYTE char
 #endif
 
+/* How SQL reads a zone's name that is an abbreviation: *type is TZ or DTZ for a fixed offset. */
+#if PG_VERSION_NUM >= 160000
+#define ma_zone_abbreviation(name, type, offset, zone) \
+	do { \
+		DateTimeErrorExtra extra_; \
+		if (DecodeTimezoneAbbrev(0, name, type, offset, zone, &extra_) != 0) \
+			*(type) = UNKNOWN_FIELD; \
+	} while (0)
+#else
+#define ma_zone_abbreviation(name, type, offset, zone) \
+	(*(type) = DecodeTimezoneAbbrev(0, name, offset, zone))
+#endif
+
 #endif							/* MA_BASE_COMPAT_H */

@@ -10,6 +10,7 @@
 
 #include "common/int.h"
 #include "datatype/timestamp.h"
+#include "parser/scansup.h"
 #include "rules/rules_internal.h"
 #include "utils/datetime.h"
 
@@ -18,11 +19,23 @@ static TimestampTz from_local(struct pg_tm *tm, fsec_t fraction, pg_tz *zone);
 static TimestampTz add_exact(TimestampTz at, int64 usecs);
 static TimestampTz add_months(TimestampTz at, int months, pg_tz *zone);
 
+/*
+ * As SQL reads it (AT TIME ZONE), so that evaluator and plain SQL agree: a name that is
+ * an abbreviation as well, like CET, is that, a fixed offset.
+ */
 pg_tz *
 ma_zone(const char *name)
 {
-	pg_tz	   *zone = pg_tzset(name);
+	pg_tz	   *zone = NULL;
+	int			type = UNKNOWN_FIELD;
+	int			offset = 0;
 
+	if (strlen(name) <= TOKMAXLEN)
+		ma_zone_abbreviation(downcase_truncate_identifier(name, strlen(name), false), &type,
+							 &offset, &zone);
+	if (type == TZ || type == DTZ)
+		return pg_tzset_offset(-offset);
+	zone = pg_tzset(name);
 	return zone != NULL && pg_tz_acceptable(zone) ? zone : NULL;
 }
 

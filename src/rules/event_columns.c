@@ -25,6 +25,7 @@ static bool part_has(const MaLeaf *leaf, MaEventSource *part, const char *name,
 static Node *resolve_row(List *names, int location, void *arg);
 static Node *resolve_bare(MaLeaf *leaf, const char *name, int location);
 static Node *resolve_dotted(MaLeaf *leaf, List *names, int location);
+static void refuse_lookup(MaLeaf *leaf, const char *name, int location);
 static Node *resolve_contact(MaLeaf *leaf, List *names, int location);
 static Node *null_like(const MaLeaf *leaf, const char *name);
 static void row_scope(MaLeaf *leaf, MaEventSource *part, bool direct);
@@ -215,17 +216,48 @@ resolve_dotted(MaLeaf *leaf, List *names, int location)
 	foreach(cell, leaf->parts)
 		if (lfirst(cell) == NULL && strcmp(first, "properties") == 0)
 			return leaf->source_part == NULL ? resolve_bare(leaf, name, location) :
-				ma_scope_null();
+				null_like(leaf, name);
 	found = resolve_contact(leaf, names, location);
 	if (found == NULL)
 	{
 		List	   *candidates = list_make3("contact", MA_ENTRY_ALIAS, leaf->event->name);
 
+		refuse_lookup(leaf, first, location);
 		foreach(cell, leaf->parser->definitions->sources)
 			candidates = lappend(candidates, ma_source_alias(lfirst(cell)));
 		ma_leaf_unknown_column(leaf, psprintf("%s.%s", first, name), location, candidates);
 	}
 	return found;
+}
+
+/* A name of attach_events(lookup => ...): its table is not captured, so a rule would miss changes. */
+static void
+refuse_lookup(MaLeaf *leaf, const char *name, int location)
+{
+	static MaStatement find = {
+		"SELECT FROM marketing_internal.event_source AS s "
+		"WHERE s.event_source_id OPERATOR(pg_catalog.=) $1 AND s.lookup OPERATOR(pg_catalog.?) $2",
+		2, {INT4OID, TEXTOID}
+	};
+	ListCell   *cell;
+
+	foreach(cell, leaf->parts)
+	{
+		MaEventSource *part = lfirst(cell);
+		Datum		values[2];
+
+		if (part == NULL)
+			continue;
+		values[0] = Int32GetDatum(part->id);
+		values[1] = CStringGetTextDatum(name);
+		if (ma_run(&find, values, NULL, MA_RUN_READ_LATEST).n > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s: columns of lookup \"%s\" are not available in rules yet",
+							leaf->parser->what, name),
+					 errhint("Keep a copy of the column in the event's table, or attach a table that has it."),
+					 ma_rule_place(leaf->parser->text, ma_leaf_byte(leaf, location))));
+	}
 }
 
 static Node *

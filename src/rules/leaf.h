@@ -36,9 +36,6 @@ typedef struct MaLeaf
 	MaEvent    *event;
 	List	   *parts;			/* MaEventSource */
 	MaEventSource *source_part;
-	List	   *links;			/* MaEventLink of this source */
-	bool	   *linked;			/* which of them the leaf reads */
-	int			first_link;		/* table */
 	Jsonb	   *properties;
 	MaStream   *stream;
 	bool		direct;			/* columns of contacts as such, not their images */

@@ -274,6 +274,10 @@ part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part)
 
 	if (stream->entry)
 		joins = psprintf("%s CROSS JOIN (SELECT %s AS properties) AS entry", joins, oracle->entry);
+	if (part->source == NULL && joins[0] == '\0' && !part->reads_contact)
+		return psprintf("%s%s", ma_event_select(stream->event, NULL,
+												psprintf("t.contact_id, r.at, %s", value),
+												"t.contact_id", &type), filter);
 	if (part->source == NULL)
 		return psprintf("SELECT e.contact_id, e.at, e.value FROM marketing_internal.contact AS contact%s "
 						"CROSS JOIN LATERAL (%s%s) AS e", joins,

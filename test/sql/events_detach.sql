@@ -67,7 +67,7 @@ BEGIN;
 SELECT marketing.detach('leads');
 SELECT count(*) FROM marketing_internal.dirty WHERE contact_id IS NOT NULL;
 SELECT s.name, count(*) FROM marketing_internal.contact_key AS k LEFT JOIN marketing_internal.contact_source AS s USING (source_id) GROUP BY 1 ORDER BY 1;
-SELECT tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'rule_views_bind' ORDER BY tgname;
+SELECT tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE 'marketing_%' ORDER BY tgname;
 ROLLBACK;
 
 -- a table that is gone, by its name: what was its owner's is still his
@@ -99,7 +99,7 @@ SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'cu
 DROP TABLE orders;
 BEGIN;
 SELECT marketing.detach_all();
-SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'rule_views_bind';
+SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE 'marketing_%';
 SELECT (SELECT count(*) FROM marketing_internal.event_source) AS events, (SELECT count(*) FROM marketing_internal.contact_source) AS sources,
 	(SELECT count(*) FROM marketing_internal.attached_table) AS tables, (SELECT count(*) FROM marketing_internal.contact_key) AS keys;
 SELECT marketing.detach_all();

@@ -25,12 +25,12 @@ SELECT marketing.attach_events('items', event => 'item_added', contact => 'custo
 SELECT marketing.attach_events('items', event => 'item_added', contact => 'customer_id', occurred_at => 'added_at',
 	via => '{"table": "orders", "on": "order_id = id"}');
 SELECT contact_column, via, via_link_column, via_key_column, lookup FROM marketing_internal.event_source;
-SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'rule_views_bind' ORDER BY tgrelid::regclass::text COLLATE "C", tgname;
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE 'marketing_%' ORDER BY tgrelid::regclass::text COLLATE "C", tgname;
 -- the parent is not let go while it is needed
 SELECT marketing.detach('orders');
 -- without via the parent is free again
 SELECT marketing.attach_events('items', event => 'item_added', contact => 'product_id', occurred_at => 'added_at');
-SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'rule_views_bind' ORDER BY tgrelid::regclass::text COLLATE "C", tgname;
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE 'marketing_%' ORDER BY tgrelid::regclass::text COLLATE "C", tgname;
 
 -- quoted names, another schema
 CREATE SCHEMA "Shop one";
@@ -94,7 +94,7 @@ SELECT marketing.attach_events('moved', event => 'moved', contact => 'customer_i
 ALTER TABLE moved OWNER TO regress_events_app;
 ALTER TABLE moved RENAME TO moved_away;
 SELECT marketing.detach_all();
-SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'rule_views_bind';
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE 'marketing_%';
 SELECT count(*) FROM marketing_internal.attached_table;
 DROP EXTENSION marketing_automation;
 DROP OWNED BY regress_events_app CASCADE;

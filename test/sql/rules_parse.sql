@@ -7,12 +7,14 @@ SET timezone = 'UTC';
 CREATE TABLE customers (id bigint PRIMARY KEY, email text, tz text, city text, birth date, created_at timestamptz, credit numeric, vip boolean, tags text[]);
 CREATE TABLE leads (id bigint PRIMARY KEY, email text, city text, heat int);
 CREATE TABLE orders (id bigint PRIMARY KEY, customer_id bigint, total numeric, status text, channel text, created_at timestamptz);
-CREATE TABLE carts (id bigint PRIMARY KEY, customer_id bigint, updated_at timestamptz);
+CREATE TABLE carts (id bigint PRIMARY KEY, customer_id bigint, product_id bigint, updated_at timestamptz);
+CREATE TABLE products (id bigint PRIMARY KEY, category text);
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', time_zone => 'tz');
 SELECT marketing.attach_contacts('leads', id => 'id', email => 'email');
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', contact_source => 'customers',
 	occurred_at => 'created_at', condition => $$ status <> 'cancelled' $$);
-SELECT marketing.attach_events('carts', event => 'Cart Updated', contact => 'customer_id', contact_source => 'customers', occurred_at => 'updated_at');
+SELECT marketing.attach_events('carts', event => 'Cart Updated', contact => 'customer_id', contact_source => 'customers', occurred_at => 'updated_at',
+	lookup => '{"product": {"table": "products", "on": "product_id = id"}}');
 SELECT marketing.declare_event('page_viewed', '{"seconds": "integer"}');
 INSERT INTO customers VALUES (1);
 SELECT marketing.identify(1, '{"plan": "gold"}');
@@ -95,6 +97,7 @@ SELECT r AS rule, c.* FROM unnest(ARRAY[
 :r any order_placed where (contact.vp) $r$);
 :r any order_placed where (contcat.vip) $r$);
 :r any order_placed where (leads.vip) $r$);
+:r any "Cart Updated" where (product.category = 'x') $r$);
 :r any order_placed where (entry.total > 3) $r$);
 :r entry.total > 3 $r$);
 :r any order_placed where (total > 'x') $r$);
