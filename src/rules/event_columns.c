@@ -230,7 +230,7 @@ resolve_dotted(MaLeaf *leaf, List *names, int location)
 	return found;
 }
 
-/* A name of attach_events(lookup => ...): its table is not captured, so a rule would miss changes. */
+/* A name of attach_events(lookup): its table is not captured, so a rule would miss changes. */
 static void
 refuse_lookup(MaLeaf *leaf, const char *name, int location)
 {

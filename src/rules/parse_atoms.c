@@ -75,8 +75,8 @@ refuse_later(MaParser *parser, const char *atom)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("%s: \"%s\" is not available yet", parser->what, atom),
-			 strncmp(atom, "sql", 3) == 0 ?
-			 errhint("A condition that depends on the contact's columns only is written as it is, without sql (...).") : 0,
+			 strncmp(atom, "sql", 3) != 0 ? 0 :
+			 errhint("A condition that depends on the contact's columns only is written as it is, without sql (...)."),
 			 ma_rule_place(parser->text, ma_token(parser, 0)->start)));
 }
 

@@ -98,8 +98,7 @@ ma_process_reload(void)
 bool
 ma_worker_is_ending(void)
 {
-	return ProcDiePending || ShutdownRequestPending || ma_process_should_stop() ||
-		(QueryCancelPending && QueryCancelHoldoffCount > 0);
+	return ProcDiePending || ShutdownRequestPending || ma_process_should_stop();
 }
 
 uint32

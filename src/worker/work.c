@@ -25,7 +25,6 @@ static void check_call(FunctionCallInfo fcinfo);
 static int64 duration_ms(FunctionCallInfo fcinfo);
 static void run(int64 run_for);
 static bool turn(void);
-static void may_cancel(void);
 static void begin_or_refuse(void);
 static void pause_for(int64 ms);
 
@@ -139,33 +138,15 @@ turn(void)
 		begin_or_refuse();
 		ma_now_renew();
 		more |= ma_duty_run(i, true);
-		HOLD_CANCEL_INTERRUPTS();
 		ma_spi_commit();
 		ma_duty_committed(i);
 		MemoryContextSwitchTo(context);
-		may_cancel();
+		CHECK_FOR_INTERRUPTS();
 	}
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);
 	/* One may have left work to another that had its turn before. */
 	return ma_duty_was_woken() || more;
-}
-
-/*
- * A cancel waits while something is under way whose end nobody else could tell: what is
- * claimed is given back, or settled if it was sent already, and ma_worker_is_ending()
- * keeps more from being claimed and sent.  Only the end of the session, like a crash,
- * leaves messages in doubt.
- */
-static void
-may_cancel(void)
-{
-	/* An error within a duty has let go of it as well. */
-	while (QueryCancelHoldoffCount > 0)
-		RESUME_CANCEL_INTERRUPTS();
-	if (ma_duty_busy())
-		HOLD_CANCEL_INTERRUPTS();
-	CHECK_FOR_INTERRUPTS();
 }
 
 /* Locks the extension for this transaction. */

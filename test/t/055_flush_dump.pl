@@ -124,6 +124,7 @@ CALL marketing.work();
 SELECT marketing.exit_journey('2', 'slow');
 SELECT marketing.define_list('staff');
 SELECT marketing.add_to_list('1', 'staff');
+INSERT INTO marketing.list_members VALUES ('staff', 'nobody at all');
 SELECT marketing.define_segment('known', 'customers.id > 0 and not in list staff');
 SELECT marketing.define_segment('odd', 'count(order_placed where (100 / (id - 77) <> 7)) > 1000');
 INSERT INTO orders (id, customer_id) VALUES (77, 3);
