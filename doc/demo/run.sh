@@ -50,7 +50,7 @@ start()
 
 		    psql postgresql://postgres:$password@127.0.0.1:$port/shop
 
-		Messages stand in $home/data/marketing_spool; what was run is doc/demo/demo.sql.
+		Messages stand in $home/data/marketing_automation_spool; what was run is doc/demo/demo.sql.
 	END
 }
 
