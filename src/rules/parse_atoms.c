@@ -63,6 +63,9 @@ ma_parse_atom(MaParser *parser)
 		return parse_fact(parser, first->text);
 	if (ma_is_word(first, "anniversary") && ma_is_symbol(second, "("))
 		return parse_anniversary(parser);
+	if (is_keyword(parser, "distinct"))
+		ma_parse_failed(parser, parser->at, "distinct stands within the brackets",
+						"For example count(distinct visited.page).");
 	if (ma_is_word(first, "sql") && ma_is_symbol(second, "("))
 		refuse_later(parser, "sql (...) recheck every");
 	return ma_parse_run(parser);
@@ -283,6 +286,10 @@ parse_fact(MaParser *parser, const char *word)
 	if (node->fact == NULL)
 		refuse_later(parser, word);
 	parser->at++;
+	if (strcmp(word, "subscribed") == 0 && ma_is_word(ma_token(parser, 0), "to") &&
+		ma_token(parser, 1)->kind == MA_TOKEN_NAME)
+		ma_parse_failed(parser, parser->at, "a topic is expected",
+						psprintf("Write subscribed %s, without to.", ma_token(parser, 1)->text));
 	place = parser->at;
 	node->name = ma_parse_name(parser, psprintf("a %s", strcmp(word, "subscribed") == 0 ?
 												"topic" : word));

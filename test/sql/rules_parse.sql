@@ -126,6 +126,10 @@ SELECT marketing_internal.rule_text('{"condition": "vip" ');
 SELECT marketing_internal.rule_text(repeat('(', 100) || 'vip' || repeat(')', 100));
 SELECT marketing_internal.rule_text(repeat('not ', 100) || 'vip');
 SELECT marketing_internal.rule_text('vip', 'Nowhere/Land');
+-- what people write at first
+SELECT marketing_internal.rule_text('distinct count(order_placed.id) in 90 days > 4');
+SELECT marketing_internal.rule_text('subscribed to offers');
+SELECT marketing_internal.rule_text('count(order_placed) between 3 and 5');
 SELECT marketing_internal.rule_text(repeat('x', 70000));
 
 -- What is meant by the user's search path is kept whatever the path is later; such a rule is for the worker.
