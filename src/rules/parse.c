@@ -319,7 +319,7 @@ ma_parse_duration(MaParser *parser)
 	}
 	ma_parse_failed(parser, parser->at + 1, "a unit of time is expected",
 					ma_is_word(unit, "and") ?
-					"Each of two times has its unit; a figure between 3 and 5: >= 3 and, again, <= 5." :
+					"Each of two times has its unit; a figure between two: >= 3 and, again, <= 5." :
 					"Use seconds, minutes, hours, days, weeks, months or years.");
 }
 
