@@ -1,10 +1,14 @@
 /*
  * answer.c
- *		How figures are written in the line of text that a function answers with.
+ *		What functions answer with, in the one form all rooms use: figures in a line of
+ *		text, lines of marketing.status.
  */
 #include "base/base.h"
 
 #include "lib/stringinfo.h"
+#include "nodes/execnodes.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
 
 /* By hand, since lc_numeric must not change what tests and users compare. */
 char *
@@ -22,4 +26,18 @@ ma_grouped(int64 n)
 		appendStringInfoChar(&text, digits[i]);
 	}
 	return text.data;
+}
+
+void
+ma_status_line(ReturnSetInfo *result, const char *item, const char *state, const char *value,
+			   const char *detail)
+{
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, detail == NULL};
+
+	values[0] = CStringGetTextDatum(item);
+	values[1] = CStringGetTextDatum(state);
+	values[2] = CStringGetTextDatum(value);
+	values[3] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }

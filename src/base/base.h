@@ -378,6 +378,10 @@ extern void ma_column_require_stored(Oid relid, AttrNumber number);
 /* A count (not negative) with commas: 52,800. */
 extern char *ma_grouped(int64 n);
 
+/* Adds a line of marketing.status; `state` is ok, note, warning or error, detail may be NULL. */
+extern void ma_status_line(struct ReturnSetInfo *result, const char *item, const char *state,
+						   const char *value, const char *detail);
+
 /* ---- names.c ---- */
 
 /* Errors out unless it can be the name of a `what` ("segment"). */

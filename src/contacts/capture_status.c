@@ -22,8 +22,6 @@
 
 #define COUNT_LIMIT 100000		/* rows of a log that are counted */
 
-static void put(ReturnSetInfo *result, const char *item, const char *state,
-				const char *value, const char *detail);
 static void table_rows(ReturnSetInfo *result, MaDefinitions *definitions);
 static bool can_look(const MaTable *table);
 static char *drift_of(const MaTable *table);
@@ -54,20 +52,6 @@ ma_capture_status(PG_FUNCTION_ARGS)
 }
 
 static void
-put(ReturnSetInfo *result, const char *item, const char *state, const char *value,
-	const char *detail)
-{
-	Datum		values[4];
-	bool		nulls[4] = {false, false, false, detail == NULL};
-
-	values[0] = CStringGetTextDatum(item);
-	values[1] = CStringGetTextDatum(state);
-	values[2] = CStringGetTextDatum(value);
-	values[3] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-}
-
-static void
 table_rows(ReturnSetInfo *result, MaDefinitions *definitions)
 {
 	ListCell   *cell;
@@ -81,20 +65,20 @@ table_rows(ReturnSetInfo *result, MaDefinitions *definitions)
 
 		if (!OidIsValid(table->relid))
 		{
-			put(result, item, "error", "not found",
+			ma_status_line(result, item, "error", "not found",
 				"The table or its trigger is gone. Attach it again, or take off what is left of it with marketing.detach().");
 			continue;
 		}
 		if (!can_look(table))
 		{
-			put(result, item, "note", "locked",
+			ma_status_line(result, item, "note", "locked",
 				"Somebody alters it just now, so its triggers were not looked at.");
 			continue;
 		}
 		drift = drift_of(table);
 		if (drift == NULL)
 			drift = missing_column(definitions, table);
-		put(result, item, drift ? "error" : "ok", drift ? "drift" : "attached", drift);
+		ma_status_line(result, item, drift ? "error" : "ok", drift ? "drift" : "attached", drift);
 	}
 }
 
@@ -200,7 +184,7 @@ source_rows(ReturnSetInfo *result, MaDefinitions *definitions)
 		MaSource   *source = lfirst(cell);
 
 		if (source->building)
-			put(result, psprintf("contacts of %s", source->name), "note", "building",
+			ma_status_line(result, psprintf("contacts of %s", source->name), "note", "building",
 				"Existing rows are being read by the worker; new and changed ones count already.");
 	}
 }
@@ -231,7 +215,7 @@ log_rows(ReturnSetInfo *result)
 		if (failed > 0)
 			detail = psprintf(INT64_FORMAT " could not be evaluated and rest; see marketing.errors.",
 							  failed);
-		put(result, ma_text(&rows, i, 1), failed > 0 ? "error" : "ok",
+		ma_status_line(result, ma_text(&rows, i, 1), failed > 0 ? "error" : "ok",
 			psprintf(INT64_FORMAT "%s", n, n == COUNT_LIMIT ? " or more" : ""), detail);
 	}
 }
@@ -245,9 +229,9 @@ figure_rows(ReturnSetInfo *result)
 	TimestampTz at;
 
 	for (int i = 0; i < MA_NUM_COUNTERS; i++)
-		put(result, ma_counter_name(i), i == MA_COUNT_ERRORS && ma_counter_value(i) > 0 ? "warning" : "ok",
+		ma_status_line(result, ma_counter_name(i), i == MA_COUNT_ERRORS && ma_counter_value(i) > 0 ? "warning" : "ok",
 			psprintf(INT64_FORMAT, ma_counter_value(i)), NULL);
 	if (ma_last_error(&sqlstate, message, sizeof(message), &at))
-		put(result, "last error", "warning", unpack_sql_state(sqlstate),
+		ma_status_line(result, "last error", "warning", unpack_sql_state(sqlstate),
 			psprintf("%s: %s", timestamptz_to_str(at), message));
 }

@@ -63,17 +63,22 @@ ma_leaf_add_contacts(MaLeaf *leaf)
 	leaf->ncontact = leaf->ntables;
 }
 
-/* A table may be called as something of ours. */
+/*
+ * A table may be called as something of ours in the same statement: names of one or two
+ * letters, with a number or without, and those that rules know.
+ */
 char *
 ma_source_alias(const MaSource *source)
 {
-	static const char *const taken[] = {"contact", MA_ROW_ALIAS, MA_ENTRY_ALIAS, MA_PERSON_ALIAS,
-	"r", "e", "k", "v"};
+	static const char *const known[] = {"contact", MA_ENTRY_ALIAS, MA_PERSON_ALIAS};
+	const char *name = source->name;
+	size_t		letters = strspn(name, "abcdefghijklmnopqrstuvwxyz");
+	bool		taken = letters <= 2 &&
+		strspn(name + letters, "0123456789") == strlen(name + letters);
 
-	for (int i = 0; i < lengthof(taken); i++)
-		if (strcmp(source->name, taken[i]) == 0)
-			return psprintf("%s_table", source->name);
-	return source->name;
+	for (int i = 0; i < lengthof(known); i++)
+		taken |= strcmp(name, known[i]) == 0;
+	return taken ? psprintf("%s_table", name) : source->name;
 }
 
 static Node *

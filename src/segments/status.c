@@ -9,26 +9,10 @@
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
 
-static void put(ReturnSetInfo *result, const char *item, const char *state, const char *value,
-				const char *detail);
 static char *progress_of(const MaSegment *segment);
 static void put_drift(ReturnSetInfo *result, const MaSegments *all);
 
 MA_FUNCTION(ma_segment_status);
-
-static void
-put(ReturnSetInfo *result, const char *item, const char *state, const char *value,
-	const char *detail)
-{
-	Datum		values[4];
-	bool		nulls[4] = {false, false, false, detail == NULL};
-
-	values[0] = CStringGetTextDatum(item);
-	values[1] = CStringGetTextDatum(state);
-	values[2] = CStringGetTextDatum(value);
-	values[3] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-}
 
 /* How far a build has come, by the numbers of contacts. */
 static char *
@@ -68,7 +52,7 @@ put_drift(ReturnSetInfo *result, const MaSegments *all)
 			if (all->segments[j]->id != ma_int32(&rows, i, 1))
 				continue;
 			contact = ma_contact_text(ma_int64(&rows, i, 3));
-			put(result, psprintf("segment %s", all->segments[j]->name), "error", "drift",
+			ma_status_line(result, psprintf("segment %s", all->segments[j]->name), "error", "drift",
 				psprintf("The audit found %s contact%s stored wrongly, such as %s, who %s in it (first at %s). Look for disabled triggers above; marketing.verify_segment() shows all who are read wrongly, marketing.rebuild_segment() puts it right.",
 						 ma_grouped(n), n == 1 ? "" : "s", contact ? contact : "one without an id",
 						 ma_bool(&rows, i, 4) ? "belongs" : "does not belong",
@@ -93,11 +77,11 @@ ma_segment_status(PG_FUNCTION_ARGS)
 		char	   *item = psprintf("segment %s", segment->name);
 
 		if (segment->error != NULL)
-			put(result, item, "error", segment->rule ? "failing" : "broken",
+			ma_status_line(result, item, "error", segment->rule ? "failing" : "broken",
 				psprintf("%s. It is not maintained and cannot be read. Correct what it reads and run marketing.rebuild_segment(), or define it anew.",
 						 segment->error));
 		else if (segment->building)
-			put(result, item, "note", "building", progress_of(segment));
+			ma_status_line(result, item, "note", "building", progress_of(segment));
 	}
 	put_drift(result, all);
 	ma_call_end(&call);

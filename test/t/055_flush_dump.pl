@@ -221,6 +221,8 @@ END
 	is($node->safe_psql($copy, q{SELECT marketing.track('1', 'called', '{"plan": "x"}', dedup_key => 'k')}), 'f', "$way: a known dedup_key is known");
 	is($node->safe_psql($copy, q{SELECT marketing.split_contact('4')}), '4', "$way: a merge is undone");
 	exact($node, $copy, "$way: split");
+	run_ok($node, $copy, 'DROP EXTENSION marketing_automation', "$way: DROP EXTENSION without CASCADE, rules or not");
+	is($node->safe_psql($copy, q{SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'marketing%'}), '0', "$way: nothing of it is left");
 }
 
 # A copy by CREATE DATABASE is disarmed as well, and works.

@@ -1,0 +1,32 @@
+-- Tables and columns of the user may bear the names that our own statements use.
+CREATE EXTENSION marketing_automation;
+SET timezone = 'UTC';
+SELECT marketing.set_clock('2026-03-01 12:00+00');
+CREATE SCHEMA old;
+CREATE TABLE c (id int PRIMARY KEY, email text, k text, n int, contact_id int, key text, at timestamptz);
+CREATE TABLE k1 (id int PRIMARY KEY, email text, n int, value int);
+CREATE TABLE old.c (id int PRIMARY KEY, email text, city text);
+CREATE TABLE q (a1 int PRIMARY KEY, k int, e timestamptz, r int, contact int, value int);
+INSERT INTO c SELECT g, g || '@example.com', CASE WHEN g % 2 = 0 THEN 'even' ELSE 'odd' END, g, 10 - g, 'key' || g, '2026-02-10' FROM generate_series(1, 6) AS g;
+INSERT INTO k1 SELECT 10 + g, g || '@example.com', g, 10 * g FROM generate_series(1, 6) AS g;
+INSERT INTO old.c SELECT 20 + g, g || '@example.com', 'Rome' FROM generate_series(1, 3) AS g;
+INSERT INTO q SELECT g, 1 + g % 4, timestamptz '2026-02-01' + g * interval '1 day', g, g, g FROM generate_series(1, 9) AS g;
+SELECT marketing.attach_contacts('c', id => 'id', email => 'email', match => 'email');
+SELECT marketing.attach_contacts('k1', id => 'id', email => 'email', match => 'email');
+SELECT marketing.attach_contacts('old.c', source => 'x9', id => 'id', email => 'email', match => 'email');
+SELECT marketing.attach_events('q', event => 'r', contact => 'k', contact_source => 'c', occurred_at => 'e');
+SELECT marketing.define_segment(name, rule) FROM (VALUES
+	('c', $$ c.k = 'even' $$),
+	('k', $$ k1.value > 20 AND n IS NOT NULL $$),
+	('a1', $$ c.n + c.contact_id = 10 AND c.key LIKE 'key%' $$),
+	('q', $$ sum(r.value where (contact > 1 AND e < '2026-02-09')) in 60 days > 3 OR any r where (a1 = contact.contact_id) $$),
+	('at', $$ c.at more than 10 days ago AND count(r) >= 2 AND in segment k $$),
+	('x', $$ x9.city = 'Rome' AND any r $$),
+	('r', $$ first r more than 20 days ago OR max(r.a1) - min(r.a1) > 3 $$)) AS s (name, rule);
+SELECT name, marketing.segment_size(name), (SELECT string_agg(contact, ',' ORDER BY contact) FROM marketing.segment_members(name)) AS members,
+	(SELECT count(*) FROM marketing.verify_segment(name)) AS differences FROM marketing.segments ORDER BY name;
+UPDATE c SET k = 'even', n = 0 WHERE id < 3;
+UPDATE k1 SET value = 100;
+INSERT INTO q SELECT g, 6, '2026-02-03', 1, 5, 5 FROM generate_series(10, 13) AS g;
+SELECT name, marketing.segment_size(name), (SELECT string_agg(contact, ',' ORDER BY contact) FROM marketing.segment_members(name)) AS members,
+	(SELECT count(*) FROM marketing.verify_segment(name)) AS differences FROM marketing.segments ORDER BY name;
