@@ -103,6 +103,7 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 {
 	MaParser   *parser = leaf->parser;
 	MaScope		scope = {leaf->tables, leaf->ntables, resolve, leaf, parser->search_path};
+	MemoryContext context = CurrentMemoryContext;
 	MaScopedExpression *checked;
 	MaScopedExpression *again;
 
@@ -127,6 +128,8 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	}
 	PG_CATCH();
 	{
+		/* An error leaves us in a context that the flush empties. */
+		MemoryContextSwitchTo(context);
 		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
 			PG_RE_THROW();
 		FlushErrorState();
