@@ -15,6 +15,10 @@ CREATE INDEX ON orders (customer_id, created_at);
 CREATE INDEX ON carts (customer_id, updated_at);
 CREATE INDEX ON site_events (customer_id, name, at);
 
+-- How many contacts there are, and rows for them to share; the setting makes a larger shop.
+CREATE FUNCTION people() RETURNS int LANGUAGE sql STABLE
+	AS $$ SELECT coalesce(nullif(current_setting('test.people', true), ''), '8')::int $$;
+
 CREATE FUNCTION pick(VARIADIC choices text[]) RETURNS text LANGUAGE sql VOLATILE
 	AS $$ SELECT choices[1 + floor(random() * cardinality(choices))::int] $$;
 
@@ -89,8 +93,8 @@ CREATE FUNCTION some_rule(depth int DEFAULT 2) RETURNS text LANGUAGE sql VOLATIL
 -- One random change of one row.
 CREATE FUNCTION some_change() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-	who bigint := 1 + floor(random() * 8);
-	row bigint := 1 + floor(random() * 60);
+	who bigint := 1 + floor(random() * people());
+	row bigint := 1 + floor(random() * 60 * people() / 8);
 BEGIN
 	CASE floor(random() * 10)::int
 	WHEN 0, 1, 2, 3 THEN
@@ -125,10 +129,10 @@ END $$;
 INSERT INTO customers
 SELECT i, CASE WHEN i % 3 > 0 THEN 'a' || i || '@example.com' END,
 	(ARRAY['Europe/Istanbul', 'America/St_Johns', 'America/New_York', 'Europe/London', NULL])[1 + i % 5],
-	(ARRAY['Istanbul', 'Rome', NULL])[1 + i % 3], date '1992-02-29' + i::int * 41,
-	timestamp '2025-10-20 12:00' + i * interval '3 days 7 hours', timestamptz '2025-11-20 00:00+00' - i * interval '5 days',
-	i * 5, i % 2 = 0
-FROM generate_series(1, 8) AS i;
+	(ARRAY['Istanbul', 'Rome', NULL])[1 + i % 3], date '1992-02-29' + (i % 40)::int * 41,
+	timestamp '2025-10-20 12:00' + i % 40 * interval '3 days 7 hours', timestamptz '2025-11-20 00:00+00' - i % 40 * interval '5 days',
+	i % 40 * 5, i % 2 = 0
+FROM generate_series(1, people()) AS i;
 
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', time_zone => 'tz');
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id',
