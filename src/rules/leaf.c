@@ -138,8 +138,17 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	}
 	PG_END_TRY();
 	if (again == NULL || !equal(again->tree, checked->tree))
+	{
+		if (leaf->lookups != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_MA_INVALID_RULE),
+					 errmsg("%s: a condition with columns of a lookup must not depend on the search_path",
+							parser->what),
+					 errhint("Write its functions, operators and types with their schema."),
+					 ma_rule_place(parser->text, leaf->start)));
 		*text = IsA(checked->tree, BoolExpr) ? psprintf("(%s) is true", checked->text) :
 			checked->text;
+	}
 	return checked;
 }
 

@@ -45,7 +45,7 @@ CREATE EXTENSION marketing_automation;
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', exclude => 'NOT ok');
 SELECT marketing.attach_contacts('leads', id => 'id', email => 'email', match => 'email');
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', occurred_at => 'at', condition => $$ status <> 'void' $$, on_replica => true);
-SELECT marketing.attach_events('items', event => 'item_bought', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', via => '{"table": "orders", "on": "order_id = id"}');
+SELECT marketing.attach_events('items', event => 'item_bought', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', via => '{"table": "orders", "on": "order_id = id"}', lookup => '{"bill": {"table": "orders", "on": "order_id = id"}}');
 SELECT marketing.attach_events('visits', event_column => 'name', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
 SELECT marketing.attach_events('keeper.calls', event => 'call', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', mode => 'async');
 SELECT marketing_internal.define_counter('orders', 'order_placed');
