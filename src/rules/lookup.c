@@ -152,17 +152,16 @@ ma_leaf_lookup(MaLeaf *leaf, const char *name, const char *column, int location)
 	{
 		MaEventSource *part = lfirst(cell);
 		TypeCast   *cast;
-		Oid			relid;
+		Oid			type;
 
 		lookup = find(part, name);
 		if (lookup == NULL)
 			continue;
 		check(leaf, part, lookup, column, location);
-		relid = lookup->table->relid;
+		type = get_atttype(lookup->table->relid, get_attnum(lookup->table->relid, column));
 		cast = makeNode(TypeCast);
 		cast->arg = ma_scope_null();
-		cast->typeName = ma_type_name(format_type_be_qualified(get_atttype(relid,
-																		   get_attnum(relid, column))));
+		cast->typeName = ma_type_name(format_type_be_qualified(type));
 		cast->location = -1;
 		return (Node *) cast;
 	}
