@@ -11,6 +11,8 @@ CREATE TABLE orders (
 );
 CREATE TABLE carts (id bigint PRIMARY KEY, customer_id bigint, updated_at timestamptz);
 CREATE TABLE site_events (id bigint PRIMARY KEY, customer_id bigint, name text, at timestamptz, url text);
+CREATE TABLE ways (name text PRIMARY KEY, kind text, weight numeric);
+INSERT INTO ways VALUES ('web', 'online', 2), ('shop', 'street', 1);
 CREATE INDEX ON orders (customer_id, created_at);
 CREATE INDEX ON carts (customer_id, updated_at);
 CREATE INDEX ON site_events (customer_id, name, at);
@@ -40,6 +42,7 @@ CREATE FUNCTION some_source() RETURNS text LANGUAGE sql VOLATILE AS $$
 	SELECT pick('order_placed', 'order_placed where (total > 50)', 'order_placed where (channel = ''web'')',
 		'order_placed where (total > contact.credit)', 'order_placed where (channel = customers.city or contact.vip)',
 		'order_placed where (total >= entry.total and id <> entry.id)', 'order_placed where (channel = entry.channel or entry.total > contact.credit)',
+		'order_placed where (way.kind = ''online'')', 'order_placed where (way.weight * total > contact.credit or way.kind is null)',
 		'cart_updated', 'cart_updated where (updated_at > contact.trial_ends)',
 		'page_viewed', 'page_viewed where (url like ''/a%'')', 'page_viewed where (properties.url = ''/a/t'' or contact.email like ''a%'')',
 		'signed_up') $$;
@@ -55,7 +58,8 @@ BEGIN
 	WHEN 3, 4 THEN RETURN 'count(' || some_source() || ')' || some_window()
 		|| pick(' >= ', ' > ', ' = ', ' < ', ' <= ', ' <> ') || pick('0', '1', '2', '3');
 	WHEN 5, 6 THEN RETURN pick('sum', 'avg', 'min', 'max') || '(order_placed.'
-		|| pick('total', '(total * 2)', 'total where (channel = ''web'')', '(total - contact.credit)', '(total - entry.total) where (contact.vip)') || ')'
+		|| pick('total', '(total * 2)', 'total where (channel = ''web'')', '(total - contact.credit)', '(total - entry.total) where (contact.vip)',
+			'way.weight', '(way.weight * total) where (way.kind <> channel)') || ')'
 		|| some_window() || pick(' >= ', ' > ', ' < ', ' = ') || pick('0', '40', '100', 'credit', '- 5 + credit * 2');
 	WHEN 7 THEN RETURN 'count(distinct ' || pick('page_viewed.url', 'order_placed.channel') || ')'
 		|| some_window() || ' >= ' || pick('1', '2');
@@ -78,7 +82,8 @@ BEGIN
 	WHEN 16 THEN RETURN pick('entry.total > 50', 'entry.channel = contact.city or entry.total > credit', 'entry.channel is null');
 	WHEN 17 THEN RETURN 'any cart_updated where (updated_at > customers.trial_ends)' || some_window();
 	ELSE RETURN pick('city = ''Istanbul''', 'vip', 'credit between 10 and 30', 'city is null',
-		'email like ''a%'' or city = ''Rome''', 'lower(city) = lower(contact.locale)');
+		'email like ''a%'' or city = ''Rome''', 'lower(city) = lower(contact.locale)',
+		'sql (exists (select from carts where customer_id = customers.id and updated_at < trial_ends)) recheck every 1 day');
 	END CASE;
 END $$;
 
@@ -96,7 +101,7 @@ DECLARE
 	who bigint := 1 + floor(random() * people());
 	row bigint := 1 + floor(random() * 60 * people() / 8);
 BEGIN
-	CASE floor(random() * 10)::int
+	CASE floor(random() * 11)::int
 	WHEN 0, 1, 2, 3 THEN
 		INSERT INTO orders VALUES (row, who, (random() * 100)::int, pick('paid', 'paid', 'cancelled'),
 			pick('web', 'shop', NULL), some_time())
@@ -117,6 +122,13 @@ BEGIN
 		ELSE
 			PERFORM marketing.track(who, 'page_viewed', '{"url": "/a/t"}', some_time());
 		END IF;
+	WHEN 9 THEN
+		IF random() < 0.2 THEN
+			DELETE FROM ways WHERE name = pick('web', 'shop');
+		ELSE
+			INSERT INTO ways VALUES (pick('web', 'shop'), pick('online', 'street'), (random() * 3)::int)
+			ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind, weight = EXCLUDED.weight;
+		END IF;
 	ELSE
 		UPDATE customers SET city = pick('Istanbul', 'Rome', NULL), credit = (random() * 40)::int,
 			vip = random() < 0.5, trial_ends = some_time(),
@@ -136,7 +148,8 @@ FROM generate_series(1, people()) AS i;
 
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', time_zone => 'tz');
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id',
-	occurred_at => 'created_at', condition => $$ status <> 'cancelled' $$);
+	occurred_at => 'created_at', condition => $$ status <> 'cancelled' $$,
+	lookup => '{"way": {"table": "ways", "on": "channel = name"}}');
 SELECT marketing.attach_events('carts', event => 'cart_updated', contact => 'customer_id', occurred_at => 'updated_at');
 SELECT marketing.attach_events('site_events', event_column => 'name', contact => 'customer_id', occurred_at => 'at');
 SELECT count(marketing.declare_event(n, '{"url": "text"}')) FROM unnest('{page_viewed,signed_up}'::text[]) AS n;

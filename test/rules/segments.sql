@@ -31,6 +31,7 @@ BEGIN
 		('fresh', 'first page_viewed less than 15 days ago and credit > 10'),
 		('parity', 'count(order_placed) in 9 days = 1 or count(order_placed) in 9 days = 3'),
 		('listed', 'in list staff and any cart_updated in 5 days'),
+		('online', 'any order_placed where (way.kind = ''online'') in 9 days and sum(order_placed.way.weight) in 20 days > 2'),
 		('ratio', 'sum(order_placed.total) in 10 days / count(order_placed) in 20 days > 20')) AS s(name, rule);
 END $$;
 
