@@ -107,6 +107,16 @@ SELECT channel, reason, length(address_hash) FROM marketing_internal.suppression
 SELECT count(*) FROM marketing_internal.suppression WHERE strpos(suppression::text, 'example') > 0;
 SELECT marketing.unsuppress('a@example.com'), marketing.unsuppress('a@example.com');
 
+-- a key that was rolled back protects nothing
+\c
+BEGIN;
+DELETE FROM marketing_internal.shop_key;
+SELECT marketing.suppress('r1@example.com'), marketing.suppress('r2@example.com');
+ROLLBACK;
+SELECT marketing.suppress('r1@example.com');
+\c
+SELECT marketing.suppress('r1@example.com');
+
 -- two contacts become one: who has withdrawn under one of his numbers has withdrawn
 SELECT marketing.subscribe(3, 'tips'), marketing.subscribe(1, 'tips');
 SELECT marketing.set_clock('2026-03-04 10:00+00');
