@@ -186,7 +186,8 @@ repeat(MaTurnBatch *batch, MaJourneyRun *run, MaVersion *version, MaSignal *sign
 	switch (version->program->on_repeat)
 	{
 		case MA_REPEAT_IGNORE:
-			if (version->program->entry->key == NULL)
+			/* One that is entered by enroll() and steps alone has no entry. */
+			if (version->program->entry == NULL || version->program->entry->key == NULL)
 				return false;
 			log_refusal(batch, run->person, version, signal, "is inside with the same key");
 			return true;

@@ -37,5 +37,15 @@ SELECT marketing.define_journey('bad', $$ {"entry": {"event": "cart_updated"}, "
 	"exit_on": [{"if": "entry.tags is null"}], "steps": [{"branch": [{"if": "entry.items > 'x'", "then": []}]}]} $$);
 SELECT marketing.define_journey('bad', '{"filter": "entry.items > 1", "steps": [{"exit": "x"}]}');
 SELECT marketing.define_segment('bad', 'any cart_updated where (id = entry.id)');
+-- A journey that is entered by steps alone has no entry: who is inside it and is sent there again stays so.
+SELECT marketing.define_journey('inner', '{"steps": [{"wait": "1 day"}]}'), marketing.activate_journey('inner');
+SELECT marketing.define_journey('outer', '{"entry": {"event": "cart_updated"}, "reentry": "always", "steps": [{"enroll": "inner"}]}'),
+	marketing.activate_journey('outer');
+INSERT INTO carts VALUES (11, 3, 1, NULL, marketing.now());
+CALL marketing.work();
+INSERT INTO carts VALUES (12, 3, 1, NULL, marketing.now());
+CALL marketing.work();
+SELECT l.what, l.detail FROM marketing_internal.enrollment_log AS l JOIN marketing_internal.journey AS j USING (journey_id)
+	WHERE j.name = 'inner' ORDER BY log_id;
 DROP VIEW runs;
 DROP EXTENSION marketing_automation;
