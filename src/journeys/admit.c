@@ -136,6 +136,8 @@ ma_admit(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
 		return;
 	if (person->contact->nkeys == 0)
 		reason = "the contact was deleted";
+	else if (signal->reason != NULL)
+		reason = signal->reason;
 	else if (signal->filter_error != NULL)
 		reason = psprintf("filter: %s", signal->filter_error);
 	else if (signal->filter_known && !signal->filter_true)
