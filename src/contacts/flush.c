@@ -224,10 +224,10 @@ run_inside(MaEvaluation *evaluation)
 	ma_count(MA_COUNT_SPILL_MODE, nall - evaluation->nmarks);
 	if (evaluation->nmarks > 0)
 	{
-		ma_call_begin(&call);
-		MemoryContextSwitchTo(context);
+		evaluation->call = &call;
 		ma_evaluate(evaluation);
-		ma_call_end(&call);
+		if (evaluation->called)
+			ma_call_end(&call);
 	}
 	else
 		evaluation->failed_images = evaluation->images;

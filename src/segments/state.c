@@ -18,6 +18,7 @@
 #include "utils/fmgroids.h"
 
 /* Columns of marketing_internal.segment_state; none is ever null. */
+#define STATE_NEXT_WAKE 2
 #define STATE_BITS 3
 #define STATE_WAKES 4
 
@@ -87,17 +88,13 @@ unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 {
 	MaSegments *all = states->all;
 	bytea	   *bytes = DatumGetByteaPCopy(bits);
-	unsigned char *data = (unsigned char *) VARDATA(bytes);
-	int			length = VARSIZE(bytes) - VARHDRSZ;
+	unsigned char *data;
+	int			length;
 
 	states->old_bits[contact] = PointerGetDatum(bytes);
 	for (int i = 0; i < all->n; i++)
-	{
-		int			slot = all->segments[i]->slot;
-
-		if (slot / 8 < length && (data[slot / 8] >> (slot % 8)) & 1)
+		if (ma_state_bit(bytes, all->segments[i]->slot))
 			states->bits[contact * all->n + i] = true;
-	}
 	bytes = DatumGetByteaPCopy(wakes);
 	data = (unsigned char *) VARDATA(bytes);
 	length = VARSIZE(bytes) - VARHDRSZ;
@@ -116,6 +113,37 @@ unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 		else
 			states->changed[contact] = true;	/* of a segment that is gone or broken */
 	}
+}
+
+bool
+ma_state_bit(const bytea *bits, int slot)
+{
+	const unsigned char *data = (const unsigned char *) VARDATA(bits);
+
+	return slot / 8 < VARSIZE(bits) - VARHDRSZ && ((data[slot / 8] >> (slot % 8)) & 1);
+}
+
+bytea *
+ma_state_bits(int64 contact_id, TimestampTz *next_wake)
+{
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaIndexRead *read = ma_index_begin("segment_state_pkey", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
+	Datum		contact = Int64GetDatum(contact_id);
+	TupleTableSlot *row;
+	bytea	   *bits = NULL;
+	bool		isnull;
+
+	ma_index_find(read, &contact);
+	row = ma_index_next(read);
+	*next_wake = DT_NOEND;
+	if (row != NULL)
+	{
+		*next_wake = DatumGetTimestampTz(slot_getattr(row, STATE_NEXT_WAKE, &isnull));
+		bits = DatumGetByteaPCopy(slot_getattr(row, STATE_BITS, &isnull));
+	}
+	ma_index_end(read);
+	return bits;
 }
 
 static Datum
