@@ -446,6 +446,14 @@ typedef struct MaConsumer
 
 extern void ma_register_consumer(const MaConsumer *consumer);
 
+/* Errors that come of an expression of a user's: of a function it calls or a value it reads. */
+extern bool ma_error_of_expression(int sqlerrcode);
+/*
+ * True where such an error undoes the evaluation and has it done once more: then this is
+ * false, and who evaluates several expressions together finds out which of them fails.
+ */
+extern bool ma_flush_tries_again(void);
+
 /*
  * Told in every call that attaches or detaches, when the new definitions are there:
  * an event may have other tables and columns than when a rule was compiled.

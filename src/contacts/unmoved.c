@@ -28,19 +28,26 @@ bool
 ma_settle_unmoved(MaEvaluation *evaluation)
 {
 	int			kept = 0;
+	bool		renewed = false;
 	bool		all = true;
 
 	if (evaluation->keys_read == NULL)
 		return false;
 	evaluation->now = ma_clock();
-	ma_index_renew(evaluation->keys_read, MA_RUN_READ_LATEST);
 	ma_collect_changes(evaluation);
 	for (int i = 0; i < evaluation->ncontacts; i++)
 	{
 		MaContactChange contact = evaluation->contacts[i];
 
-		if (!ma_consumers_unmoved(evaluation->definitions, &contact, evaluation->now) ||
-			!keys_stand(evaluation, contact.contact_id))
+		bool		unmoved = ma_consumers_unmoved(evaluation->definitions, &contact,
+												   evaluation->now);
+
+		if (unmoved && !renewed)
+		{
+			ma_index_renew(evaluation->keys_read, MA_RUN_READ_LATEST);
+			renewed = true;
+		}
+		if (!unmoved || !keys_stand(evaluation, contact.contact_id))
 		{
 			evaluation->contacts[kept++] = contact;
 			continue;
