@@ -29,6 +29,16 @@
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
+/* Order of int64 values, for qsort and bsearch. */
+static inline int
+ma_compare_int64(const void *left, const void *right)
+{
+	int64		a = *(const int64 *) left;
+	int64		b = *(const int64 *) right;
+
+	return a < b ? -1 : a > b;
+}
+
 /* ---- guc.c: settings of the server's side, prefix marketing_automation. ---- */
 
 extern bool ma_guc_enroll;		/* per session: may rows start journeys */
@@ -307,6 +317,8 @@ typedef struct MaScope
 	struct Node *(*resolve) (List *names, int location, void *arg);
 	void	   *arg;
 	const char *search_path;	/* to look up functions and types by; NULL: the pinned one */
+	bool		subqueries;		/* it may hold sub-selects, and marketing.now() */
+	const char *clock;			/* then: alias of a row whose occurred_at stands for that */
 } MaScope;
 
 /* A column that is read. */
@@ -322,8 +334,11 @@ typedef struct MaScopedExpression
 	char	   *text;			/* SQL that means the same under the pinned search path */
 	Oid			type;
 	List	   *reads;			/* MaScopeRead */
+	List	   *relations;		/* Oid: what its sub-selects read */
+	bool		subquery;		/* it holds one */
 	bool		builtin_only;
 	struct Node *tree;			/* to compare two of the same scope with equal() */
+	char	   *run;			/* as text, with the clock's column for marketing.now() */
 } MaScopedExpression;
 
 /*

@@ -96,7 +96,8 @@ take_rows(MaRowChange *rows, int n, TimestampTz now)
 {
 	MaJourneys *journeys = ma_journeys();
 	List	   *signals = NIL;
-	List	   *entering = NIL;
+	int64	   *entering = palloc_array(int64, Max(n, 1));
+	int			nentering = 0;
 	MaSignal   *array;
 	bool	   *always;
 	int			count = 0;
@@ -105,6 +106,7 @@ take_rows(MaRowChange *rows, int n, TimestampTz now)
 	for (int i = 0; i < n && journeys->versions != NIL; i++)
 	{
 		bool		followed = false;
+		bool		enters_any = false;
 		MaSignal	signal = {0};
 
 		if (rows[i].kind != MA_ROW_HAPPENED)
@@ -132,18 +134,19 @@ take_rows(MaRowChange *rows, int n, TimestampTz now)
 			signal.key = version->program->entry->key ?
 				ma_row_text(signal.row, version->program->entry->key) : NULL;
 			signals = lappend(signals, memcpy(palloc(sizeof(signal)), &signal, sizeof(signal)));
-			entering = lappend(entering, llast(signals));
+			enters_any = true;
 		}
+		if (enters_any)
+			entering[nentering++] = rows[i].contact_id;
 	}
 	array = palloc0_array(MaSignal, Max(list_length(signals), 1));
 	always = palloc0_array(bool, Max(list_length(signals), 1));
+	qsort(entering, nentering, sizeof(int64), ma_compare_int64);
 	foreach(cell, signals)
 	{
-		ListCell   *inner;
-
 		array[count] = *(MaSignal *) lfirst(cell);
-		foreach(inner, entering)
-			always[count] |= ((MaSignal *) lfirst(inner))->contact_id == array[count].contact_id;
+		always[count] = bsearch(&array[count].contact_id, entering, nentering, sizeof(int64),
+								ma_compare_int64) != NULL;
 		count++;
 	}
 	ma_signals_insert(array, always, count);

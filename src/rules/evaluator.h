@@ -16,6 +16,8 @@ typedef struct ContactFetch
 	List	   *attributes;		/* MaAttribute, one for each place */
 	bool		mixed;			/* reads fields of contact besides the table's */
 	bool		entry;			/* reads the row of the entry */
+	bool		clock;			/* reads the instant it is evaluated as of */
+	bool		worker;			/* for the worker: not read for who wants no such rule */
 	MaStatement statement;
 	List	   *places;			/* int: of the attributes */
 } ContactFetch;
@@ -29,6 +31,7 @@ typedef struct EventFetch
 	List	   *streams;		/* MaStream, one for each place */
 	List	   *outer;			/* MaAttribute: what the rows are read with of the contact */
 	bool		images;			/* so an image of contact and entry is handed over */
+	bool		worker;			/* as in ContactFetch */
 	bool		ever;			/* some window reaches back for ever */
 	int64		reach;			/* usecs the widest window reaches back at most */
 	TimestampTz since;			/* the earliest fixed instant; DT_NOEND: none */
@@ -58,6 +61,7 @@ struct MaRuleSet
 	List	   *facts;			/* MaNode, one for each place */
 	List	   *contact_fetches;
 	List	   *event_fetches;
+	bool		worker;			/* a rule is for the worker */
 	bool		needs_fields;	/* of contact: the zone, or what a mixed attribute reads */
 };
 
@@ -90,6 +94,7 @@ typedef struct Batch
 	const TimestampTz *as_of;
 	MaRun		how;
 	const Datum *entries;		/* jsonb for each contact, 0: none; NULL: none at all */
+	const bool *worker;			/* who wants rules for the worker; NULL: everybody */
 	Datum	   *values;			/* n * nattributes */
 	bool	   *nulls;
 	char	  **fields[5];		/* email, phone, time_zone, locale, attributes; if mixed */
@@ -187,6 +192,10 @@ extern TimestampTz ma_range_next(const Range *range, TimestampTz t);
 extern TimestampTz ma_range_end(const Range *range, int i);
 /* Counts and sums of the first rows, once for each list. */
 extern void ma_rows_add_up(RowList *list, MaValueType type);
+
+/* ---- recheck.c ---- */
+
+extern MaTruth ma_recheck(Moment *moment, const MaNode *node);
 
 /* ---- atoms.c ---- */
 

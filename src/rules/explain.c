@@ -180,9 +180,11 @@ explain_atom(MaRuleLine *line, Moment *moment, const MaNode *node)
 	switch (node->kind)
 	{
 		case MA_NODE_LEAF:
+		case MA_NODE_RECHECK:
 			line->unknown = moment->batch->nulls[moment->contact * moment->batch->set->nattributes +
 												 node->attribute->place];
-			line->because = line->unknown ? "unknown -> false" : NULL;
+			line->because = line->unknown ? "unknown -> false" : node->kind == MA_NODE_LEAF ? NULL :
+				psprintf("as it is now; the worker asks again at %s", time_text(line->truth.until));
 			break;
 		case MA_NODE_DATE:
 		case MA_NODE_ANNIVERSARY:

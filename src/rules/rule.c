@@ -25,6 +25,17 @@ ma_rule_is_sync(const MaRule *rule)
 	return rule->sync;
 }
 
+bool
+ma_rule_is_plain(const MaRule *rule)
+{
+	bool		plain = rule->plain;
+	ListCell   *cell;
+
+	foreach(cell, rule->segments)
+		plain &= ma_rule_is_plain(((MaNode *) lfirst(cell))->rule);
+	return plain;
+}
+
 const char *
 ma_rule_time_zone(const MaRule *rule)
 {
@@ -164,6 +175,7 @@ collect_relations(List **relids, const MaRule *rule)
 {
 	ListCell   *cell;
 	ListCell   *inner;
+	ListCell   *lookup;
 
 	foreach(cell, rule->attributes)
 		if (((MaAttribute *) lfirst(cell))->source != NULL)
@@ -179,6 +191,9 @@ collect_relations(List **relids, const MaRule *rule)
 			*relids = list_append_unique_oid(*relids, source->table->relid);
 			if (source->via_table != NULL)
 				*relids = list_append_unique_oid(*relids, source->via_table->relid);
+			foreach(lookup, ((MaStreamPart *) lfirst(inner))->lookups)
+				*relids = list_append_unique_oid(*relids,
+												 ((MaLookup *) lfirst(lookup))->table->relid);
 		}
 	foreach(cell, rule->segments)
 		collect_relations(relids, ((MaNode *) lfirst(cell))->rule);
