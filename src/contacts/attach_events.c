@@ -153,6 +153,8 @@ attach(MaCall *call, MaEventOptions *options)
 	{
 		tell_without_key(options->relid);
 		summary = ma_event_summary(options, time_zone);
+		ma_event_tell_strangers(options, time_zone, ma_source_by_id(ma_definitions(),
+																	 options->contact_source_id));
 		summary = psprintf("%s; %s", summary, ma_index_advice(options));
 	}
 

@@ -91,6 +91,10 @@ extern char *ma_index_advice(const MaEventOptions *options);
 /* How many rows the event has and since when, in words. */
 extern char *ma_event_summary(const MaEventOptions *options, const char *time_zone);
 
+/* Tells in a NOTICE how many of the first rows name no contact of the source. */
+extern void ma_event_tell_strangers(const MaEventOptions *options, const char *time_zone,
+									const MaSource *source);
+
 /* ---- attach_events.c ---- */
 
 /* Lets one transaction at a time change event sources. */
