@@ -164,11 +164,11 @@ COMMENT ON FUNCTION marketing.segment_sql(text) IS
 	'The rule as plain SQL: our number of each contact it is true for now (_contact_id of marketing.contacts).';
 
 CREATE FUNCTION marketing.explain_segment(contact text, name text)
-	RETURNS TABLE (node text, value text, needs text, truth boolean, holds_until timestamptz, because text)
+	RETURNS TABLE (node text, value text, needs text, truth boolean, occurred_at timestamptz, holds_until timestamptz, because text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_explain_segment';
 COMMENT ON FUNCTION marketing.explain_segment(text, text) IS
-	'Why the contact is, or is not, in the segment now: each condition with its value, what it needs, whether it is true, until when that holds at least if no row changes, and why; the last line says when he enters or leaves if no row changes.';
+	'Why the contact is, or is not, in the segment now. Each condition has a line with its value, what it needs, whether it is true, until when that holds if no row changes (infinity: for ever), and why. Under it stand the rows it rests on, named by table and key, with the value, occurred_at, and holds_until: until when the row counts. The last line says when he enters or leaves if no row changes.';
 
 CREATE FUNCTION marketing.forecast_segment(name text, within interval)
 	RETURNS TABLE (contact text, enters boolean, instant timestamptz)

@@ -21,8 +21,10 @@
 #define NUM_FIELDS 5
 
 static void prepare_contacts(ContactFetch *fetch);
-static void prepare_rows(EventFetch *fetch);
-static char *row_columns(const EventFetch *fetch, const char *place, char **filter);
+static void prepare_rows(EventFetch *fetch, bool with_keys);
+static char *row_columns(const EventFetch *fetch, const char *place, bool with_keys,
+						 char **filter);
+static char *key_column(const EventFetch *fetch);
 static const MaStreamPart *part_of(const MaStream *stream, const MaEventSource *source);
 static void read_fields(Batch *batch);
 static void read_values(Batch *batch, ContactFetch *fetch);
@@ -54,7 +56,7 @@ ma_fetch_prepare(MaRuleSet *set)
 			prepare_contacts(lfirst(cell));
 	foreach(cell, set->event_fetches)
 		if (((EventFetch *) lfirst(cell))->many.sql == NULL)
-			prepare_rows(lfirst(cell));
+			prepare_rows(lfirst(cell), set->with_keys);
 	if (set->fields.sql == NULL)
 	{
 		set->fields.nargs = 1;
@@ -152,10 +154,11 @@ part_of(const MaStream *stream, const MaEventSource *source)
 
 /*
  * Place and time, then for each stream whether the row belongs to it (null: it does)
- * and its value.  *filter: rows that belong to none need not be read; NULL: all do.
+ * and its value; at last its key, if asked for.  *filter: rows that belong to none need
+ * not be read; NULL: all do.
  */
 static char *
-row_columns(const EventFetch *fetch, const char *place, char **filter)
+row_columns(const EventFetch *fetch, const char *place, bool with_keys, char **filter)
 {
 	StringInfoData columns;
 	StringInfoData any;
@@ -175,16 +178,41 @@ row_columns(const EventFetch *fetch, const char *place, char **filter)
 		appendStringInfo(&any, "%s(%s)", any.len > 0 ? " OR " : "",
 						 part->filter ? part->filter : "true");
 	}
+	if (with_keys)
+		appendStringInfo(&columns, ", %s", key_column(fetch));
 	*filter = all ? NULL : any.data;
 	return columns.data;
 }
 
+/* SQL of what names the row for people: its table and key. */
+static char *
+key_column(const EventFetch *fetch)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	if (fetch->source == NULL)
+		return "pg_catalog.concat('tracked event ', t.event_row_id)";
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "pg_catalog.concat(%s", quote_literal_cstr(fetch->source->table->name));
+	foreach(cell, ma_row_key_columns(fetch->source->table->relid))
+	{
+		const char *column = quote_identifier(lfirst(cell));
+
+		appendStringInfo(&sql, ", %s, t.%s",
+						 quote_literal_cstr(psprintf("%s%s = ", foreach_current_index(cell) == 0 ?
+													 " " : ", ", column)), column);
+	}
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
 static void
-prepare_rows(EventFetch *fetch)
+prepare_rows(EventFetch *fetch, bool with_keys)
 {
 	char	   *filter;
 	char	   *where;
-	char	   *columns = row_columns(fetch, "k.n", &filter);
+	char	   *columns = row_columns(fetch, "k.n", with_keys, &filter);
 
 	where = psprintf("AND r.at OPERATOR(pg_catalog.>=) $2%s",
 					 filter ? psprintf(" AND (%s)", filter) : "");
@@ -206,7 +234,7 @@ prepare_rows(EventFetch *fetch)
 		fetch->many.argtypes[2] = fetch->many.argtypes[3] = JSONBARRAYOID;
 		return;
 	}
-	columns = row_columns(fetch, "1::pg_catalog.int8", &filter);
+	columns = row_columns(fetch, "1::pg_catalog.int8", with_keys, &filter);
 	fetch->one.nargs = fetch->many.nargs = 2;
 	fetch->one.argtypes[1] = fetch->many.argtypes[1] = TIMESTAMPTZOID;
 	fetch->one.argtypes[0] = fetch->key_type;
@@ -496,7 +524,7 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 		return;
 	for (int i = 0; i < n; i++)
 		after = Min(after, batch->as_of[places[i]]);
-	after = fetch->ever ? DT_NOBEGIN : Min(after - fetch->reach, fetch->since);
+	after = fetch->ever || batch->set->with_keys ? DT_NOBEGIN : Min(after - fetch->reach, fetch->since);
 	arguments[0] = single ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
 	arguments[1] = TimestampTzGetDatum(after);
 	if (fetch->images)
@@ -530,6 +558,9 @@ add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows, 
 	int			column = 3;
 	ListCell   *cell;
 
+	if (batch->set->with_keys)
+		batch->keys = lappend(batch->keys,
+							  ma_text(rows, row, 3 + 2 * list_length(fetch->streams)));
 	foreach(cell, fetch->streams)
 	{
 		MaStream   *stream = lfirst(cell);
@@ -549,6 +580,7 @@ add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows, 
 		added = &list->rows[list->n++];
 		added->at = ma_int64(rows, row, 2);
 		added->isnull = true;
+		added->key = list_length(batch->keys) - 1;
 		if (stream->type != MA_VALUE_NONE)
 			added->value = ma_value(rows, row, column - 1, &added->isnull);
 		if (!added->isnull && stream->type == MA_VALUE_NUMBER)
