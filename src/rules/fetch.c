@@ -524,7 +524,8 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 		return;
 	for (int i = 0; i < n; i++)
 		after = Min(after, batch->as_of[places[i]]);
-	after = fetch->ever || batch->set->with_keys ? DT_NOBEGIN : Min(after - fetch->reach, fetch->since);
+	after = fetch->ever || batch->set->with_keys ? DT_NOBEGIN :
+		Min(after - fetch->reach, fetch->since);
 	arguments[0] = single ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
 	arguments[1] = TimestampTzGetDatum(after);
 	if (fetch->images)
