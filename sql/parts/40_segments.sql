@@ -11,10 +11,11 @@ CREATE TABLE marketing_internal.segment (
 	state text NOT NULL CHECK (state OPERATOR(pg_catalog.=) ANY ('{building,live}')),
 	built_to bigint NOT NULL DEFAULT 0,
 	defined_by text NOT NULL,
-	defined_at timestamptz NOT NULL
+	defined_at timestamptz NOT NULL,
+	known_from timestamptz
 );
 COMMENT ON TABLE marketing_internal.segment IS
-	'Segments: rule is the canonical text, rule_source what the user wrote; slot is the place of its bit in segment_state. A slot is never given to another segment. While building, built_to is the last contact looked at.';
+	'Segments: rule is the canonical text, rule_source what the user wrote; slot is the place of its bit in segment_state. A slot is never given to another segment. While building, built_to is the last contact looked at. known_from: the instant from which the log of its entries and exits is complete, null until it was built for the first time.';
 
 CREATE SEQUENCE marketing_internal.segment_slot AS smallint;
 COMMENT ON SEQUENCE marketing_internal.segment_slot IS
@@ -119,12 +120,12 @@ CREATE FUNCTION marketing.rebuild_segment(name text) RETURNS text
 COMMENT ON FUNCTION marketing.rebuild_segment(text) IS
 	'Finds the members of a segment anew, as its definition says, and records who entered and left: after it was failing or broken, or a verification found differences. Who runs it needs SELECT on what the rule reads.';
 
-CREATE FUNCTION marketing.segment_members(name text, instant timestamptz DEFAULT NULL)
+CREATE FUNCTION marketing.segment_members(name text, at timestamptz DEFAULT NULL)
 	RETURNS TABLE (contact text, since timestamptz)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_segment_members';
 COMMENT ON FUNCTION marketing.segment_members(text, timestamptz) IS
-	'Who is in the segment at marketing.now(), exact whatever the workers do; with instant, who was in it then, by the log of entries and exits. since: when the present stay began, null if it was noticed only now.';
+	'Who is in the segment at marketing.now(), exact whatever the workers do; with at, who was in it at that instant, by the log of entries and exits: an error MA024 before the log begins, 22023 for the future. since: when that stay began, null if it was noticed only now.';
 
 CREATE FUNCTION marketing.segment_size(name text) RETURNS bigint
 	LANGUAGE c STABLE PARALLEL RESTRICTED
@@ -175,7 +176,7 @@ CREATE FUNCTION marketing.forecast_segment(name text, within interval)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_forecast_segment';
 COMMENT ON FUNCTION marketing.forecast_segment(text, interval) IS
-	'Who will enter (enters true) and leave the segment between marketing.now() and within later, and when, if no row changes; in order of time.';
+	'Who will enter (enters true) and leave the segment between marketing.now() and within later, and when, if no row changes; in order of time. within must not be negative.';
 
 CREATE FUNCTION marketing.verify_segment(name text)
 	RETURNS TABLE (contact text, stored boolean, expected boolean)

@@ -146,6 +146,9 @@ extern List *ma_event_sources(MaDefinitions *definitions, const MaEvent *event);
  */
 extern MaEvent *ma_event_required(MaDefinitions *definitions, const char *name);
 
+/* The name of an event of the user's for examples in hints, as in a rule; NULL: he has none. */
+extern char *ma_event_example(void);
+
 /* Finds or makes the event name; runs as our owner inside ma_call_begin(). */
 extern int32 ma_event_ensure(const char *name);
 

@@ -26,7 +26,7 @@ load(void)
 {
 	static MaStatement all = {
 		"SELECT s.segment_id, s.name, s.slot, s.rule, s.rule_source, s.time_zone, s.description, "
-		"s.state OPERATOR(pg_catalog.=) 'building', f.error "
+		"s.state OPERATOR(pg_catalog.=) 'building', f.error, s.known_from "
 		"FROM marketing_internal.segment AS s LEFT JOIN LATERAL (SELECT f.error "
 		"FROM marketing_internal.segment_failure AS f "
 		"WHERE f.segment_id OPERATOR(pg_catalog.=) s.segment_id "
@@ -43,6 +43,7 @@ load(void)
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaSegment  *segment = palloc0_object(MaSegment);
+		bool		unknown;
 
 		segment->id = ma_int32(&rows, i, 1);
 		segment->name = ma_text(&rows, i, 2);
@@ -53,6 +54,9 @@ load(void)
 		segment->description = ma_text(&rows, i, 7);
 		segment->building = ma_bool(&rows, i, 8);
 		segment->error = ma_text(&rows, i, 9);
+		segment->known_from = ma_value(&rows, i, 10, &unknown);
+		if (unknown)
+			segment->known_from = DT_NOEND;
 		segments->segments[segments->n++] = segment;
 		segments->nslots = Max(segments->nslots, segment->slot + 1);
 	}

@@ -413,8 +413,9 @@ build_turn(void)
 		1, {INT8OID}
 	};
 	static MaStatement finish = {
-		"UPDATE marketing_internal.segment SET state = 'live' "
-		"WHERE state OPERATOR(pg_catalog.=) 'building' RETURNING 1"
+		"UPDATE marketing_internal.segment SET state = 'live', known_from = COALESCE(known_from, $1) "
+		"WHERE state OPERATOR(pg_catalog.=) 'building' RETURNING 1",
+		1, {TIMESTAMPTZOID}
 	};
 	Datum		value = Int32GetDatum(ma_drain_batch_size());
 	MaSegments *all = ma_segments();
@@ -429,7 +430,8 @@ build_turn(void)
 	rows = ma_run(&next, &value, NULL, MA_RUN_READ_LATEST);
 	if (rows.n == 0)
 	{
-		if (ma_run(&finish, NULL, NULL, MA_RUN_WRITE_LATEST).n > 0)
+		value = TimestampTzGetDatum(ma_now());
+		if (ma_run(&finish, &value, NULL, MA_RUN_WRITE_LATEST).n > 0)
 			ma_definitions_changed();
 		return false;
 	}

@@ -345,14 +345,15 @@ store(const MaSegment *before, const Wanted *wanted, bool building,
 {
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.segment (name, slot, rule, rule_source, time_zone, "
-		"description, state, defined_by, defined_at) "
+		"description, state, defined_by, defined_at, known_from) "
 		"VALUES ($1, pg_catalog.nextval('marketing_internal.segment_slot'::pg_catalog.regclass), "
-		"$2, $3, $4, $5, $6, $7, $8)",
+		"$2, $3, $4, $5, $6, $7, $8, CASE WHEN $6 OPERATOR(pg_catalog.=) 'live' THEN $8 END)",
 		8, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	static MaStatement replace = {
 		"UPDATE marketing_internal.segment SET rule = $2, rule_source = $3, time_zone = $4, "
-		"description = $5, state = $6, built_to = 0, defined_by = $7, defined_at = $8 "
+		"description = $5, state = $6, built_to = 0, defined_by = $7, defined_at = $8, "
+		"known_from = COALESCE(known_from, CASE WHEN $6 OPERATOR(pg_catalog.=) 'live' THEN $8 END) "
 		"WHERE name OPERATOR(pg_catalog.=) $1",
 		8, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};

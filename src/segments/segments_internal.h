@@ -21,6 +21,7 @@ typedef struct MaSegment
 	char	   *time_zone;
 	char	   *description;
 	bool		building;
+	TimestampTz known_from;		/* its log is complete from then on; DT_NOEND: not yet */
 	MaRule	   *rule;			/* NULL: broken, it cannot be compiled */
 	char	   *error;			/* why it is broken or failing; NULL: it is neither */
 	bool		followed;		/* text is not what is stored: names were renamed since */

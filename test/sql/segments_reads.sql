@@ -51,16 +51,25 @@ SELECT * FROM marketing.forecast_segment('quiet', '7 days');
 SELECT * FROM differences;
 ROLLBACK;
 
--- The worker writes down when it was, and the log answers for any instant.
+-- The worker writes down when it was, and the log answers for any instant; what it has not written yet is computed.
+CREATE VIEW history AS SELECT i.at, (SELECT string_agg(m.contact, ' ' ORDER BY m.contact) FROM marketing.segment_members('quiet', i.at) AS m) AS quiet,
+	(SELECT string_agg(m.contact, ' ' ORDER BY m.contact) FROM marketing.segment_members('twice', at => i.at) AS m) AS twice
+FROM (VALUES (timestamptz '2026-03-01 12:00+00'), ('2026-03-02 11:59:59.999999+00'), ('2026-03-02 12:00+00'),
+	('2026-03-04 08:00+00'), ('2026-03-07 07:59:59.999999+00'), ('2026-03-08 06:00+00'), ('2026-03-11 08:00+00')) AS i(at);
+CREATE TABLE before_work AS SELECT * FROM history;
 CALL marketing.work();
 SELECT contact, since FROM marketing.segment_members('quiet') ORDER BY 1;
 SELECT k.external_id AS contact, s.name, t.entered, t.effective_at FROM marketing_internal.segment_transition AS t
 	JOIN marketing_internal.segment AS s USING (segment_id) JOIN marketing_internal.contact_key AS k USING (contact_id)
 	WHERE t.cause = 'time' ORDER BY t.effective_at, 1, 2;
-SELECT i.at, (SELECT string_agg(m.contact, ' ' ORDER BY m.contact) FROM marketing.segment_members('quiet', i.at) AS m) AS quiet,
-	(SELECT string_agg(m.contact, ' ' ORDER BY m.contact) FROM marketing.segment_members('twice', instant => i.at) AS m) AS twice
-FROM (VALUES (timestamptz '2026-02-01 00:00+00'), ('2026-03-01 12:00+00'), ('2026-03-02 11:59:59.999999+00'), ('2026-03-02 12:00+00'),
-	('2026-03-04 08:00+00'), ('2026-03-07 07:59:59.999999+00'), ('2026-03-08 06:00+00'), ('2026-03-11 08:00+00')) AS i(at);
+SELECT * FROM history;
+SELECT * FROM history EXCEPT SELECT * FROM before_work;
+SELECT m.* FROM marketing.segment_members('twice', at => '2026-03-05 00:00+00') AS m;
+-- The older part of the log is not needed for later instants.
+BEGIN;
+DELETE FROM marketing_internal.segment_transition WHERE effective_at < '2026-03-04 08:00+00';
+SELECT h.* FROM history AS h JOIN before_work AS b USING (at) WHERE h.at >= '2026-03-04 08:00+00' AND (h.quiet, h.twice) IS DISTINCT FROM (b.quiet, b.twice);
+ROLLBACK;
 SELECT * FROM differences;
 
 -- Why, and when that ends.
@@ -74,6 +83,10 @@ SELECT * FROM marketing.explain_segment(2, 'fix');
 -- Errors.
 SELECT * FROM marketing.forecast_segment('quite', '1 day');
 SELECT * FROM marketing.forecast_segment('quiet', NULL);
+SELECT * FROM marketing.forecast_segment('quiet', '-1 day');
+SELECT * FROM marketing.segment_members('quiet', at => '2026-03-01 11:59:59.999999+00');
+SELECT * FROM marketing.segment_members('quiet', at => marketing.now() + interval '1 microsecond');
+SELECT * FROM marketing.segment_members('quite', at => marketing.now());
 
 -- A rule that calls a function of the user's is the worker's: no commit and no read runs it.
 CREATE ROLE regress_segments_shop;
@@ -99,7 +112,7 @@ SELECT name, state, members, error FROM marketing.segments ORDER BY 1;
 SELECT count(*) FROM marketing_internal.dirty;
 SELECT * FROM differences WHERE name <> 'odd';
 
-DROP VIEW sizes, differences;
+DROP VIEW sizes, differences, history;
 DROP EXTENSION marketing_automation;
 DROP TABLE customers;
 DROP ROLE regress_segments_shop;
