@@ -301,6 +301,8 @@ typedef struct MaScope
 	struct Node *(*resolve) (List *names, int location, void *arg);
 	void	   *arg;
 	const char *search_path;	/* to look up functions and types by; NULL: the pinned one */
+	bool		subqueries;		/* it may hold sub-selects, and marketing.now() */
+	const char *clock;			/* then: alias of a row whose occurred_at stands for that */
 } MaScope;
 
 /* A column that is read. */
@@ -316,8 +318,11 @@ typedef struct MaScopedExpression
 	char	   *text;			/* SQL that means the same under the pinned search path */
 	Oid			type;
 	List	   *reads;			/* MaScopeRead */
+	List	   *relations;		/* Oid: what its sub-selects read */
+	bool		subquery;		/* it holds one */
 	bool		builtin_only;
 	struct Node *tree;			/* to compare two of the same scope with equal() */
+	char	   *run;			/* as text, with the clock's column for marketing.now() */
 } MaScopedExpression;
 
 /*

@@ -35,6 +35,8 @@ ma_atom(Moment *moment, const MaNode *node)
 	{
 		case MA_NODE_LEAF:
 			return leaf(moment, node);
+		case MA_NODE_RECHECK:
+			return ma_recheck(moment, node);
 		case MA_NODE_DATE:
 			return date(moment, node);
 		case MA_NODE_ANNIVERSARY:

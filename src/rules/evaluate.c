@@ -17,6 +17,7 @@ static MaTruth junction(Moment *moment, const MaNode *node, bool all);
 static void evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out);
 static MaTruth one_rule(Batch *batch, int contact, const MaRule *rule, bool *pending);
 static bool is_wanted(const Batch *batch, const bool *wanted, int contact, int rule);
+static const bool *wants_worker(const Batch *batch, const bool *wanted);
 
 void
 ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int n, const TimestampTz *as_of,
@@ -39,6 +40,7 @@ ma_rule_set_evaluate_entered(MaRuleSet *set, MaContactChange *contacts, int n,
 	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation rules",
 									ALLOCSET_DEFAULT_SIZES);
 	previous = MemoryContextSwitchTo(context);
+	batch.worker = wants_worker(&batch, wanted);
 	ma_fetch_prepare(set);
 	ma_fetch_contacts(&batch);
 	evaluate_batch(&batch, wanted, out);
@@ -50,6 +52,21 @@ static bool
 is_wanted(const Batch *batch, const bool *wanted, int contact, int rule)
 {
 	return wanted == NULL || wanted[contact * batch->set->nrules + rule];
+}
+
+/* Who wants a rule for the worker: what such rules read is not read for the others. */
+static const bool *
+wants_worker(const Batch *batch, const bool *wanted)
+{
+	bool	   *worker;
+
+	if (!batch->set->worker || wanted == NULL)
+		return NULL;
+	worker = palloc0_array(bool, batch->n);
+	for (int i = 0; i < batch->n; i++)
+		for (int j = 0; j < batch->set->nrules; j++)
+			worker[i] |= !batch->set->rules[j]->sync && is_wanted(batch, wanted, i, j);
+	return worker;
 }
 
 /* First without rows; who is not decided by that has his rows read. */

@@ -15,6 +15,8 @@ typedef struct ContactFetch
 	List	   *attributes;		/* MaAttribute, one for each place */
 	bool		mixed;			/* reads fields of contact besides the table's */
 	bool		entry;			/* reads the row of the entry */
+	bool		clock;			/* reads the instant it is evaluated as of */
+	bool		worker;			/* for the worker: not read for who wants no such rule */
 	MaStatement statement;
 	List	   *places;			/* int: of the attributes */
 } ContactFetch;
@@ -28,6 +30,7 @@ typedef struct EventFetch
 	List	   *streams;		/* MaStream, one for each place */
 	List	   *outer;			/* MaAttribute: what the rows are read with of the contact */
 	bool		images;			/* so an image of contact and entry is handed over */
+	bool		worker;			/* as in ContactFetch */
 	bool		ever;			/* some window reaches back for ever */
 	int64		reach;			/* usecs the widest window reaches back at most */
 	TimestampTz since;			/* the earliest fixed instant; DT_NOEND: none */
@@ -50,6 +53,7 @@ struct MaRuleSet
 	List	   *contact_fetches;
 	List	   *event_fetches;
 	bool		needs_zone;
+	bool		worker;			/* a rule is for the worker */
 	MaStatement fields;			/* (ids) to fields of contact */
 };
 
@@ -79,6 +83,7 @@ typedef struct Batch
 	const TimestampTz *as_of;
 	MaRun		how;
 	const Datum *entries;		/* jsonb for each contact, 0: none; NULL: none at all */
+	const bool *worker;			/* who wants rules for the worker; NULL: everybody */
 	Datum	   *values;			/* n * nattributes */
 	bool	   *nulls;
 	char	  **fields[5];		/* email, phone, time_zone, locale, attributes; if mixed */
@@ -156,6 +161,10 @@ extern void ma_spans_follow(Spans *spans, Moment *moment, const MaNode *node);
 extern RowList *ma_rows_of(Moment *moment, const MaStream *stream);
 /* The attribute as an instant; false if it is null. */
 extern bool ma_instant_of(Moment *moment, const MaAttribute *attribute, TimestampTz *at);
+
+/* ---- recheck.c ---- */
+
+extern MaTruth ma_recheck(Moment *moment, const MaNode *node);
 
 /* ---- atoms.c ---- */
 

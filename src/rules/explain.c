@@ -24,7 +24,7 @@ typedef struct Answer
 } Answer;
 
 static Answer answer_of(Moment *moment, const MaNode *node);
-static TimestampTz facts_hold_until(const Batch *batch);
+static TimestampTz known_until(Moment *moment, const MaNode *node);
 static void explain_node(List **lines, Moment *moment, const MaNode *node, int depth);
 static MaRuleLine *add_line(List **lines, int depth, char *text, MaTruth truth);
 static void explain_comparison(List **lines, Moment *moment, const MaNode *node, Answer answer,
@@ -106,14 +106,19 @@ until_text(Answer answer)
 	return psprintf("becomes %s then", answer.truth.truth ? "false" : "true");
 }
 
-/* Facts are known as of one instant; the first at which one may differ. */
+/* Facts and what is asked of other tables are known as they are now, and so long. */
 static TimestampTz
-facts_hold_until(const Batch *batch)
+known_until(Moment *moment, const MaNode *node)
 {
 	TimestampTz until = DT_NOEND;
+	ListCell   *cell;
 
-	for (int i = 0; i < batch->set->nfacts * batch->n; i++)
-		until = Min(until, batch->facts[i].until);
+	if (node->kind == MA_NODE_FACT || node->kind == MA_NODE_RECHECK)
+		return ma_node_truth(moment, node).until;
+	if (node->kind == MA_NODE_SEGMENT)
+		return known_until(moment, node->rule->top);
+	foreach(cell, node->children)
+		until = Min(until, known_until(moment, lfirst(cell)));
 	return until;
 }
 
@@ -124,7 +129,7 @@ facts_hold_until(const Batch *batch)
 static Answer
 answer_of(Moment *moment, const MaNode *node)
 {
-	TimestampTz limit = facts_hold_until(moment->batch);
+	TimestampTz limit = known_until(moment, node);
 	Moment		later = *moment;
 	Answer		answer = {ma_node_truth(moment, node), false};
 
@@ -213,9 +218,11 @@ explain_atom(List **lines, MaRuleLine *line, Moment *moment, const MaNode *node,
 	switch (node->kind)
 	{
 		case MA_NODE_LEAF:
+		case MA_NODE_RECHECK:
 			line->unknown = moment->batch->nulls[moment->contact * moment->batch->set->nattributes +
 												 node->attribute->place];
-			line->because = line->unknown ? "unknown -> false" : NULL;
+			line->because = line->unknown ? "unknown -> false" : node->kind == MA_NODE_LEAF ? NULL :
+				psprintf("as it is now; the worker asks again at %s", time_text(line->truth.until));
 			break;
 		case MA_NODE_DATE:
 		case MA_NODE_ANNIVERSARY:

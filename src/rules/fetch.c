@@ -28,12 +28,14 @@ static char *key_column(const EventFetch *fetch);
 static const MaStreamPart *part_of(const MaStream *stream, const MaEventSource *source);
 static void read_fields(Batch *batch);
 static void read_values(Batch *batch, ContactFetch *fetch);
-static int	contact_keys(Batch *batch, const MaSource *source, Datum *keys, bool *nulls);
+static Datum contact_key(const MaContactChange *contact, const MaSource *source, bool *isnull);
+static void value_arguments(Batch *batch, const ContactFetch *fetch, const int32 *places, int n,
+							Datum *arguments);
 static void read_facts(Batch *batch);
 static void read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n,
 					   const int *places);
-static int	event_keys(const EventFetch *fetch, MaContactChange *contacts, int n, const int *places,
-					   Datum **keys, int **owners);
+static int	event_keys(const EventFetch *fetch, const bool *worker, MaContactChange *contacts,
+					   int n, const int *places, Datum **keys, int **owners);
 static void add_images(Batch *batch, const EventFetch *fetch, const int *owners, int n,
 					   Datum *arguments);
 static void add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows,
@@ -116,15 +118,23 @@ prepare_contacts(ContactFetch *fetch)
 		statement->argtypes[statement->nargs++] = JSONBARRAYOID;
 		appendStringInfo(&sql, ", pg_catalog.unnest($%d)", statement->nargs);
 	}
-	appendStringInfo(&sql, ") AS k (n, key%s%s) ",
+	if (fetch->clock)
+	{
+		statement->argtypes[statement->nargs++] = TIMESTAMPTZARRAYOID;
+		appendStringInfo(&sql, ", pg_catalog.unnest($%d)", statement->nargs);
+	}
+	appendStringInfo(&sql, ") AS k (n, key%s%s%s) ",
 					 fetch->mixed ? ", email, phone, time_zone, locale, attributes" : "",
-					 fetch->entry ? ", entry" : "");
+					 fetch->entry ? ", entry" : "", fetch->clock ? ", occurred_at" : "");
 	if (fetch->mixed)
 		appendStringInfoString(&sql, "CROSS JOIN LATERAL (SELECT k.email, k.phone, k.time_zone, k.locale, "
 							   "k.attributes::pg_catalog.jsonb AS attributes) AS contact ");
 	if (fetch->entry)
 		appendStringInfoString(&sql, "CROSS JOIN LATERAL (SELECT k.entry AS properties) AS "
 							   MA_ENTRY_ALIAS " ");
+	if (fetch->clock)
+		appendStringInfoString(&sql, "CROSS JOIN LATERAL (SELECT k.occurred_at) AS "
+							   MA_CLOCK_ALIAS " ");
 	if (source == NULL)
 		appendStringInfoString(&sql, "JOIN marketing_internal.contact AS contact "
 							   "ON contact.contact_id OPERATOR(pg_catalog.=) k.key");
@@ -287,61 +297,74 @@ read_fields(Batch *batch)
 	}
 }
 
-/* The first key of each contact in the source, in the order of the keys' text. */
-static int
-contact_keys(Batch *batch, const MaSource *source, Datum *keys, bool *nulls)
+/* The contact's first key in the source, in the order of the keys' text. */
+static Datum
+contact_key(const MaContactChange *contact, const MaSource *source, bool *isnull)
 {
-	int			found = 0;
+	const char *first = NULL;
 
-	for (int i = 0; i < batch->n; i++)
+	for (int j = 0; j < contact->nkeys; j++)
+		if (contact->keys[j].source_id == source->id &&
+			(first == NULL || strcmp(contact->keys[j].external_id, first) < 0))
+			first = contact->keys[j].external_id;
+	*isnull = first == NULL;
+	return first == NULL ? (Datum) 0 :
+		ma_key_value(source->table->relid, source->key_type, -1, first);
+}
+
+/* What the statement is given, for these places of the batch. */
+static void
+value_arguments(Batch *batch, const ContactFetch *fetch, const int32 *places, int n,
+				Datum *arguments)
+{
+	Datum	   *values = palloc_array(Datum, n);
+	bool	   *nulls = palloc0_array(bool, n);
+	char	  **texts = palloc_array(char *, n);
+	int			last = 2;
+
+	arguments[0] = ma_int4_array(places, n);
+	for (int i = 0; i < n; i++)
+		values[i] = fetch->source == NULL ? Int64GetDatum(batch->contacts[places[i]].contact_id) :
+			contact_key(&batch->contacts[places[i]], fetch->source, &nulls[i]);
+	arguments[1] = ma_datum_array_nulls(values, nulls, n,
+										fetch->source ? fetch->source->key_type : INT8OID);
+	for (int j = 0; fetch->mixed && j < NUM_FIELDS; j++)
 	{
-		const char *first = NULL;
-
-		for (int j = 0; j < batch->contacts[i].nkeys; j++)
-			if (batch->contacts[i].keys[j].source_id == source->id &&
-				(first == NULL || strcmp(batch->contacts[i].keys[j].external_id, first) < 0))
-				first = batch->contacts[i].keys[j].external_id;
-		nulls[i] = first == NULL;
-		keys[i] = first == NULL ? (Datum) 0 :
-			ma_key_value(source->table->relid, source->key_type, -1, first);
-		found += first != NULL;
+		for (int i = 0; i < n; i++)
+			texts[i] = batch->fields[j][places[i]];
+		arguments[last++] = ma_text_array(texts, n);
 	}
-	return found;
+	if (fetch->entry)
+	{
+		for (int i = 0; i < n; i++)
+			values[i] = ma_entry_image(batch, places[i]);
+		arguments[last++] = ma_datum_array(values, n, JSONBOID);
+	}
+	if (fetch->clock)
+	{
+		for (int i = 0; i < n; i++)
+			values[i] = TimestampTzGetDatum(batch->as_of[places[i]]);
+		arguments[last] = ma_datum_array(values, n, TIMESTAMPTZOID);
+	}
 }
 
 /* Contacts without a row in the table are there as well, with nulls. */
 static void
 read_values(Batch *batch, ContactFetch *fetch)
 {
-	Datum		arguments[8];
-	int			last = 2;
+	Datum		arguments[9];
 	MemoryContext context = CurrentMemoryContext;
 	int32	   *places = palloc_array(int32, batch->n);
-	Datum	   *keys = palloc_array(Datum, batch->n);
-	bool	   *nulls = palloc0_array(bool, batch->n);
+	int			n = 0;
 	MaIdentity	caller;
 	MaRows		rows;
 
 	for (int i = 0; i < batch->n; i++)
-		places[i] = i;
-	arguments[0] = ma_int4_array(places, batch->n);
-	if (fetch->source == NULL)
-		for (int i = 0; i < batch->n; i++)
-			keys[i] = Int64GetDatum(batch->contacts[i].contact_id);
-	else
-		(void) contact_keys(batch, fetch->source, keys, nulls);
-	arguments[1] = ma_datum_array_nulls(keys, nulls, batch->n,
-										fetch->source ? fetch->source->key_type : INT8OID);
-	for (int i = 0; fetch->mixed && i < NUM_FIELDS; i++)
-		arguments[last++] = ma_text_array(batch->fields[i], batch->n);
-	if (fetch->entry)
-	{
-		Datum	   *entries = palloc_array(Datum, batch->n);
-
-		for (int i = 0; i < batch->n; i++)
-			entries[i] = ma_entry_image(batch, i);
-		arguments[last] = ma_datum_array(entries, batch->n, JSONBOID);
-	}
+		if (!fetch->worker || batch->worker == NULL || batch->worker[i])
+			places[n++] = i;
+	if (n == 0)
+		return;
+	value_arguments(batch, fetch, places, n, arguments);
 	if (fetch->source != NULL)
 		ma_become_table_owner(&caller, fetch->source->table->relid);
 	else
@@ -462,8 +485,8 @@ compare_matching(const void *left, const void *right)
 
 /* Keys of the contacts in the event's source, and of which place of the batch each is. */
 static int
-event_keys(const EventFetch *fetch, MaContactChange *contacts, int n, const int *places,
-		   Datum **keys, int **owners)
+event_keys(const EventFetch *fetch, const bool *worker, MaContactChange *contacts, int n,
+		   const int *places, Datum **keys, int **owners)
 {
 	int			total = 0;
 	int			space = 0;
@@ -479,6 +502,8 @@ event_keys(const EventFetch *fetch, MaContactChange *contacts, int n, const int 
 		int64	   *ids;
 		Datum	   *own;
 
+		if (fetch->worker && worker != NULL && !worker[places[i]])
+			continue;
 		nkeys = ma_event_keys(fetch->source, &contacts[i], 1, &ids, &own);
 		for (int j = 0; j < nkeys; j++)
 		{
@@ -511,7 +536,7 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 {
 	int		   *owners;
 	Datum	   *keys;
-	int			nkeys = event_keys(fetch, contacts, n, places, &keys, &owners);
+	int			nkeys = event_keys(fetch, batch->worker, contacts, n, places, &keys, &owners);
 	Datum		arguments[4];
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz after = DT_NOEND;

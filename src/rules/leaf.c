@@ -102,7 +102,8 @@ MaScopedExpression *
 ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 {
 	MaParser   *parser = leaf->parser;
-	MaScope		scope = {leaf->tables, leaf->ntables, resolve, leaf, parser->search_path};
+	MaScope		scope = {leaf->tables, leaf->ntables, resolve, leaf, parser->search_path,
+	leaf->recheck, leaf->recheck ? MA_CLOCK_ALIAS : NULL};
 	MaScopedExpression *checked;
 	MaScopedExpression *again;
 
@@ -117,7 +118,10 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	checked = check(leaf, &scope, type);
 	check_rights(leaf, checked);
 	*text = leaf_text(leaf);
-	if (parser->search_path == NULL)
+	/* The names of a sub-select's tables are PostgreSQL's to print. */
+	if (checked->subquery && leaf->recheck)
+		*text = checked->text;
+	if (parser->search_path == NULL || (checked->subquery && leaf->recheck))
 		return checked;
 	scope.search_path = NULL;
 	PG_TRY();

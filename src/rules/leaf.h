@@ -13,6 +13,8 @@
 #define MA_ROW_ALIAS "t"
 #define MA_ENTRY_ALIAS "entry"
 #define MA_PERSON_ALIAS "contact_image"
+/* Of a row whose occurred_at is the instant of the evaluation. */
+#define MA_CLOCK_ALIAS "moment"
 
 typedef Node *(*MaLeafResolve) (List *names, int location, void *arg);
 
@@ -38,6 +40,7 @@ typedef struct MaLeaf
 	MaEventSource *source_part;
 	Jsonb	   *properties;
 	MaStream   *stream;
+	bool		recheck;		/* of sql (...): with sub-selects and the clock */
 	bool		direct;			/* columns of contacts as such, not their images */
 	bool		reads_contact;
 	bool		reads_entry;

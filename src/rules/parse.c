@@ -42,7 +42,7 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" is not known", rule->time_zone)));
-	rule->sync = true;
+	rule->sync = rule->plain = true;
 	if (text[strspn(text, " \t\r\n")] == '{')
 		text = from_json(text, scope->what);
 	parser.text = text;

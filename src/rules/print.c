@@ -95,6 +95,10 @@ print_atom(StringInfo out, const MaNode *node)
 		case MA_NODE_LEAF:
 			appendStringInfoString(out, node->attribute->text);
 			break;
+		case MA_NODE_RECHECK:
+			appendStringInfo(out, "sql (%s) recheck every %s", node->attribute->text,
+							 node->to.text);
+			break;
 		case MA_NODE_DATE:
 		case MA_NODE_ANNIVERSARY:
 			print_date(out, node);

@@ -25,6 +25,17 @@ ma_rule_is_sync(const MaRule *rule)
 	return rule->sync;
 }
 
+bool
+ma_rule_is_plain(const MaRule *rule)
+{
+	bool		plain = rule->plain;
+	ListCell   *cell;
+
+	foreach(cell, rule->segments)
+		plain &= ma_rule_is_plain(((MaNode *) lfirst(cell))->rule);
+	return plain;
+}
+
 const char *
 ma_rule_time_zone(const MaRule *rule)
 {

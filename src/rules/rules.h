@@ -52,8 +52,12 @@ extern char *ma_rule_text(const MaRule *rule);
 /* The rule as JSON (jsonb). */
 extern Datum ma_rule_json(const MaRule *rule);
 
-/* False if it uses what only a worker may run (functions that are not built in). */
+/* False if it uses what only a worker may run (functions that are not built in, sql (...)). */
 extern bool ma_rule_is_sync(const MaRule *rule);
+/* False if its SQL runs what users wrote: not with the rights of the extension's owner. */
+extern bool ma_rule_is_plain(const MaRule *rule);
+/* Usecs between two looks at its slowest sql (...) recheck every DUR; 0: it has none. */
+extern int64 ma_rule_recheck(const MaRule *rule);
 
 /* The time zone it is evaluated in where a contact has none. */
 extern const char *ma_rule_time_zone(const MaRule *rule);

@@ -87,6 +87,7 @@ add_rule(MaRuleSet *set, MaRule *rule)
 	ListCell   *cell;
 
 	rule->placed_by = set->id;
+	set->worker |= !rule->sync;
 	foreach(cell, rule->attributes)
 		add_attribute(set, lfirst(cell));
 	foreach(cell, rule->streams)
@@ -107,7 +108,7 @@ add_attribute(MaRuleSet *set, MaAttribute *attribute)
 		MaAttribute *other = lfirst(cell);
 
 		if (other->source == attribute->source && other->type == attribute->type &&
-			strcmp(other->sql, attribute->sql) == 0)
+			other->recheck == attribute->recheck && strcmp(other->sql, attribute->sql) == 0)
 		{
 			attribute->place = foreach_current_index(cell);
 			return;
@@ -161,19 +162,23 @@ static void
 add_contact_fetch(MaRuleSet *set, MaAttribute *attribute)
 {
 	ContactFetch *fetch = NULL;
+	bool		worker = !attribute->builtin_only || attribute->recheck;
 	ListCell   *cell;
 
 	foreach(cell, set->contact_fetches)
-		if (((ContactFetch *) lfirst(cell))->source == attribute->source)
+		if (((ContactFetch *) lfirst(cell))->source == attribute->source &&
+			((ContactFetch *) lfirst(cell))->worker == worker)
 			fetch = lfirst(cell);
 	if (fetch == NULL)
 	{
 		fetch = palloc0_object(ContactFetch);
 		fetch->source = attribute->source;
+		fetch->worker = worker;
 		set->contact_fetches = lappend(set->contact_fetches, fetch);
 	}
 	fetch->attributes = lappend(fetch->attributes, attribute);
 	fetch->entry |= attribute->entry;
+	fetch->clock |= attribute->clock;
 	fetch->mixed |= attribute->source != NULL && attribute->mixed;
 }
 
@@ -190,13 +195,15 @@ add_event_fetches(MaRuleSet *set, MaStream *stream)
 
 		foreach(known, set->event_fetches)
 			if (((EventFetch *) lfirst(known))->event->id == stream->event->id &&
-				((EventFetch *) lfirst(known))->source == source)
+				((EventFetch *) lfirst(known))->source == source &&
+				((EventFetch *) lfirst(known))->worker == !stream->builtin_only)
 				fetch = lfirst(known);
 		if (fetch == NULL)
 		{
 			fetch = palloc0_object(EventFetch);
 			fetch->event = stream->event;
 			fetch->source = source;
+			fetch->worker = !stream->builtin_only;
 			fetch->since = DT_NOEND;
 			set->event_fetches = lappend(set->event_fetches, fetch);
 		}

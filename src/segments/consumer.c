@@ -34,6 +34,8 @@ static void leave_to_worker(MaSegmentStates *states, MaContactChange *contacts);
 static int	choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz now,
 				   int *places, TimestampTz *as_of, bool *wanted);
 static bool is_changed(const MaContactChange *contact);
+static TimestampTz wake_of(const MaSegmentStates *states, int contact, int segment,
+						   TimestampTz now);
 static bool wants(const MaSegmentStates *states, const MaContactChange *contact, int place,
 				  int segment);
 static uint8 moves_of(const MaSegment *segment, const MaContactChange *contact);
@@ -140,7 +142,7 @@ choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz
 		for (int j = 0; j < all->n && !changed && step < MAX_STEPS; j++)
 			if (all->segments[j]->place >= 0)
 				at = Min(at, all->segments[j]->building && step == 0 ? now :
-						 states->wakes[i * all->n + j]);
+						 wake_of(states, i, j, now));
 		if (at > now)
 			continue;
 		for (int j = 0; j < all->n; j++)
@@ -150,7 +152,7 @@ choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz
 
 			if (segment->place < 0)
 				continue;
-			want = states->wakes[i * all->n + j] <= at || (segment->building && step == 0) ||
+			want = wake_of(states, i, j, now) <= at || (segment->building && step == 0) ||
 				(changed && wants(states, &contacts[i], i, j));
 			if (!segment->sync && !ma_worker_is_active())
 				want = false;
@@ -163,6 +165,18 @@ choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz
 		as_of[chosen++] = at;
 	}
 	return chosen;
+}
+
+/*
+ * When the segment is due.  One that is rechecked reads tables as they are now, so
+ * past instants of it are all now.
+ */
+static TimestampTz
+wake_of(const MaSegmentStates *states, int contact, int segment, TimestampTz now)
+{
+	TimestampTz wake = states->wakes[contact * states->all->n + segment];
+
+	return wake <= now && states->all->segments[segment]->recheck ? now : wake;
 }
 
 /* False where the change cannot move the segment, or does not concern it. */

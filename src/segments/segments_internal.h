@@ -26,6 +26,7 @@ typedef struct MaSegment
 	char	   *error;			/* why it is broken or failing; NULL: it is neither */
 	bool		followed;		/* text is not what is stored: names were renamed since */
 	bool		sync;
+	bool		recheck;
 	List	   *events;			/* MaRuleEvent */
 	int			place;			/* of its rule in the set; -1: broken or failing */
 } MaSegment;
@@ -134,6 +135,15 @@ extern void ma_states_write(MaSegmentStates *states, TimestampTz now);
 extern void ma_segment_consumer_init(void);
 /* Evaluates the segments of these names for all contacts and writes what differs. */
 extern void ma_segments_build(MaSegments *all, List *names, TimestampTz now);
+
+/* ---- kept.c: segments that the worker keeps ---- */
+
+/* live, worker or recheck: who keeps a segment of this rule (NULL: broken). */
+extern const char *ma_segment_maintenance(const MaRule *rule);
+/* No answer that is read is of an earlier time; false if it is live, or that is not known. */
+extern bool ma_segment_evaluated_at(const MaSegment *segment, TimestampTz *at);
+/* contact_ids the rule is true for now, ascending: by its SQL if that runs nothing of users. */
+extern int64 *ma_segment_expected(MaSegment *segment, int *n);
 
 /* ---- transitions.c ---- */
 

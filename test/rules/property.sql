@@ -74,7 +74,8 @@ BEGIN
 	WHEN 16 THEN RETURN pick('entry.total > 50', 'entry.channel = contact.city or entry.total > credit', 'entry.channel is null');
 	WHEN 17 THEN RETURN 'any cart_updated where (updated_at > customers.trial_ends)' || some_window();
 	ELSE RETURN pick('city = ''Istanbul''', 'vip', 'credit between 10 and 30', 'city is null',
-		'email like ''a%'' or city = ''Rome''', 'lower(city) = lower(contact.locale)');
+		'email like ''a%'' or city = ''Rome''', 'lower(city) = lower(contact.locale)',
+		'sql (exists (select from carts where customer_id = customers.id and updated_at < trial_ends)) recheck every 1 day');
 	END CASE;
 END $$;
 

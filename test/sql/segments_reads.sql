@@ -95,10 +95,36 @@ CREATE TABLE calls (i bigint);
 GRANT SELECT ON customers TO PUBLIC;
 CREATE FUNCTION odd(i bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN RAISE DEBUG 'odd'; RETURN i % 2 = 1; END $$;
 SELECT marketing.define_segment('odd', 'odd(customers.id) and any order_placed in 7 days');
-SELECT name, maintenance, members FROM marketing.segments WHERE name = 'odd';
+SELECT name, maintenance, members, evaluated_at FROM marketing.segments WHERE name = 'odd';
 INSERT INTO orders (customer_id, total, created_at) VALUES (3, 1, marketing.now());
 SELECT marketing.in_segment(3, 'odd'), count(*) FROM marketing_internal.dirty;
 SELECT contact FROM marketing.segment_members('odd');
+-- What is read is as old as the first change that waits.
+SELECT marketing.set_clock(marketing.now() + interval '1 hour');
+SELECT name, members, evaluated_at, marketing.now() FROM marketing.segments WHERE name = 'odd';
+CALL marketing.work();
+SELECT name, members, evaluated_at FROM marketing.segments WHERE name = 'odd';
+CREATE TABLE odd_calls (id bigint PRIMARY KEY, customer_id bigint, at timestamptz, seconds int);
+SELECT marketing.attach_events('odd_calls', event => 'called', contact => 'customer_id', occurred_at => 'at');
+SELECT marketing.define_segment('callers', 'odd(customers.id) and any called');
+INSERT INTO odd_calls VALUES (1, 3, marketing.now(), 5);
+SELECT marketing.set_clock(marketing.now() + interval '1 hour');
+SELECT name, members, evaluated_at FROM marketing.segments WHERE name IN ('odd', 'callers') ORDER BY 1;
+-- A truncated table waits as well.
+CALL marketing.work();
+TRUNCATE odd_calls;
+SELECT marketing.set_clock(marketing.now() + interval '1 hour');
+SELECT name, members, evaluated_at FROM marketing.segments WHERE name IN ('odd', 'callers') ORDER BY 1;
+CALL marketing.work();
+SELECT name, members, evaluated_at FROM marketing.segments WHERE name IN ('odd', 'callers') ORDER BY 1;
+SELECT marketing.drop_segment('callers'), marketing.detach('odd_calls');
+-- And as the first instant that is over.
+SELECT marketing.set_clock('2026-03-19 00:00+00');
+SELECT name, members, evaluated_at FROM marketing.segments WHERE name = 'odd';
+SELECT marketing.in_segment(3, 'odd');
+CALL marketing.work();
+SELECT name, members, evaluated_at FROM marketing.segments WHERE name = 'odd';
+INSERT INTO orders (customer_id, total, created_at) VALUES (3, 1, marketing.now());
 CALL marketing.work();
 SELECT marketing.in_segment(3, 'odd'), count(*) FROM marketing_internal.dirty;
 SELECT contact FROM marketing.segment_members('odd');
