@@ -62,6 +62,7 @@ load(void)
 	}
 	segments->places = palloc_array(int, Max(segments->nslots, 1));
 	memset(segments->places, -1, sizeof(int) * segments->nslots);
+	segments->known = palloc0(segments->nslots / 8 + 1);
 	rules = palloc_array(MaRule *, Max(segments->n, 1));
 	ma_segments_compile_begin();
 	for (int i = 0; i < segments->n; i++)
@@ -69,6 +70,7 @@ load(void)
 		MaSegment  *segment = segments->segments[i];
 
 		segments->places[segment->slot] = i;
+		segments->known[segment->slot / 8] |= 1 << (segment->slot % 8);
 		ma_segment_compile(segment);
 		segment->place = segment->error == NULL ? segments->nrules : -1;
 		if (segment->error == NULL)

@@ -95,7 +95,8 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	TimestampTz *as_of;
 	bool	   *wanted;
 
-	if (all->n == 0)
+	/* The worker takes away what dropped segments have left. */
+	if (all->n == 0 && !ma_worker_is_active())
 		return;
 	ids = palloc_array(int64, Max(n, 1));
 	for (int i = 0; i < n; i++)

@@ -50,8 +50,8 @@ static void require_history(const MaSegment *segment, TimestampTz at);
 static MaMembers *read_history(MaSegment *segment, TimestampTz at);
 static void read_overdue(MaStale *overdue, TimestampTz at);
 static void emit(const int64 *ids, int n, void *arg);
-static bool in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id);
-static bool stored_bit(MaSegments *all, const MaSegment *segment, int64 contact_id);
+static bool in_segment_now(MaSegment *segment, int64 contact_id);
+static bool is_stored(const MaSegment *segment, int64 contact_id);
 
 MA_FUNCTION(ma_segment_members);
 MA_FUNCTION(ma_segment_size);
@@ -240,22 +240,30 @@ read_by_oracle(MaSegment *segment, TimestampTz now)
 
 /* ---- one contact ---- */
 
+/* By its number, not its slot: an old snapshot may hold a bit of another segment there. */
 static bool
-stored_bit(MaSegments *all, const MaSegment *segment, int64 contact_id)
+is_stored(const MaSegment *segment, int64 contact_id)
 {
-	MaSegmentStates *states = ma_states_read(all, &contact_id, 1, MA_RUN_READ);
+	static MaStatement read = {
+		"SELECT FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 AND m.contact_id OPERATOR(pg_catalog.=) $2",
+		2, {INT4OID, INT8OID}
+	};
+	Datum		values[2];
 
-	return states->bits[all->places[segment->slot]];
+	values[0] = Int32GetDatum(segment->id);
+	values[1] = Int64GetDatum(contact_id);
+	return ma_run(&read, values, NULL, MA_RUN_READ).n > 0;
 }
 
 /* Evaluated in the read, which costs about what finding out whether it must be would. */
 static bool
-in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id)
+in_segment_now(MaSegment *segment, int64 contact_id)
 {
 	MaTruth		truth;
 
 	if (!segment->sync)
-		return stored_bit(all, segment, contact_id);
+		return is_stored(segment, contact_id);
 	ma_rule_evaluate(segment->rule, ma_read_contacts(&contact_id, 1), 1, ma_now(), MA_RUN_READ,
 					 &truth);
 	return truth.truth;
@@ -272,8 +280,7 @@ ma_in_segment(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	all = ma_segments();
-	answer = in_segment_now(all, ma_segment_get_whole(all, name),
-							ma_contact_argument(fcinfo, false));
+	answer = in_segment_now(ma_segment_get_whole(all, name), ma_contact_argument(fcinfo, false));
 	ma_call_end(&call);
 	PG_RETURN_BOOL(answer);
 }
@@ -306,7 +313,7 @@ ma_segments_of(PG_FUNCTION_ARGS)
 		bool		nulls[2] = {false, true};
 
 		/* A broken one is left out: he may be in it or not. */
-		if (all->segments[i]->error != NULL || !in_segment_now(all, all->segments[i], contact_id))
+		if (all->segments[i]->error != NULL || !in_segment_now(all->segments[i], contact_id))
 			continue;
 		for (uint64 j = 0; j < rows.n; j++)
 			if (ma_int32(&rows, j, 1) == all->segments[i]->id)

@@ -39,6 +39,7 @@ typedef struct MaSegments
 	int			nrules;
 	int			nslots;			/* the greatest slot + 1 */
 	int		   *places;			/* by slot: place in segments; -1: none */
+	unsigned char *known;		/* nslots bits: there is a segment of the slot */
 } MaSegments;
 
 /* All segments; valid to the end of the transaction. */
@@ -83,6 +84,14 @@ extern void ma_segments_evaluate(MaSegments *all, MaContactChange *contacts, int
 extern void ma_segment_mark_failed(const MaSegment *segment, int sqlerrcode, const char *message);
 /* What was noted of it, failures and drift, is of the past. */
 extern void ma_segment_forget_failures(int32 segment_id);
+
+/* ---- slots.c ---- */
+
+extern void ma_segment_slots_init(void);
+/* A slot for a new segment; within ma_segments_lock(). */
+extern int	ma_segment_slot_take(void);
+/* The slot's segment was dropped: it is to be cleared. */
+extern void ma_segment_slot_drop(int slot);
 
 /* ---- audit.c ---- */
 
