@@ -92,6 +92,15 @@ typedef struct MaRekey
 	bool		done;
 } MaRekey;
 
+/* A partition was dropped or detached: its rows' `column` is before this instant. */
+typedef struct MaPruned
+{
+	Oid			relid;			/* the partitioned table */
+	int32		table_id;		/* set at the commit */
+	char	   *column;
+	TimestampTz before;
+} MaPruned;
+
 typedef struct MaChanges
 {
 	MemoryContext context;
@@ -100,6 +109,7 @@ typedef struct MaChanges
 	List	   *rekeys;			/* MaRekey * */
 	List	   *tables;			/* int: table_id of truncated tables */
 	List	   *relations;		/* Oid: tables of which partitions with rows were dropped */
+	List	   *pruned;			/* MaPruned *: those of which old rows only are gone */
 	bool		images_spilled; /* some are in the capture log already */
 } MaChanges;
 
@@ -116,6 +126,7 @@ extern void ma_mark_rekey(int32 source_id, const char *old_key, const char *new_
 						  CommandId command);
 extern void ma_mark_table(int32 table_id);
 extern void ma_mark_relation(Oid relid);
+extern void ma_mark_pruned(Oid relid, const char *column, TimestampTz before);
 extern void ma_mark_image(const MaImage *image);
 
 /* Adds an event to a mark, or a sign to an event it has. */
@@ -160,5 +171,7 @@ extern void ma_spill_images(List *images);
 /* Gives images that have none their numbers in the capture log. */
 extern void ma_number_images(List *images);
 extern void ma_spill_tables(List *tables);
+/* MaPruned: of which partitions with old rows are gone. */
+extern void ma_spill_pruned(List *pruned);
 
 #endif							/* MA_CONTACTS_CHANGES_H */

@@ -435,6 +435,12 @@ typedef struct MaConsumer
 
 	/* True if this consumer keeps state for contacts without any event. */
 	bool		(*wants_new_contacts) (void);
+
+	/*
+	 * No evaluation from now on reads a row of the event from before this instant; NULL:
+	 * it may read all.
+	 */
+	TimestampTz (*reads_from) (int32 event_id, TimestampTz now);
 } MaConsumer;
 
 extern void ma_register_consumer(const MaConsumer *consumer);

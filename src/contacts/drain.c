@@ -274,7 +274,8 @@ static bool
 expand_table(void)
 {
 	static MaStatement next = {
-		"SELECT d.ctid, d.contact_id, d.table_id, d.left_at FROM marketing_internal.dirty AS d "
+		"SELECT d.ctid, d.contact_id, d.table_id, d.left_at, d.pruned_column, d.pruned_before "
+		"FROM marketing_internal.dirty AS d "
 		"WHERE d.table_id IS NOT NULL LIMIT 1 FOR UPDATE SKIP LOCKED"
 	};
 	static MaStatement add = {
@@ -300,6 +301,13 @@ expand_table(void)
 
 	if (rows.n == 0)
 		return false;
+	/* Of a partition that went with rows nobody reads any more there is nothing to do. */
+	if (ma_text(&rows, 0, 5) != NULL &&
+		!ma_pruned_is_read(ma_int32(&rows, 0, 3), ma_text(&rows, 0, 5), ma_int64(&rows, 0, 6)))
+	{
+		ma_drain_delete(&rows, first);
+		return true;
+	}
 	values[0] = Int64GetDatum(ma_int64(&rows, 0, 2));
 	values[1] = Int32GetDatum(EXPAND);
 	values[2] = sources_of_table(ma_int32(&rows, 0, 3), &everybody);

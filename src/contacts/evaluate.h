@@ -155,6 +155,7 @@ extern void ma_locks_forget(void);
 extern void ma_consumers_evaluate(MaContactChange *contacts, int n, TimestampTz now);
 extern void ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now);
 /* True if contacts without any event must be told of as well. */
+extern TimestampTz ma_consumer_reads_from(const char *name, int32 event_id);
 extern bool ma_consumers_want_new_contacts(void);
 
 #endif							/* MA_CONTACTS_EVALUATE_H */

@@ -113,6 +113,9 @@ extern void ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int 
 								 const TimestampTz *as_of, MaRun how,
 								 const bool *wanted, MaTruth *out);
 
+/* Rows of the event from before this instant are not read by an evaluation as of `at`. */
+extern TimestampTz ma_rule_set_reads_from(const MaRuleSet *set, int32 event_id, TimestampTz at);
+
 /*
  * The same for rules of a journey: entries[c] is the row (jsonb) the run of contacts[c]
  * was entered by, 0 if there is none; a contact may be there once for each of his runs.

@@ -29,6 +29,7 @@ typedef struct Building
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static bool wants_new_contacts(void);
+static TimestampTz reads_from(int32 event_id, TimestampTz now);
 static void clock_back(void);
 static void leave_to_worker(MaSegmentStates *states, MaContactChange *contacts);
 static int	choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz now,
@@ -50,7 +51,9 @@ static bool build(void);
 static bool build_turn(void);
 static void build_part(const int64 *ids, int n, void *arg);
 
-static const MaConsumer consumer = {MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts};
+static const MaConsumer consumer = {
+	MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts, reads_from
+};
 static const MaDuty due_duty = {"due segments", 0, due, next_due};
 static const MaDuty build_duty = {"build segments", 0, build, NULL};
 
@@ -67,6 +70,22 @@ static bool
 wants_new_contacts(void)
 {
 	return ma_segments()->n > 0;
+}
+
+/* Evaluations are as of now, or of an instant that is over and not looked at yet. */
+static TimestampTz
+reads_from(int32 event_id, TimestampTz now)
+{
+	static MaStatement first = {
+		"SELECT s.next_wake FROM marketing_internal.segment_state AS s "
+		"WHERE s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"ORDER BY s.next_wake LIMIT 1"
+	};
+	MaRows		rows = ma_run(&first, NULL, NULL, MA_RUN_READ_LATEST);
+
+	if (rows.n > 0)
+		now = Min(now, ma_int64(&rows, 0, 1));
+	return ma_rule_set_reads_from(ma_segments()->set, event_id, now);
 }
 
 /* What is stored is of the future then: everybody is looked at again. */
