@@ -101,7 +101,8 @@ ma_members_read(MaSegment *segment, TimestampTz now)
 	MaStale    *stale;
 
 	stale = ma_stale_contacts();
-	if (segment->sync && (segment->building || stale->any))
+	/* Capture goes by the stored names until the worker has stored others. */
+	if (segment->sync && (segment->building || segment->followed || stale->any))
 		return read_by_oracle(segment, now);
 	if (!segment->sync)
 		memset(stale, 0, sizeof(*stale));

@@ -79,6 +79,8 @@ duty_tick(void)
 				ma_segment_view_differs(segment) && !means_the_same(segment))
 				ma_segment_mark_failed(segment, ERRCODE_MA_RULE_BROKEN,
 									   "columns it reads were renamed, and its text would mean others now");
+			else if (segment->error == NULL && !segment->followed && segment->altered)
+				ma_rule_view_set("segment", segment->name, segment->rule);
 		}
 		store_followed(all, &names);
 		if (names != NIL)

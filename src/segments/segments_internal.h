@@ -25,6 +25,7 @@ typedef struct MaSegment
 	MaRule	   *rule;			/* NULL: broken, it cannot be compiled */
 	char	   *error;			/* why it is broken or failing; NULL: it is neither */
 	bool		followed;		/* text is not what is stored: names were renamed since */
+	bool		altered;		/* a column its view reads was altered since that was made */
 	bool		sync;
 	bool		recheck;
 	List	   *events;			/* MaRuleEvent */
