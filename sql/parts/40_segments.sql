@@ -125,6 +125,12 @@ CREATE FUNCTION marketing.rebuild_segment(name text) RETURNS text
 COMMENT ON FUNCTION marketing.rebuild_segment(text) IS
 	'Finds the members of a segment anew, as its definition says, and records who entered and left: after it was failing or broken, or a verification found differences. Who runs it needs SELECT on what the rule reads.';
 
+CREATE FUNCTION marketing.prune_segment_history(before timestamptz) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_prune_segment_history';
+COMMENT ON FUNCTION marketing.prune_segment_history(timestamptz) IS
+	'Drops the log of entries and exits of the months (in UTC) before that of this instant, which must be past. Who is in which segment, since when, and segment_members(name, at) for later instants are not touched by it; earlier ones are an error then.';
+
 CREATE FUNCTION marketing.segment_members(name text, at timestamptz DEFAULT NULL)
 	RETURNS TABLE (contact text, since timestamptz)
 	LANGUAGE c STABLE PARALLEL RESTRICTED

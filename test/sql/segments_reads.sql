@@ -72,6 +72,24 @@ SELECT h.* FROM history AS h JOIN before_work AS b USING (at) WHERE h.at >= '202
 ROLLBACK;
 SELECT * FROM differences;
 
+-- Pruned: months of the log go, by the clock of the test all rows stand in the default partition.
+BEGIN;
+CREATE TABLE marketing_internal.segment_transition_2026_01 PARTITION OF marketing_internal.segment_transition FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-02-01 00:00+00');
+SELECT marketing.prune_segment_history('2026-03-10');
+SELECT to_regclass('marketing_internal.segment_transition_2026_01');
+SELECT h.* FROM history AS h JOIN before_work AS b USING (at) WHERE (h.quiet, h.twice) IS DISTINCT FROM (b.quiet, b.twice);
+UPDATE marketing_internal.segment_transition SET recorded_at = '2026-02-28', effective_at = least(effective_at, '2026-02-28') WHERE effective_at <= '2026-03-01 12:00+00';
+UPDATE marketing_internal.segment SET known_from = '2026-02-10';
+SELECT marketing.prune_segment_history('2026-03-10');
+SELECT h.* FROM history AS h JOIN before_work AS b USING (at) WHERE (h.quiet, h.twice) IS DISTINCT FROM (b.quiet, b.twice);
+SELECT * FROM differences;
+SAVEPOINT s;
+SELECT * FROM marketing.segment_members('quiet', at => '2026-02-28 23:59:59+00');
+ROLLBACK TO s;
+SELECT contact FROM marketing.segment_members('quiet', at => '2026-03-01 00:00+00') ORDER BY 1;
+SELECT marketing.prune_segment_history('2027-01-01');
+ROLLBACK;
+SELECT marketing.prune_segment_history(NULL);
 -- Why, and when that ends.
 SELECT * FROM marketing.explain_segment(2, 'quiet');
 SELECT * FROM marketing.explain_segment(2, 'ending');
