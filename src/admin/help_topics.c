@@ -29,7 +29,7 @@ static const MaHelpTopic topics[] = {
 		"segments", "groups of contacts by a rule, right at every instant, and lists",
 		LINES("define_segment", "preview_segment", "segments", "segment_members", "segment_size", "in_segment",
 			  "segments_of", "explain_segment", "forecast_segment", "verify_segment", "rebuild_segment", "segment_rule",
-			  "segment_sql", "rule_json", "rule_text", "drop_segment", "define_standard_segments",
+			  "segment_sql", "rule_json", "rule_text", "drop_segment", "prune_segment_history", "define_standard_segments",
 			  "define_list", "add_to_list", "remove_from_list", "drop_list", "list_members",
 			  "list_rejects", "forget_list_rejects"),
 		LINES("SELECT * FROM marketing.preview_segment($$ count(order_placed) in 365 days >= 5 $$);",

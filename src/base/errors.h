@@ -51,6 +51,8 @@
 #define ERRCODE_MA_RULE_CYCLE MAKE_SQLSTATE('M', 'A', '0', '2', '2')
 /* MA023 rule_broken: what the rule reads is gone, or it raised an error when evaluated. */
 #define ERRCODE_MA_RULE_BROKEN MAKE_SQLSTATE('M', 'A', '0', '2', '3')
+/* MA024 unknown_history: who was in the segment at that instant is not known (any more). */
+#define ERRCODE_MA_UNKNOWN_HISTORY MAKE_SQLSTATE('M', 'A', '0', '2', '4')
 /* MA030 invalid_template: a template's text is wrong. */
 #define ERRCODE_MA_INVALID_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '0')
 /* MA031 render_failed: a template could not be rendered with these data. */

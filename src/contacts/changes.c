@@ -257,6 +257,20 @@ ma_mark_relation(Oid relid)
 	MemoryContextSwitchTo(previous);
 }
 
+void
+ma_mark_pruned(Oid relid, const char *column, TimestampTz before)
+{
+	MaChanges  *set = ma_changes_make();
+	MemoryContext previous = MemoryContextSwitchTo(set->context);
+	MaPruned   *pruned = palloc0_object(MaPruned);
+
+	pruned->relid = relid;
+	pruned->column = pstrdup(column);
+	pruned->before = before;
+	set->pruned = lappend(set->pruned, pruned);
+	MemoryContextSwitchTo(previous);
+}
+
 /* Keeps a copy of the image; its rows must be complete (nothing toasted elsewhere). */
 void
 ma_mark_image(const MaImage *image)

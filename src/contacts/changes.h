@@ -92,6 +92,15 @@ typedef struct MaRekey
 	bool		done;
 } MaRekey;
 
+/* A partition was dropped or detached: its rows' `column` is before this instant. */
+typedef struct MaPruned
+{
+	Oid			relid;			/* the partitioned table */
+	int32		table_id;		/* set at the commit */
+	char	   *column;
+	TimestampTz before;
+} MaPruned;
+
 typedef struct MaChanges
 {
 	MemoryContext context;
@@ -101,6 +110,7 @@ typedef struct MaChanges
 	List	   *tables;			/* int: table_id of truncated tables */
 	List	   *relations;		/* Oid: tables of which partitions with rows were dropped */
 	List	   *lookups;		/* MaLookupMarks *: changed rows of lookup tables */
+	List	   *pruned;			/* MaPruned *: those of which old rows only are gone */
 	bool		images_spilled; /* some are in the capture log already */
 } MaChanges;
 
@@ -117,6 +127,7 @@ extern void ma_mark_rekey(int32 source_id, const char *old_key, const char *new_
 						  CommandId command);
 extern void ma_mark_table(int32 table_id);
 extern void ma_mark_relation(Oid relid);
+extern void ma_mark_pruned(Oid relid, const char *column, TimestampTz before);
 extern void ma_mark_image(const MaImage *image);
 /* lookups.c: the row with this key of a lookup table has changed. */
 extern void ma_mark_lookup(int32 event_source_id, int32 table_id, const char *key);
@@ -166,5 +177,7 @@ extern void ma_spill_tables(List *tables);
 extern void ma_spill_lookups(List *lookups);
 /* Runs one INSERT as our owner, also in a transaction that was set READ ONLY. */
 extern void ma_spill_insert(MaStatement *statement, Datum *values, const char *nulls);
+/* MaPruned: of which partitions with old rows are gone. */
+extern void ma_spill_pruned(List *pruned);
 
 #endif							/* MA_CONTACTS_CHANGES_H */

@@ -79,6 +79,16 @@ ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now)
 			consumers[i]->rows(rows, n, now);
 }
 
+/* DT_NOBEGIN: all rows may matter, also where the consumer is not known. */
+TimestampTz
+ma_consumer_reads_from(const char *name, int32 event_id)
+{
+	for (int i = 0; i < nconsumers; i++)
+		if (strcmp(consumers[i]->name, name) == 0 && consumers[i]->reads_from != NULL)
+			return consumers[i]->reads_from(event_id, ma_now());
+	return DT_NOBEGIN;
+}
+
 bool
 ma_consumers_want_new_contacts(void)
 {

@@ -159,6 +159,9 @@ extern List *ma_event_sources(MaDefinitions *definitions, const MaEvent *event);
  */
 extern MaEvent *ma_event_required(MaDefinitions *definitions, const char *name);
 
+/* The name of an event of the user's for examples in hints, as in a rule; NULL: he has none. */
+extern char *ma_event_example(void);
+
 /* Finds or makes the event name; runs as our owner inside ma_call_begin(). */
 extern int32 ma_event_ensure(const char *name);
 
@@ -473,6 +476,12 @@ typedef struct MaConsumer
 	 * keys are not there.  NULL: never.
 	 */
 	bool		(*unmoved) (const MaContactChange *contact, TimestampTz now);
+
+	/*
+	 * No evaluation from now on reads a row of the event from before this instant; NULL:
+	 * it may read all.
+	 */
+	TimestampTz (*reads_from) (int32 event_id, TimestampTz now);
 } MaConsumer;
 
 extern void ma_register_consumer(const MaConsumer *consumer);

@@ -298,4 +298,12 @@ extern char *ma_key_text(const MaSource *source, const char *external_id);
 /* Tells what was registered by ma_register_attach_listener(). */
 extern void ma_tell_attached(void);
 
+/* ---- pruned.c ---- */
+
+/* All rows of the partition have a time in this column, and it is before this instant. */
+extern bool ma_partition_bound(Oid relid, char **column, TimestampTz *before);
+/* True if rows of the table whose `column` is before the instant may still be read. */
+extern bool ma_pruned_is_read(int32 table_id, const char *column, TimestampTz before);
+extern TimestampTz ma_event_read_from(int32 event_id);
+
 #endif							/* MA_CONTACTS_INTERNAL_H */

@@ -276,18 +276,19 @@ static bool
 expand_table(void)
 {
 	static MaStatement next = {
-		"SELECT d.ctid, d.contact_id, d.table_id FROM marketing_internal.dirty AS d "
+		"SELECT d.ctid, d.contact_id, d.table_id, d.left_at, d.pruned_column, d.pruned_before "
+		"FROM marketing_internal.dirty AS d "
 		"WHERE d.table_id IS NOT NULL AND d.event_source_id IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED"
 	};
 	static MaStatement add = {
 		"WITH part AS (SELECT c.contact_id FROM marketing_internal.contact AS c "
 		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2), "
-		"keys AS (INSERT INTO marketing_internal.dirty (xid, source_id, external_id) "
-		"SELECT pg_catalog.pg_current_xact_id(), k.source_id, k.external_id "
+		"keys AS (INSERT INTO marketing_internal.dirty (xid, source_id, external_id, left_at) "
+		"SELECT pg_catalog.pg_current_xact_id(), k.source_id, k.external_id, $4 "
 		"FROM part JOIN marketing_internal.contact_key AS k USING (contact_id) "
 		"WHERE $3 IS NULL OR k.source_id OPERATOR(pg_catalog.=) ANY ($3)) "
 		"SELECT pg_catalog.max(contact_id), pg_catalog.count(*) FROM part",
-		3, {INT8OID, INT4OID, INT4ARRAYOID}
+		4, {INT8OID, INT4OID, INT4ARRAYOID, TIMESTAMPTZOID}
 	};
 	static MaStatement progress = {
 		"UPDATE marketing_internal.dirty SET contact_id = $2 "
@@ -296,16 +297,24 @@ expand_table(void)
 	};
 	MaRows		rows = ma_run(&next, NULL, NULL, MA_RUN_WRITE_LATEST);
 	MaRows		part;
-	Datum		values[3];
+	Datum		values[4];
 	bool		everybody;
 	List	   *first = list_make1_int(0);
 
 	if (rows.n == 0)
 		return false;
+	/* Of a partition that went with rows nobody reads any more there is nothing to do. */
+	if (ma_text(&rows, 0, 5) != NULL &&
+		!ma_pruned_is_read(ma_int32(&rows, 0, 3), ma_text(&rows, 0, 5), ma_int64(&rows, 0, 6)))
+	{
+		ma_drain_delete(&rows, first);
+		return true;
+	}
 	values[0] = Int64GetDatum(ma_int64(&rows, 0, 2));
 	values[1] = Int32GetDatum(EXPAND);
 	values[2] = sources_of_table(ma_int32(&rows, 0, 3), &everybody);
-	part = ma_run(&add, values, everybody ? "  n" : NULL, MA_RUN_WRITE_LATEST);
+	values[3] = TimestampTzGetDatum(ma_int64(&rows, 0, 4));
+	part = ma_run(&add, values, everybody ? "  n " : NULL, MA_RUN_WRITE_LATEST);
 	if (ma_int64(&part, 0, 2) < EXPAND)
 		ma_drain_delete(&rows, first);
 	else

@@ -182,6 +182,7 @@ extern bool ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChan
 								 TimestampTz now);
 extern void ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now);
 /* True if contacts without any event must be told of as well. */
+extern TimestampTz ma_consumer_reads_from(const char *name, int32 event_id);
 extern bool ma_consumers_want_new_contacts(void);
 
 #endif							/* MA_CONTACTS_EVALUATE_H */

@@ -36,6 +36,21 @@ ma_event_names(MaDefinitions *definitions)
 	return names;
 }
 
+char *
+ma_event_example(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, ma_definitions()->events)
+	{
+		const MaEvent *event = lfirst(cell);
+
+		if (!event->builtin && (event->source != NULL || event->tracked))
+			return pstrdup(quote_identifier(event->name));
+	}
+	return NULL;
+}
+
 MaEvent *
 ma_event_required(MaDefinitions *definitions, const char *name)
 {

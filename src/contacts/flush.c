@@ -48,6 +48,7 @@ static bool try_once(MaEvaluation *evaluation);
 static void run_inside(MaEvaluation *evaluation);
 static void swallow(MaEvaluation *evaluation, ErrorData *error);
 static void spill(MaEvaluation *evaluation, MaChanges *changes);
+static List *pruned_tables(MaChanges *changes);
 static List *changed_tables(MaChanges *changes);
 static void count(MaEvaluation *evaluation);
 static bool is_async(const MaEvaluation *evaluation, const MaMark *mark);
@@ -354,6 +355,7 @@ spill(MaEvaluation *evaluation, MaChanges *changes)
 	ma_spill_images(evaluation->failed_images);
 	ma_spill_tables(changed_tables(changes));
 	ma_spill_lookups(changes->lookups);
+	ma_spill_pruned(pruned_tables(changes));
 }
 
 /*
@@ -378,6 +380,27 @@ changed_tables(MaChanges *changes)
 			 list_member_oid(changes->relations, table->relid)) &&
 			ma_table_is_watched(definitions, table))
 			result = lappend_int(result, table->id);
+	}
+	return result;
+}
+
+/* Likewise those of which old partitions are gone. */
+static List *
+pruned_tables(MaChanges *changes)
+{
+	MaDefinitions *definitions = changes->pruned == NIL ? NULL : ma_definitions();
+	List	   *result = NIL;
+	ListCell   *cell;
+
+	foreach(cell, changes->pruned)
+	{
+		MaPruned   *pruned = lfirst(cell);
+		MaTable    *table = ma_table_by_relid(definitions, pruned->relid);
+
+		if (table == NULL || !ma_table_is_watched(definitions, table))
+			continue;
+		pruned->table_id = table->id;
+		result = lappend(result, pruned);
 	}
 	return result;
 }

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #define PORTION 1000
+#define FIRST_SPACE 64
 
 static void add_logged(MaStale *stale);
 static void add_own(MaStale *stale);
@@ -27,8 +28,6 @@ ma_stale_contacts(void)
 {
 	MaStale    *stale = palloc0_object(MaStale);
 
-	stale->space = 64;
-	stale->ids = palloc_array(int64, stale->space);
 	add_logged(stale);
 	add_own(stale);
 	ma_stale_sort(stale);
@@ -40,8 +39,9 @@ ma_stale_add(MaStale *stale, int64 contact_id)
 {
 	if (stale->n == stale->space)
 	{
-		stale->space *= 2;
-		stale->ids = repalloc_huge(stale->ids, mul_size(sizeof(int64), stale->space));
+		stale->space = Max(stale->space * 2, FIRST_SPACE);
+		stale->ids = stale->ids == NULL ? palloc_array(int64, stale->space) :
+			repalloc_huge(stale->ids, mul_size(sizeof(int64), stale->space));
 	}
 	stale->ids[stale->n++] = contact_id;
 }
@@ -101,8 +101,8 @@ add_own(MaStale *stale)
 
 	if (changes == NULL)
 		return;
-	stale->any |= changes->tables != NIL || changes->relations != NIL || changes->rekeys != NIL ||
-		changes->lookups != NIL;
+	stale->any |= changes->tables != NIL || changes->relations != NIL || changes->pruned != NIL ||
+		changes->rekeys != NIL || changes->lookups != NIL;
 	hash_seq_init(&scan, changes->marks);
 	while ((mark = hash_seq_search(&scan)) != NULL)
 	{

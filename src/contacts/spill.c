@@ -254,3 +254,25 @@ ma_spill_tables(List *tables)
 		ma_spill_insert(&add, &value, NULL);
 	}
 }
+
+void
+ma_spill_pruned(List *pruned)
+{
+	static MaStatement add = {
+		"INSERT INTO marketing_internal.dirty (xid, table_id, pruned_column, pruned_before) "
+		"VALUES (pg_catalog.pg_current_xact_id(), $1, $2, $3)",
+		3, {INT4OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	ListCell   *cell;
+
+	foreach(cell, pruned)
+	{
+		const MaPruned *one = lfirst(cell);
+		Datum		values[3];
+
+		values[0] = Int32GetDatum(one->table_id);
+		values[1] = CStringGetTextDatum(one->column);
+		values[2] = TimestampTzGetDatum(one->before);
+		ma_spill_insert(&add, values, NULL);
+	}
+}

@@ -18,6 +18,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "contacts/changes.h"
+#include "contacts/contacts_internal.h"
 #include "contacts/truncate.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -29,6 +30,7 @@ static object_access_hook_type previous_hook = NULL;
 static void access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 						void *arg);
 static void dropped(Oid relid);
+static bool pruned(Oid relid);
 static bool has_rows(Oid relid);
 static void truncated(Oid relid);
 
@@ -58,7 +60,8 @@ access_hook(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 		/* ATTACH and DETACH PARTITION relay the parent's OID. */
 		Oid			parent = ((ObjectAccessPostAlter *) arg)->auxiliary_id;
 
-		if (get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE && has_rows(object_id))
+		if (get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE && has_rows(object_id) &&
+			!pruned(object_id))
 			truncated(parent);
 	}
 }
@@ -75,8 +78,28 @@ dropped(Oid relid)
 	if (!get_rel_relispartition(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
 		get_rel_namespace(relid) == ma_extension()->internal_schema || !has_rows(relid))
 		return;
+	if (pruned(relid))
+		return;
 	foreach(cell, get_partition_ancestors(relid))
 		ma_mark_relation(lfirst_oid(cell));
+}
+
+/*
+ * True if it is known how old the rows of the partition are that goes; one that is being
+ * attached has no bound yet.
+ */
+static bool
+pruned(Oid relid)
+{
+	TimestampTz before;
+	char	   *column;
+	ListCell   *cell;
+
+	if (!ma_partition_bound(relid, &column, &before))
+		return false;
+	foreach(cell, get_partition_ancestors(relid))
+		ma_mark_pruned(lfirst_oid(cell), column, before);
+	return true;
 }
 
 /* Whether the table or any of its partitions takes up space; a new partition is empty. */

@@ -58,6 +58,7 @@ struct MaRuleSet
 	int			nattributes;
 	int			nstreams;
 	int			nfacts;
+	bool		with_keys;		/* to explain: rows bring their keys, however old they are */
 	List	   *facts;			/* MaNode, one for each place */
 	List	   *contact_fetches;
 	List	   *event_fetches;
@@ -71,6 +72,7 @@ typedef struct Row
 	TimestampTz at;
 	Datum		value;
 	bool		isnull;
+	int32		key;			/* place in Batch.keys, where the set is with_keys */
 } Row;
 
 /* Rows of one stream for one contact, the newest first once sorted. */
@@ -102,6 +104,7 @@ typedef struct Batch
 	MaTruth    *facts;			/* n * nfacts */
 	RowList    *rows;			/* n * nstreams */
 	bool		have_rows;
+	List	   *keys;			/* char *: "orders id = 7", see Row.key */
 } Batch;
 
 /* One contact of the batch at one instant. */
@@ -122,6 +125,7 @@ typedef struct Span
 	TimestampTz at;
 	Datum		value;
 	bool		isnull;
+	int32		key;			/* as of its row */
 } Span;
 
 typedef struct Spans
@@ -200,6 +204,17 @@ extern MaTruth ma_recheck(Moment *moment, const MaNode *node);
 /* ---- atoms.c ---- */
 
 extern MaTruth ma_atom(Moment *moment, const MaNode *node);
+
+/* ---- evidence.c: the rows an answer rests on ---- */
+
+/* Has the set read what the explanation shows besides: keys of rows, values of columns. */
+extern void ma_evidence_begin(MaRuleSet *set);
+/* Says in the line what the atom was decided by, and adds a line for each of its rows. */
+extern void ma_evidence_of_node(List **lines, MaRuleLine *line, Moment *moment,
+								const MaNode *node);
+/* Likewise an aggregate; `change`: when the answer it is part of changes. */
+extern void ma_evidence_of_number(List **lines, MaRuleLine *line, Moment *moment,
+								  const MaNumber *number, TimestampTz change);
 
 /* ---- compare.c ---- */
 

@@ -14,15 +14,27 @@
 #include "utils/memutils.h"
 
 #define MAX_DEPTH 20
+#define MAX_STEPS 1000			/* instants looked at for one condition */
 
+/* An answer and when it changes, if no row does. */
+typedef struct Answer
+{
+	MaTruth		truth;
+	bool		open;			/* it may hold longer than its `until` */
+} Answer;
+
+static Answer answer_of(Moment *moment, const MaNode *node);
+static TimestampTz known_until(Moment *moment, const MaNode *node);
 static void explain_node(List **lines, Moment *moment, const MaNode *node, int depth);
 static MaRuleLine *add_line(List **lines, int depth, char *text, MaTruth truth);
-static void explain_atom(MaRuleLine *line, Moment *moment, const MaNode *node);
-static void explain_number(List **lines, Moment *moment, const MaNumber *number, int depth);
-static void explain_rows(MaRuleLine *line, Moment *moment, const MaStream *stream,
-						 const MaWindow *window);
+static void explain_comparison(List **lines, Moment *moment, const MaNode *node, Answer answer,
+							   int depth);
+static void explain_atom(List **lines, MaRuleLine *line, Moment *moment, const MaNode *node,
+						 Answer answer);
+static void explain_number(List **lines, Moment *moment, const MaNumber *number,
+						   TimestampTz change, int depth);
 static char *time_text(TimestampTz at);
-static char *until_text(MaTruth truth);
+static char *until_text(Answer answer);
 static void begin(Batch *batch, MaRule *rule, MaContactChange *contacts, int n, TimestampTz as_of,
 				  MaRun how);
 static int	without_events(Moment *moment, const MaNode *node, bool *by_absence);
@@ -37,6 +49,7 @@ begin(Batch *batch, MaRule *rule, MaContactChange *contacts, int n, TimestampTz 
 	for (int i = 0; i < n; i++)
 		instants[i] = as_of;
 	batch->set = ma_rule_set_make(&rule, 1);
+	ma_evidence_begin(batch->set);
 	batch->contacts = contacts;
 	batch->n = n;
 	batch->as_of = instants;
@@ -84,17 +97,63 @@ time_text(TimestampTz at)
 }
 
 static char *
-until_text(MaTruth truth)
+until_text(Answer answer)
 {
-	if (truth.until == DT_NOEND)
-		return psprintf("%s until a row changes", truth.truth ? "true" : "false");
-	return psprintf("to be looked at again at %s", time_text(truth.until));
+	if (answer.truth.until == DT_NOEND)
+		return psprintf("%s until a row changes", answer.truth.truth ? "true" : "false");
+	if (answer.open)
+		return "at least until then";
+	return psprintf("becomes %s then", answer.truth.truth ? "false" : "true");
+}
+
+/* Facts and what is asked of other tables are known as they are now, and so long. */
+static TimestampTz
+known_until(Moment *moment, const MaNode *node)
+{
+	TimestampTz until = DT_NOEND;
+	ListCell   *cell;
+
+	if (node->kind == MA_NODE_FACT || node->kind == MA_NODE_RECHECK)
+		return ma_node_truth(moment, node).until;
+	if (node->kind == MA_NODE_SEGMENT)
+		return known_until(moment, node->rule->top);
+	foreach(cell, node->children)
+		until = Min(until, known_until(moment, lfirst(cell)));
+	return until;
+}
+
+/*
+ * `until` is a lower bound: what the other parts of a condition do may keep the answer
+ * the same.  So it is asked again at each of these instants until it differs.
+ */
+static Answer
+answer_of(Moment *moment, const MaNode *node)
+{
+	TimestampTz limit = known_until(moment, node);
+	Moment		later = *moment;
+	Answer		answer = {ma_node_truth(moment, node), false};
+
+	for (int step = 0; answer.truth.until != DT_NOEND; step++)
+	{
+		MaTruth		truth;
+
+		CHECK_FOR_INTERRUPTS();
+		answer.open = step == MAX_STEPS || answer.truth.until >= limit;
+		if (answer.open)
+			break;
+		later.at = answer.truth.until;
+		truth = ma_node_truth(&later, node);
+		if (truth.truth != answer.truth.truth)
+			break;
+		answer.truth.until = truth.until;
+	}
+	return answer;
 }
 
 static void
 explain_node(List **lines, Moment *moment, const MaNode *node, int depth)
 {
-	MaTruth		truth = ma_node_truth(moment, node);
+	Answer		answer = answer_of(moment, node);
 	MaRuleLine *line;
 	ListCell   *cell;
 	pg_tz	   *zone = moment->zone;
@@ -105,75 +164,54 @@ explain_node(List **lines, Moment *moment, const MaNode *node, int depth)
 		case MA_NODE_OR:
 		case MA_NODE_NOT:
 			line = add_line(lines, depth, node->kind == MA_NODE_AND ? "all of" :
-							node->kind == MA_NODE_OR ? "one of" : "not", truth);
-			line->because = until_text(truth);
+							node->kind == MA_NODE_OR ? "one of" : "not", answer.truth);
+			line->because = until_text(answer);
 			foreach(cell, node->children)
 				explain_node(lines, moment, lfirst(cell), Min(depth + 1, MAX_DEPTH));
 			break;
 		case MA_NODE_SEGMENT:
-			line = add_line(lines, depth, ma_print_node(node), truth);
-			line->because = until_text(truth);
+			line = add_line(lines, depth, ma_print_node(node), answer.truth);
+			line->because = until_text(answer);
 			if (moment->batch->zones[moment->contact] == NULL)
 				moment->zone = node->rule->zone;
 			explain_node(lines, moment, node->rule->top, Min(depth + 1, MAX_DEPTH));
 			moment->zone = zone;
 			break;
 		case MA_NODE_COMPARE:
-			if (node->left->kind == MA_NUMBER_AGGREGATE && node->right->kind == MA_NUMBER_CONSTANT)
-			{
-				Numeric		value;
-
-				line = add_line(lines, depth, ma_print_number(node->left), truth);
-				line->needs = psprintf("%s %s", node->operator, node->right->text);
-				line->unknown = !ma_number_at(moment, node->left, moment->at, &value);
-				if (!line->unknown)
-					line->value = DatumGetCString(DirectFunctionCall1(numeric_out,
-																	  NumericGetDatum(value)));
-				explain_rows(line, moment, node->left->stream, node->left->window);
-				break;
-			}
-			line = add_line(lines, depth, ma_print_node(node), truth);
-			line->because = until_text(truth);
-			explain_number(lines, moment, node->left, Min(depth + 1, MAX_DEPTH));
-			explain_number(lines, moment, node->right, Min(depth + 1, MAX_DEPTH));
+			explain_comparison(lines, moment, node, answer, depth);
 			break;
 		default:
-			line = add_line(lines, depth, ma_print_node(node), truth);
-			explain_atom(line, moment, node);
+			line = add_line(lines, depth, ma_print_node(node), answer.truth);
+			explain_atom(lines, line, moment, node, answer);
 	}
 }
 
-/* How many rows count now, and the first and last of them. */
+/* An aggregate against a number is one line; of anything else each number gets its own. */
 static void
-explain_rows(MaRuleLine *line, Moment *moment, const MaStream *stream, const MaWindow *window)
+explain_comparison(List **lines, Moment *moment, const MaNode *node, Answer answer, int depth)
 {
-	static const MaWindow ever = {MA_WINDOW_EVER};
-	Spans		spans = ma_spans(moment, stream, window ? window : &ever);
-	TimestampTz first = DT_NOEND;
-	TimestampTz last = DT_NOBEGIN;
-	int			n = 0;
-	int			future = 0;
+	MaRuleLine *line;
 
-	for (int i = 0; i < spans.n; i++)
+	if (node->left->kind == MA_NUMBER_AGGREGATE && node->right->kind == MA_NUMBER_CONSTANT)
 	{
-		future += spans.spans[i].at > moment->at;
-		if (!ma_span_holds(&spans, i, moment->at))
-			continue;
-		n++;
-		first = Min(first, spans.spans[i].at);
-		last = Max(last, spans.spans[i].at);
+		Numeric		value;
+
+		line = add_line(lines, depth, ma_print_number(node->left), answer.truth);
+		line->needs = psprintf("%s %s", node->operator, node->right->text);
+		line->unknown = !ma_number_at(moment, node->left, moment->at, &value);
+		if (!line->unknown)
+			line->value = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
+		ma_evidence_of_number(lines, line, moment, node->left, answer.truth.until);
+		return;
 	}
-	if (n == 0)
-		line->because = psprintf("no row%s counts%s", future ? "" : " of it",
-								 future ? psprintf(", %d to come", future) : "");
-	else if (n == 1)
-		line->because = psprintf("1 row, at %s", time_text(last));
-	else
-		line->because = psprintf("%d rows, from %s to %s", n, time_text(first), time_text(last));
+	line = add_line(lines, depth, ma_print_node(node), answer.truth);
+	line->because = until_text(answer);
+	explain_number(lines, moment, node->left, answer.truth.until, Min(depth + 1, MAX_DEPTH));
+	explain_number(lines, moment, node->right, answer.truth.until, Min(depth + 1, MAX_DEPTH));
 }
 
 static void
-explain_atom(MaRuleLine *line, Moment *moment, const MaNode *node)
+explain_atom(List **lines, MaRuleLine *line, Moment *moment, const MaNode *node, Answer answer)
 {
 	TimestampTz at;
 
@@ -191,22 +229,17 @@ explain_atom(MaRuleLine *line, Moment *moment, const MaNode *node)
 			line->unknown = !ma_instant_of(moment, node->attribute, &at);
 			if (!line->unknown)
 				line->value = time_text(at);
-			line->because = line->unknown ? "unknown -> false" : until_text(line->truth);
-			break;
-		case MA_NODE_EXISTS:
-		case MA_NODE_ENDS:
-		case MA_NODE_LAST_ROWS:
-		case MA_NODE_OVERDUE:
-			explain_rows(line, moment, node->stream, node->window);
+			line->because = line->unknown ? "unknown -> false" : until_text(answer);
 			break;
 		default:
-			line->because = until_text(line->truth);
+			line->because = until_text(answer);
 	}
+	ma_evidence_of_node(lines, line, moment, node);
 }
 
 /* Aggregates and columns within arithmetic, each on its line. */
 static void
-explain_number(List **lines, Moment *moment, const MaNumber *number, int depth)
+explain_number(List **lines, Moment *moment, const MaNumber *number, TimestampTz change, int depth)
 {
 	if (number == NULL)
 		return;
@@ -221,10 +254,10 @@ explain_number(List **lines, Moment *moment, const MaNumber *number, int depth)
 		if (!line->unknown)
 			line->value = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
 		if (number->kind == MA_NUMBER_AGGREGATE)
-			explain_rows(line, moment, number->stream, number->window);
+			ma_evidence_of_number(lines, line, moment, number, change);
 	}
-	explain_number(lines, moment, number->left, depth);
-	explain_number(lines, moment, number->right, depth);
+	explain_number(lines, moment, number->left, change, depth);
+	explain_number(lines, moment, number->right, change, depth);
 }
 
 /* ---- unknowns ---- */

@@ -36,8 +36,10 @@ typedef struct Reading
 } Reading;
 
 static void prepare_contacts(ContactFetch *fetch);
-static void prepare_rows(EventFetch *fetch);
-static char *row_columns(const EventFetch *fetch, const char *place, char **filter);
+static void prepare_rows(EventFetch *fetch, bool with_keys);
+static char *row_columns(const EventFetch *fetch, const char *place, bool with_keys,
+						 char **filter);
+static char *key_column(const EventFetch *fetch);
 static const MaStreamPart *part_of(const MaStream *stream, const MaEventSource *source);
 static void read_fields(Batch *batch);
 static void read_values(Batch *batch, ContactFetch *fetch);
@@ -53,6 +55,7 @@ static void add_images(Batch *batch, const EventFetch *fetch, const int *owners,
 					   Datum *arguments);
 static bool is_needed(const Batch *batch, const bool *wanted, int contact, int fetch);
 static bool take_row(TupleTableSlot *slot, void *arg);
+static char *key_text(TupleTableSlot *slot, int column);
 static RowList *space_for_row(RowList *list);
 static void sort_rows(RowList *list, MaValueType type);
 static int	compare_rows(const void *left, const void *right);
@@ -73,7 +76,7 @@ ma_fetch_prepare(MaRuleSet *set)
 			prepare_contacts(lfirst(cell));
 	foreach(cell, set->event_fetches)
 		if (((EventFetch *) lfirst(cell))->many.sql == NULL)
-			prepare_rows(lfirst(cell));
+			prepare_rows(lfirst(cell), set->with_keys);
 	MemoryContextSwitchTo(previous);
 }
 
@@ -169,10 +172,11 @@ part_of(const MaStream *stream, const MaEventSource *source)
 
 /*
  * Place and time, then for each stream whether the row belongs to it (null: it does)
- * and its value.  *filter: rows that belong to none need not be read; NULL: all do.
+ * and its value; at last its key, if asked for.  *filter: rows that belong to none need
+ * not be read; NULL: all do.
  */
 static char *
-row_columns(const EventFetch *fetch, const char *place, char **filter)
+row_columns(const EventFetch *fetch, const char *place, bool with_keys, char **filter)
 {
 	StringInfoData columns;
 	StringInfoData any;
@@ -192,16 +196,45 @@ row_columns(const EventFetch *fetch, const char *place, char **filter)
 		appendStringInfo(&any, "%s(%s)", any.len > 0 ? " OR " : "",
 						 part->filter ? part->filter : "true");
 	}
+	if (with_keys)
+		appendStringInfo(&columns, ", %s", key_column(fetch));
 	*filter = all ? NULL : any.data;
 	return columns.data;
 }
 
+/* SQL of what names the row for people: its table and key. */
+static char *
+key_column(const EventFetch *fetch)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	/* Rows of ours have no key that means anything to others. */
+	if (fetch->source == NULL && fetch->event->builtin)
+		return psprintf("pg_catalog.concat(%s, t.properties)",
+						quote_literal_cstr(psprintf("%s ", fetch->event->name)));
+	if (fetch->source == NULL)
+		return "pg_catalog.concat('tracked event ', t.event_row_id)";
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "pg_catalog.concat(%s", quote_literal_cstr(fetch->source->table->name));
+	foreach(cell, ma_row_key_columns(fetch->source->table->relid))
+	{
+		const char *column = quote_identifier(lfirst(cell));
+
+		appendStringInfo(&sql, ", %s, t.%s",
+						 quote_literal_cstr(psprintf("%s%s = ", foreach_current_index(cell) == 0 ?
+													 " " : ", ", column)), column);
+	}
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
 static void
-prepare_rows(EventFetch *fetch)
+prepare_rows(EventFetch *fetch, bool with_keys)
 {
 	char	   *filter;
 	char	   *where;
-	char	   *columns = row_columns(fetch, "k.n", &filter);
+	char	   *columns = row_columns(fetch, "k.n", with_keys, &filter);
 
 	where = psprintf("AND r.at OPERATOR(pg_catalog.>=) $2%s",
 					 filter ? psprintf(" AND (%s)", filter) : "");
@@ -223,7 +256,7 @@ prepare_rows(EventFetch *fetch)
 		fetch->many.argtypes[2] = fetch->many.argtypes[3] = JSONBARRAYOID;
 		return;
 	}
-	columns = row_columns(fetch, "1::pg_catalog.int8", &filter);
+	columns = row_columns(fetch, "1::pg_catalog.int8", with_keys, &filter);
 	fetch->one.nargs = fetch->many.nargs = 2;
 	fetch->one.argtypes[1] = fetch->many.argtypes[1] = TIMESTAMPTZOID;
 	fetch->one.argtypes[0] = fetch->key_type;
@@ -585,7 +618,8 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 		return;
 	for (int i = 0; i < n; i++)
 		after = Min(after, batch->as_of[places[i]]);
-	after = fetch->ever ? DT_NOBEGIN : Min(after - fetch->reach, fetch->since);
+	after = fetch->ever || batch->set->with_keys ? DT_NOBEGIN :
+		Min(after - fetch->reach, fetch->since);
 	arguments[0] = single ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
 	arguments[1] = TimestampTzGetDatum(after);
 	if (fetch->images)
@@ -622,6 +656,9 @@ take_row(TupleTableSlot *slot, void *arg)
 	int			column = 3;
 	ListCell   *cell;
 
+	if (batch->set->with_keys)
+		batch->keys = lappend(batch->keys,
+							  key_text(slot, 3 + 2 * list_length(reading->fetch->streams)));
 	foreach(cell, reading->fetch->streams)
 	{
 		MaStream   *stream = lfirst(cell);
@@ -636,6 +673,7 @@ take_row(TupleTableSlot *slot, void *arg)
 		row->at = at;
 		row->value = (Datum) 0;
 		row->isnull = true;
+		row->key = list_length(batch->keys) - 1;
 		if (stream->type != MA_VALUE_NONE)
 			row->value = slot_getattr(slot, column - 1, &row->isnull);
 		if (!row->isnull && stream->type == MA_VALUE_NUMBER)
@@ -644,6 +682,16 @@ take_row(TupleTableSlot *slot, void *arg)
 			row->value = PointerGetDatum(DatumGetTextPCopy(row->value));
 	}
 	return true;
+}
+
+/* The row's key as it is shown; NULL: it has none. */
+static char *
+key_text(TupleTableSlot *slot, int column)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 static RowList *

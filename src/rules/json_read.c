@@ -300,7 +300,7 @@ atom(Object *object)
 		value = take(object, "to");
 		if (operator == NULL || value == NULL)
 			refuse(object->what, object->path, "\"is\" or \"to\" is missing",
-				   "For example {\"compare\": {\"count\": \"order_placed\"}, \"is\": \">=\", \"to\": 3}.");
+				   "For example {\"compare\": ..., \"is\": \">=\", \"to\": 3}.");
 		return psprintf("%s %s %s", left, operator, number(object, "to", value));
 	}
 	refuse(object->what, object->path, "no condition is named here",

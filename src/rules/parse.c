@@ -53,8 +53,7 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 	parser.what = scope->what;
 	parser.search_path = scope->search_path;
 	if (ma_token(&parser, 0)->kind == MA_TOKEN_END)
-		ma_parse_failed(&parser, 0, "the rule is empty",
-						"For example: no order_placed in 30 days.");
+		ma_parse_failed(&parser, 0, "the rule is empty", ma_rule_example("no", "in 30 days"));
 	rule->top = ma_parse_expression(&parser);
 	rest = ma_token(&parser, 0);
 	if (rest->kind != MA_TOKEN_END)
@@ -63,6 +62,14 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 								 text + rest->start),
 						"Conditions are joined by AND and OR.");
 	return rule;
+}
+
+char *
+ma_rule_example(const char *before, const char *after)
+{
+	char	   *event = ma_event_example();
+
+	return event ? psprintf("For example: %s %s %s.", before, event, after) : NULL;
 }
 
 /* The text of a rule that is given as JSON. */

@@ -231,7 +231,9 @@ parse_ends(MaParser *parser, bool last)
 		ma_parse_failed(parser, parser->at,
 						psprintf("after \"%s\" and an event a time or \"matching\" is expected",
 								 last ? "last" : "first"),
-						"For example: last order_placed more than 90 days ago.");
+						psprintf("For example: %s %s more than 90 days ago.",
+								 last ? "last" : "first",
+								 quote_identifier(node->stream->event->name)));
 	node->to = ma_parse_duration(parser);
 	ma_expect_word(parser, "ago", "after a duration");
 	return node;
@@ -463,7 +465,7 @@ ma_parse_run(MaParser *parser)
 
 	if (end == parser->at)
 		ma_parse_failed(parser, parser->at, "a condition is expected here",
-						"For example: no order_placed in 30 days, or city = 'Istanbul'.");
+						ma_rule_example("no", "in 30 days"));
 	node = parse_date(parser);
 	if (node != NULL)
 		return node;

@@ -31,7 +31,7 @@ ma_parse_comparison(MaParser *parser, int end)
 			node->operator = pstrdup(i == 2 ? "<>" : operators[i]);
 	if (node->operator == NULL)
 		ma_parse_failed(parser, at, "a comparison is expected here",
-						"For example: count(order_placed) in 30 days >= 3.");
+						"Such as >= 3; it stands behind the window.");
 	node->right = parse_sum(parser);
 	if (parser->at < end)
 		ma_parse_failed(parser, parser->at, "AND, OR or the end of the comparison is expected here",
@@ -217,7 +217,8 @@ parse_aggregate(MaParser *parser, MaFunction function)
 	ma_expect_symbol(parser, ")", "at the end of the aggregate");
 	if (measure == measure_end && (function != MA_FN_COUNT || number->distinct))
 		ma_parse_failed(parser, start, "a column is expected after the event",
-						"For example sum(order_placed.total).");
+						psprintf("Such as %s.total, with a column of its rows.",
+								 quote_identifier(event->name)));
 	type = measure == measure_end ? MA_VALUE_NONE :
 		function == MA_FN_COUNT ? MA_VALUE_TEXT : MA_VALUE_NUMBER;
 	number->stream = ma_stream(parser, event, where, where_end, measure, measure_end, type);

@@ -114,6 +114,9 @@ extern void ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int 
 								 const TimestampTz *as_of, MaRun how,
 								 const bool *wanted, MaTruth *out);
 
+/* Rows of the event from before this instant are not read by an evaluation as of `at`. */
+extern TimestampTz ma_rule_set_reads_from(const MaRuleSet *set, int32 event_id, TimestampTz at);
+
 /*
  * The same for rules of a journey: entries[c] is the row (jsonb) the run of contacts[c]
  * was entered by, 0 if there is none; a contact may be there once for each of his runs.
@@ -132,7 +135,11 @@ extern bool ma_rule_true_without_events(const MaRule *rule);
 extern void ma_rule_evaluate(MaRule *rule, MaContactChange *contacts, int n,
 							 TimestampTz as_of, MaRun how, MaTruth *out);
 
-/* A line of the explanation of a rule for one contact, in the order they are shown. */
+/*
+ * A line of the explanation of a rule for one contact, in the order they are shown.
+ * `truth.until` is when the answer changes if no row does, not a lower bound of it; of
+ * a row until when it counts (DT_NOBEGIN: it does not, or time does not decide it).
+ */
 typedef struct MaRuleLine
 {
 	int			depth;
@@ -142,6 +149,8 @@ typedef struct MaRuleLine
 	MaTruth		truth;
 	bool		unknown;		/* counts as false */
 	bool		is_number;		/* a value within arithmetic: no truth of its own */
+	bool		is_row;			/* a row the line above rests on: no truth either */
+	TimestampTz at;				/* of the row */
 	char	   *because;
 } MaRuleLine;
 

@@ -271,6 +271,8 @@ extern void ma_expect_word(MaParser *parser, const char *word, const char *what)
 extern void ma_expect_symbol(MaParser *parser, const char *symbol, const char *what);
 extern void ma_parse_failed(MaParser *parser, int at, const char *message,
 							const char *hint) pg_attribute_noreturn();
+/* "For example: no <an event the user has> in 30 days."; NULL: there is no event. */
+extern char *ma_rule_example(const char *before, const char *after);
 extern char *ma_parse_name(MaParser *parser, const char *what);
 extern MaEvent *ma_parse_event(MaParser *parser);
 extern MaDuration ma_parse_duration(MaParser *parser);

@@ -274,6 +274,22 @@ needs_zone(const MaNode *node)
 }
 
 
+TimestampTz
+ma_rule_set_reads_from(const MaRuleSet *set, int32 event_id, TimestampTz at)
+{
+	TimestampTz from = DT_NOEND;
+	ListCell   *cell;
+
+	foreach(cell, set->event_fetches)
+	{
+		const EventFetch *fetch = lfirst(cell);
+
+		if (fetch->event->id == event_id)
+			from = Min(from, fetch->ever ? DT_NOBEGIN : Min(at - fetch->reach, fetch->since));
+	}
+	return from;
+}
+
 static void
 widen_node(MaRuleSet *set, const MaNode *node)
 {

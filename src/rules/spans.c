@@ -65,6 +65,7 @@ set_span(Span *span, const Row *row, const MaWindow *window, TimestampTz since, 
 	span->end = DT_NOEND;
 	span->value = row->value;
 	span->isnull = row->isnull;
+	span->key = row->key;
 	switch (window->kind)
 	{
 		case MA_WINDOW_BETWEEN:

@@ -189,8 +189,9 @@ ma_segment_sql(PG_FUNCTION_ARGS)
 static void
 put_explained(ReturnSetInfo *result, const MaRuleLine *line)
 {
-	Datum		values[6] = {0};
-	bool		nulls[6] = {false, true, true, false, false, true};
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false, true, true, false, true, false, true};
+	bool		answers = !line->is_number && !line->is_row;
 
 	values[0] = CStringGetTextDatum(psprintf("%*s%s", line->depth * 2, "", line->node));
 	if (line->value != NULL || line->unknown)
@@ -204,12 +205,15 @@ put_explained(ReturnSetInfo *result, const MaRuleLine *line)
 		nulls[2] = false;
 	}
 	values[3] = BoolGetDatum(line->truth.truth);
-	values[4] = TimestampTzGetDatum(line->truth.until);
-	nulls[3] = nulls[4] = line->is_number;
+	nulls[3] = !answers;
+	values[4] = TimestampTzGetDatum(line->at);
+	nulls[4] = !line->is_row;
+	values[5] = TimestampTzGetDatum(line->truth.until);
+	nulls[5] = line->is_number || line->truth.until == DT_NOBEGIN;
 	if (line->because != NULL)
 	{
-		values[5] = CStringGetTextDatum(line->because);
-		nulls[5] = false;
+		values[6] = CStringGetTextDatum(line->because);
+		nulls[6] = false;
 	}
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -220,26 +224,26 @@ put_kept(ReturnSetInfo *result, const MaSegment *segment, int64 contact_id)
 {
 	MaSegmentStates *states = ma_states_read(ma_segments(), &contact_id, 1, MA_RUN_READ);
 	int			place = states->all->places[segment->slot];
-	Datum		values[6] = {0};
-	bool		nulls[6] = {false, true, true, false, false, false};
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false, true, true, false, true, false, false};
 
 	values[0] = CStringGetTextDatum("as kept by the worker");
 	values[3] = BoolGetDatum(states->bits[place]);
-	values[4] = TimestampTzGetDatum(states->wakes[place]);
-	values[5] = CStringGetTextDatum(states->wakes[place] == DT_NOEND ?
+	values[5] = TimestampTzGetDatum(states->wakes[place]);
+	values[6] = CStringGetTextDatum(states->wakes[place] == DT_NOEND ?
 									"what reads say; evaluated again when a row changes" :
 									"what reads say; evaluated again then, or when a row changes");
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* The instant of the next entry or exit: what a node is true until is only a lower bound of it. */
+/* The instant of the next entry or exit, however far the facts are known ahead. */
 static void
 put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
 {
 	bool		enters = false;
 	TimestampTz at = segment->sync ? ma_forecast_next(segment, contact_id, &enters) : DT_NOEND;
-	Datum		values[6] = {0};
-	bool		nulls[6] = {false, true, true, true, false, false};
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false, true, true, true, true, false, false};
 
 	if (!segment->sync)
 	{
@@ -247,8 +251,8 @@ put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
 		return;
 	}
 	values[0] = CStringGetTextDatum("next change");
-	values[4] = TimestampTzGetDatum(at);
-	values[5] = CStringGetTextDatum(at == DT_NOEND ? "none until a row changes" :
+	values[5] = TimestampTzGetDatum(at);
+	values[6] = CStringGetTextDatum(at == DT_NOEND ? "none until a row changes" :
 									enters ? "enters then, if no row changes" :
 									"leaves then, if no row changes");
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

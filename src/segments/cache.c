@@ -34,7 +34,7 @@ load(void)
 {
 	static MaStatement all = {
 		"SELECT s.segment_id, s.name, s.slot, s.rule, s.rule_source, s.time_zone, s.description, "
-		"s.state OPERATOR(pg_catalog.=) 'building', f.error "
+		"s.state OPERATOR(pg_catalog.=) 'building', f.error, s.known_from "
 		"FROM marketing_internal.segment AS s LEFT JOIN LATERAL (SELECT f.error "
 		"FROM marketing_internal.segment_failure AS f "
 		"WHERE f.segment_id OPERATOR(pg_catalog.=) s.segment_id "
@@ -51,6 +51,7 @@ load(void)
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		MaSegment  *segment = palloc0_object(MaSegment);
+		bool		unknown;
 
 		segment->id = ma_int32(&rows, i, 1);
 		segment->name = ma_text(&rows, i, 2);
@@ -61,11 +62,15 @@ load(void)
 		segment->description = ma_text(&rows, i, 7);
 		segment->building = ma_bool(&rows, i, 8);
 		segment->error = ma_text(&rows, i, 9);
+		segment->known_from = ma_value(&rows, i, 10, &unknown);
+		if (unknown)
+			segment->known_from = DT_NOEND;
 		segments->segments[segments->n++] = segment;
 		segments->nslots = Max(segments->nslots, segment->slot + 1);
 	}
 	segments->places = palloc_array(int, Max(segments->nslots, 1));
 	memset(segments->places, -1, sizeof(int) * segments->nslots);
+	segments->known = palloc0(segments->nslots / 8 + 1);
 	rules = palloc_array(MaRule *, Max(segments->n, 1));
 	ma_segments_compile_begin();
 	for (int i = 0; i < segments->n; i++)
@@ -73,6 +78,7 @@ load(void)
 		MaSegment  *segment = segments->segments[i];
 
 		segments->places[segment->slot] = i;
+		segments->known[segment->slot / 8] |= 1 << (segment->slot % 8);
 		ma_segment_compile(segment);
 		segment->place = segment->error == NULL ? segments->nrules : -1;
 		if (segment->error == NULL)

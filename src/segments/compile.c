@@ -6,10 +6,15 @@
  * numbers.  So a text that no longer compiles is tried with the names that the view
  * reads now, and the one whose SQL is the view's, word for word, says what the old one
  * said: that is proof, not a guess.  Where there is none the segment is broken.
+ *
+ * A text may go on compiling and mean other columns, where names went from one to
+ * another.  So where a column that the view reads was altered since the view was made,
+ * what the text says is compared with what the view says.
  */
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
@@ -19,7 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/ruleutils.h"
 
-#define MAX_TRIES 300			/* texts that are tried to follow renames */
+#define MAX_TRIES 400			/* texts that are tried to follow renames */
 #define KIND "segment"
 
 /* A parse under guard. */
@@ -28,6 +33,8 @@ typedef struct Attempt
 	const char *text;
 	const MaRuleScope *scope;
 	MaRule	   *rule;
+	Oid			view;			/* its own, to be compared with */
+	bool		differs;
 } Attempt;
 
 /* The search for the text that a view stands for. */
@@ -50,16 +57,24 @@ typedef struct Followed
 
 /* In a context of their own: a segment is also compiled outside of a round. */
 static List *followed = NIL;
+static List *altered = NIL;		/* Oid: views of which a column was altered since */
 static MemoryContext followed_context = NULL;
 
 static void remember(const MaSegment *segment);
 static void parse(void *arg);
+static void compare(void *arg);
+static List *altered_views(void);
+static bool is_altered(Oid view);
 static char *view_definition(Oid view);
 static List *view_columns(Oid view);
 static char *rule_definition(const MaRule *rule);
 static bool follow(Search *search, const char *text, int last);
 static bool replace_at(Search *search, const char *text, int place);
 static bool replace_name(Search *search, const char *text, int place, int start, int end);
+static bool exchanged(Search *search, const char *text);
+static char *exchange(const char *text, const char *one, const char *other);
+static List *names_in(const char *text);
+static int	string_end(const char *text, int start);
 static int	name_end(const char *text, int start);
 static void use(MaSegment *segment, MaRule *rule);
 
@@ -72,6 +87,49 @@ ma_segments_compile_begin(void)
 												 ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(followed_context);
 	followed = NIL;
+	altered = altered_views();
+}
+
+/* All at once, as there may be many segments. */
+static List *
+altered_views(void)
+{
+	static MaStatement read = {
+		"SELECT DISTINCT w.ev_class FROM pg_catalog.pg_rewrite AS w "
+		"JOIN pg_catalog.pg_class AS v ON v.oid OPERATOR(pg_catalog.=) w.ev_class "
+		"JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) v.relnamespace "
+		"AND n.nspname OPERATOR(pg_catalog.=) 'marketing_rule' "
+		"JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+		"AND d.objid OPERATOR(pg_catalog.=) w.oid "
+		"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+		"AND d.refobjsubid OPERATOR(pg_catalog.>) 0 "
+		"JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid "
+		"AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid "
+		"WHERE pg_catalog.age(a.xmin) OPERATOR(pg_catalog.<) pg_catalog.age(w.xmin) "
+		"OR pg_catalog.age(w.xmin) OPERATOR(pg_catalog.<) 0 "
+		"OR (a.xmin OPERATOR(pg_catalog.=) w.xmin AND a.cmin::pg_catalog.text::pg_catalog.int8 "
+		"OPERATOR(pg_catalog.>) w.cmin::pg_catalog.text::pg_catalog.int8)"
+	};
+	MemoryContext previous;
+	MaRows		rows = ma_run(&read, NULL, NULL, MA_RUN_READ_LATEST);
+	List	   *views = NIL;
+
+	previous = MemoryContextSwitchTo(followed_context);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		bool		isnull;
+
+		views = lappend_oid(views, DatumGetObjectId(ma_value(&rows, i, 1, &isnull)));
+	}
+	MemoryContextSwitchTo(previous);
+	return views;
+}
+
+/* Within a round; who compiles outside of one goes by what the last one found. */
+static bool
+is_altered(Oid view)
+{
+	return list_member_oid(altered, view);
 }
 
 char *
@@ -110,6 +168,14 @@ parse(void *arg)
 }
 
 static void
+compare(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->differs = strcmp(rule_definition(attempt->rule), view_definition(attempt->view)) != 0;
+}
+
+static void
 use(MaSegment *segment, MaRule *rule)
 {
 	segment->rule = rule;
@@ -138,13 +204,20 @@ ma_segment_compile(MaSegment *segment)
 		return;
 	}
 	error = ma_segment_guard(parse, &attempt);
-	if (error == NULL)
+	segment->altered = is_altered(view);
+	if (error == NULL && segment->altered)
+	{
+		attempt.view = view;
+		error = ma_segment_guard(compare, &attempt);
+	}
+	if (error == NULL && !attempt.differs)
 		use(segment, attempt.rule);
 	else
 	{
 		search.definition = view_definition(view);
 		search.names = view_columns(view);
-		if (follow(&search, segment->text, -1))
+		if ((error != NULL && follow(&search, segment->text, -1)) ||
+			exchanged(&search, segment->text))
 		{
 			segment->followed = true;
 			segment->text = search.text;
@@ -152,7 +225,8 @@ ma_segment_compile(MaSegment *segment)
 			remember(segment);
 		}
 		else
-			segment->error = psprintf("%s", error->message);
+			segment->error = error ? pstrdup(error->message) :
+				"columns it reads were renamed, and its text would mean others now";
 	}
 	ma_become_back(&identity);
 }
@@ -307,6 +381,100 @@ replace_name(Search *search, const char *text, int place, int start, int end)
 			return true;
 	}
 	return false;
+}
+
+/* ---- exchanged names ---- */
+
+/*
+ * One of the names may stand for a column that is called otherwise now, and the other way
+ * round.  At first these two only, then with others that may have become any.
+ */
+static bool
+exchanged(Search *search, const char *text)
+{
+	List	   *names = names_in(text);
+
+	for (int round = 0; round < 2; round++)
+	{
+		ListCell   *cell;
+		ListCell   *inner;
+
+		foreach(cell, names)
+			foreach(inner, search->names)
+			{
+				const char *one = lfirst(cell);
+				const char *other = quote_identifier(lfirst(inner));
+				Search		alone = *search;
+
+				if (strcmp(one, other) == 0)
+					continue;
+				alone.tries = round == 0 ? MAX_TRIES - 1 : search->tries;
+				if (follow(&alone, exchange(text, one, other), -1))
+				{
+					*search = alone;
+					return true;
+				}
+				search->tries = round == 0 ? search->tries : alone.tries;
+			}
+	}
+	return false;
+}
+
+/* The names in the text, each once, as they are written. */
+static List *
+names_in(const char *text)
+{
+	List	   *names = NIL;
+
+	for (int at = 0; text[at] != '\0';)
+	{
+		int			end = text[at] == '\'' ? string_end(text, at) : name_end(text, at);
+		char	   *name = pnstrdup(text + at, end - at);
+		bool		known = end == at || text[at] == '\'' || isdigit((unsigned char) text[at]);
+		ListCell   *cell;
+
+		foreach(cell, names)
+			known |= strcmp(lfirst(cell), name) == 0;
+		if (!known)
+			names = lappend(names, name);
+		at = Max(end, at + 1);
+	}
+	return names;
+}
+
+/* Each of the two names in place of the other, wherever it stands. */
+static char *
+exchange(const char *text, const char *one, const char *other)
+{
+	StringInfoData result;
+
+	initStringInfo(&result);
+	for (int at = 0; text[at] != '\0';)
+	{
+		bool		string = text[at] == '\'';
+		int			end = Max(string ? string_end(text, at) : name_end(text, at), at + 1);
+		const char *name = pnstrdup(text + at, end - at);
+
+		if (!string && strcmp(name, one) == 0)
+			name = other;
+		else if (!string && strcmp(name, other) == 0)
+			name = one;
+		appendStringInfoString(&result, name);
+		at = end;
+	}
+	return result.data;
+}
+
+/* Where the string that starts there ends. */
+static int
+string_end(const char *text, int start)
+{
+	int			at = start + 1;
+
+	for (; text[at] != '\0'; at++)
+		if (text[at] == '\'' && text[++at] != '\'')
+			return at;
+	return at;
 }
 
 /* Where the name that starts there ends; `start` itself if none does. */

@@ -29,6 +29,7 @@ typedef struct Building
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static bool wants_new_contacts(void);
+static TimestampTz reads_from(int32 event_id, TimestampTz now);
 static void clock_back(void);
 static void leave_to_worker(MaSegmentStates *states, MaContactChange *contacts);
 static int	choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz now,
@@ -53,8 +54,9 @@ static bool build(void);
 static bool build_turn(void);
 static void build_part(const int64 *ids, int n, void *arg);
 
-static const MaConsumer consumer = {MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts,
-unmoved};
+static const MaConsumer consumer = {
+	MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts, unmoved, reads_from
+};
 static const MaDuty due_duty = {"due segments", 0, due, next_due};
 static const MaDuty build_duty = {"build segments", 0, build, NULL};
 
@@ -71,6 +73,22 @@ static bool
 wants_new_contacts(void)
 {
 	return ma_segments()->n > 0;
+}
+
+/* Evaluations are as of now, or of an instant that is over and not looked at yet. */
+static TimestampTz
+reads_from(int32 event_id, TimestampTz now)
+{
+	static MaStatement first = {
+		"SELECT s.next_wake FROM marketing_internal.segment_state AS s "
+		"WHERE s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"ORDER BY s.next_wake LIMIT 1"
+	};
+	MaRows		rows = ma_run(&first, NULL, NULL, MA_RUN_READ_LATEST);
+
+	if (rows.n > 0)
+		now = Min(now, ma_int64(&rows, 0, 1));
+	return ma_rule_set_reads_from(ma_segments()->set, event_id, now);
 }
 
 /* What is stored is of the future then: everybody is looked at again. */
@@ -99,7 +117,8 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	TimestampTz *as_of;
 	bool	   *wanted;
 
-	if (all->n == 0)
+	/* The worker takes away what dropped segments have left. */
+	if (all->n == 0 && !ma_worker_is_active())
 		return;
 	ids = palloc_array(int64, Max(n, 1));
 	for (int i = 0; i < n; i++)
@@ -468,8 +487,9 @@ build_turn(void)
 		1, {INT8OID}
 	};
 	static MaStatement finish = {
-		"UPDATE marketing_internal.segment SET state = 'live' "
-		"WHERE state OPERATOR(pg_catalog.=) 'building' RETURNING 1"
+		"UPDATE marketing_internal.segment SET state = 'live', known_from = COALESCE(known_from, $1) "
+		"WHERE state OPERATOR(pg_catalog.=) 'building' RETURNING 1",
+		1, {TIMESTAMPTZOID}
 	};
 	Datum		value = Int32GetDatum(ma_drain_batch_size());
 	MaSegments *all = ma_segments();
@@ -484,7 +504,8 @@ build_turn(void)
 	rows = ma_run(&next, &value, NULL, MA_RUN_READ_LATEST);
 	if (rows.n == 0)
 	{
-		if (ma_run(&finish, NULL, NULL, MA_RUN_WRITE_LATEST).n > 0)
+		value = TimestampTzGetDatum(ma_now());
+		if (ma_run(&finish, &value, NULL, MA_RUN_WRITE_LATEST).n > 0)
 			ma_definitions_changed();
 		return false;
 	}

@@ -354,19 +354,19 @@ store(const MaSegment *before, const Wanted *wanted, bool building,
 {
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.segment (name, slot, rule, rule_source, time_zone, "
-		"description, state, defined_by, defined_at) "
-		"VALUES ($1, pg_catalog.nextval('marketing_internal.segment_slot'::pg_catalog.regclass), "
-		"$2, $3, $4, $5, $6, $7, $8)",
-		8, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+		"description, state, defined_by, defined_at, known_from) "
+		"VALUES ($1, $9, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $6 OPERATOR(pg_catalog.=) 'live' THEN $8 END)",
+		9, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID}
 	};
 	static MaStatement replace = {
 		"UPDATE marketing_internal.segment SET rule = $2, rule_source = $3, time_zone = $4, "
-		"description = $5, state = $6, built_to = 0, defined_by = $7, defined_at = $8 "
+		"description = $5, state = $6, built_to = 0, defined_by = $7, defined_at = $8, "
+		"known_from = COALESCE(known_from, CASE WHEN $6 OPERATOR(pg_catalog.=) 'live' THEN $8 END) "
 		"WHERE name OPERATOR(pg_catalog.=) $1",
 		8, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[8];
-	char		nulls[] = "        ";
+	Datum		values[9];
+	char		nulls[] = "         ";
 
 	values[0] = CStringGetTextDatum(wanted->name);
 	values[1] = CStringGetTextDatum(wanted->text);
@@ -377,6 +377,8 @@ store(const MaSegment *before, const Wanted *wanted, bool building,
 	values[5] = CStringGetTextDatum(building ? "building" : "live");
 	values[6] = CStringGetTextDatum(definer);
 	values[7] = TimestampTzGetDatum(ma_now());
+	if (before == NULL)
+		values[8] = Int32GetDatum(ma_segment_slot_take());
 	ma_run(before ? &replace : &add, values, nulls, MA_RUN_WRITE_LATEST);
 }
 
@@ -428,6 +430,7 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 	ma_relations_lock_writers(list_make1_oid(ma_own_table("segment_state")));
 	value = Int32GetDatum(segment->id);
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
+	ma_segment_slot_drop(segment->slot);
 	ma_unwatch_events(MA_SEGMENT_CONSUMER, name);
 	ma_rule_view_drop("segment", name);
 	ma_definitions_changed();

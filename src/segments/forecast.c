@@ -244,6 +244,11 @@ ma_forecast_segment(PG_FUNCTION_ARGS)
 	horizon = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 													  TimestampTzGetDatum(now),
 													  PG_GETARG_DATUM(1)));
+	if (horizon < now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("within must not be negative"),
+				 errhint("marketing.segment_members(name, at => ...) tells who was in a segment before.")));
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	all = ma_segments();

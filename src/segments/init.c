@@ -15,5 +15,6 @@ ma_segments_init(void)
 	ma_transitions_init();
 	ma_segment_renew_init();
 	ma_segment_audit_init();
+	ma_segment_slots_init();
 	ma_segment_merge_init();
 }

@@ -186,7 +186,7 @@ ma_define_standard_segments(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no event is given"),
-				 errhint("For example: define_standard_segments(orders => 'order_placed', value => 'total').")));
+				 errhint("Give the names of your events, such as that of an order as orders => '...'.")));
 	ma_call_begin(&call);
 	for (int i = 0; i < lengthof(presets); i++)
 		if ((presets[i].needs & ~given) == 0)

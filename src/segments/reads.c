@@ -45,10 +45,13 @@ static void read_stored(const MaSegment *segment, const MaStale *stale, MaMember
 static void add_overdue(MaStale *stale, TimestampTz now);
 static void add_evaluated(const int64 *ids, int n, void *arg);
 static int	compare_members(const void *left, const void *right);
-static MaMembers *read_history(const MaSegment *segment, TimestampTz instant);
+static void sort_members(MaMembers *members);
+static void require_history(const MaSegment *segment, TimestampTz at);
+static MaMembers *read_history(MaSegment *segment, TimestampTz at);
+static void read_overdue(MaStale *overdue, TimestampTz at);
 static void emit(const int64 *ids, int n, void *arg);
-static bool in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id);
-static bool stored_bit(MaSegments *all, const MaSegment *segment, int64 contact_id);
+static bool in_segment_now(MaSegment *segment, int64 contact_id);
+static bool is_stored(const MaSegment *segment, int64 contact_id);
 
 MA_FUNCTION(ma_segment_members);
 MA_FUNCTION(ma_segment_size);
@@ -96,10 +99,10 @@ ma_members_read(MaSegment *segment, TimestampTz now)
 	MaMembers  *members = make_members();
 	Reading		reading;
 	MaStale    *stale;
-	Member	   *sorted;
 
 	stale = ma_stale_contacts();
-	if (segment->sync && (segment->building || stale->any))
+	/* Capture goes by the stored names until the worker has stored others. */
+	if (segment->sync && (segment->building || segment->followed || stale->any))
 		return read_by_oracle(segment, now);
 	if (!segment->sync)
 		memset(stale, 0, sizeof(*stale));
@@ -108,7 +111,15 @@ ma_members_read(MaSegment *segment, TimestampTz now)
 	reading = (Reading) {segment, members, now};
 	read_stored(segment, stale, members);
 	ma_contacts_each_of(stale->ids, stale->n, add_evaluated, &reading);
-	sorted = palloc_array(Member, Max(members->n, 1));
+	sort_members(members);
+	return members;
+}
+
+static void
+sort_members(MaMembers *members)
+{
+	Member	   *sorted = palloc_array(Member, Max(members->n, 1));
+
 	for (int i = 0; i < members->n; i++)
 		sorted[i] = (Member) {members->ids[i], members->since[i]};
 	qsort(sorted, members->n, sizeof(Member), compare_members);
@@ -117,7 +128,6 @@ ma_members_read(MaSegment *segment, TimestampTz now)
 		members->ids[i] = sorted[i].id;
 		members->since[i] = sorted[i].since;
 	}
-	return members;
 }
 
 /* Who has passed an instant since he was evaluated. */
@@ -231,22 +241,30 @@ read_by_oracle(MaSegment *segment, TimestampTz now)
 
 /* ---- one contact ---- */
 
+/* By its number, not its slot: an old snapshot may hold a bit of another segment there. */
 static bool
-stored_bit(MaSegments *all, const MaSegment *segment, int64 contact_id)
+is_stored(const MaSegment *segment, int64 contact_id)
 {
-	MaSegmentStates *states = ma_states_read(all, &contact_id, 1, MA_RUN_READ);
+	static MaStatement read = {
+		"SELECT FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 AND m.contact_id OPERATOR(pg_catalog.=) $2",
+		2, {INT4OID, INT8OID}
+	};
+	Datum		values[2];
 
-	return states->bits[all->places[segment->slot]];
+	values[0] = Int32GetDatum(segment->id);
+	values[1] = Int64GetDatum(contact_id);
+	return ma_run(&read, values, NULL, MA_RUN_READ).n > 0;
 }
 
 /* Evaluated in the read, which costs about what finding out whether it must be would. */
 static bool
-in_segment_now(MaSegments *all, MaSegment *segment, int64 contact_id)
+in_segment_now(MaSegment *segment, int64 contact_id)
 {
 	MaTruth		truth;
 
 	if (!segment->sync)
-		return stored_bit(all, segment, contact_id);
+		return is_stored(segment, contact_id);
 	ma_rule_evaluate(segment->rule, ma_read_contacts(&contact_id, 1), 1, ma_now(), MA_RUN_READ,
 					 &truth);
 	return truth.truth;
@@ -263,8 +281,7 @@ ma_in_segment(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	all = ma_segments();
-	answer = in_segment_now(all, ma_segment_get_whole(all, name),
-							ma_contact_argument(fcinfo, false));
+	answer = in_segment_now(ma_segment_get_whole(all, name), ma_contact_argument(fcinfo, false));
 	ma_call_end(&call);
 	PG_RETURN_BOOL(answer);
 }
@@ -297,7 +314,7 @@ ma_segments_of(PG_FUNCTION_ARGS)
 		bool		nulls[2] = {false, true};
 
 		/* A broken one is left out: he may be in it or not. */
-		if (all->segments[i]->error != NULL || !in_segment_now(all, all->segments[i], contact_id))
+		if (all->segments[i]->error != NULL || !in_segment_now(all->segments[i], contact_id))
 			continue;
 		for (uint64 j = 0; j < rows.n; j++)
 			if (ma_int32(&rows, j, 1) == all->segments[i]->id)
@@ -313,28 +330,96 @@ ma_segments_of(PG_FUNCTION_ARGS)
 
 /* ---- all members ---- */
 
-/* Who was in it then, by the last entry or exit that had taken effect. */
+/* An error unless the log tells who was in it then. */
+static void
+require_history(const MaSegment *segment, TimestampTz at)
+{
+	if (at > ma_now())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("at must not be in the future"),
+				 errhint("marketing.forecast_segment() tells who will enter and leave.")));
+	if (at >= segment->known_from)
+		return;
+	if (segment->known_from == DT_NOEND)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_UNKNOWN_HISTORY),
+				 errmsg("who was in segment \"%s\" is not known yet", segment->name),
+				 errdetail("Its members are still being found."),
+				 errhint("Its history begins when marketing.segments says it is live.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_UNKNOWN_HISTORY),
+			 errmsg("who was in segment \"%s\" at %s is not known", segment->name,
+					timestamptz_to_str(at)),
+			 errdetail("The log of its entries and exits begins later."),
+			 errhint("Ask for %s or later.", timestamptz_to_str(segment->known_from))));
+}
+
+/*
+ * Who was in it then: going back from now, who entered since was not in it, and who left
+ * since was.  So a log whose older part is gone still tells all of the rest.  Who had
+ * passed an instant by then that the worker has not written down yet is evaluated.
+ */
 static MaMembers *
-read_history(const MaSegment *segment, TimestampTz instant)
+read_history(MaSegment *segment, TimestampTz at)
 {
 	static MaStatement read = {
-		"SELECT h.contact_id, h.effective_at FROM (SELECT DISTINCT ON (t.contact_id) "
-		"t.contact_id, t.effective_at, t.entered FROM marketing_internal.segment_transition AS t "
-		"WHERE t.segment_id OPERATOR(pg_catalog.=) $1 AND t.effective_at OPERATOR(pg_catalog.<=) $2 "
-		"ORDER BY t.contact_id, t.effective_at DESC, t.transition_id DESC) AS h "
-		"WHERE h.entered ORDER BY h.contact_id",
+		"WITH later AS (SELECT DISTINCT ON (t.contact_id) t.contact_id, t.entered "
+		"FROM marketing_internal.segment_transition AS t "
+		"WHERE t.segment_id OPERATOR(pg_catalog.=) $1 AND t.effective_at OPERATOR(pg_catalog.>) $2 "
+		"ORDER BY t.contact_id, t.effective_at, t.transition_id) "
+		"SELECT m.contact_id, m.since FROM marketing_internal.segment_member AS m "
+		"WHERE m.segment_id OPERATOR(pg_catalog.=) $1 AND NOT EXISTS (SELECT FROM later AS l "
+		"WHERE l.contact_id OPERATOR(pg_catalog.=) m.contact_id) "
+		"UNION ALL SELECT l.contact_id, (SELECT pg_catalog.max(t.effective_at) "
+		"FROM marketing_internal.segment_transition AS t "
+		"WHERE t.contact_id OPERATOR(pg_catalog.=) l.contact_id AND t.entered "
+		"AND t.segment_id OPERATOR(pg_catalog.=) $1 AND t.effective_at OPERATOR(pg_catalog.<=) $2) "
+		"FROM later AS l WHERE NOT l.entered",
 		2, {INT4OID, TIMESTAMPTZOID}
 	};
 	MaMembers  *members = make_members();
+	Reading		reading = {segment, members, at};
+	MaStale    *overdue = palloc0_object(MaStale);
 	Datum		values[2];
 	MaRows		rows;
 
+	require_history(segment, at);
+	if (segment->sync && !segment->building && segment->error == NULL)
+		read_overdue(overdue, at);
 	values[0] = Int32GetDatum(segment->id);
-	values[1] = TimestampTzGetDatum(instant);
+	values[1] = TimestampTzGetDatum(at);
 	rows = ma_run(&read, values, NULL, MA_RUN_READ);
 	for (uint64 i = 0; i < rows.n; i++)
-		add_member(members, ma_int64(&rows, i, 1), ma_int64(&rows, i, 2));
+	{
+		bool		unknown;
+		TimestampTz since = ma_value(&rows, i, 2, &unknown);
+
+		if (!ma_stale_has(overdue, ma_int64(&rows, i, 1)))
+			add_member(members, ma_int64(&rows, i, 1), unknown ? 0 : since);
+	}
+	ma_contacts_each_of(overdue->ids, overdue->n, add_evaluated, &reading);
+	sort_members(members);
 	return members;
+}
+
+/*
+ * Contacts that only time has changed since they were evaluated, by that instant.  Of
+ * whom a row has changed as well it will be written down as of when that is evaluated.
+ */
+static void
+read_overdue(MaStale *overdue, TimestampTz at)
+{
+	MaStale    *changed = ma_stale_contacts();
+	int			n = 0;
+
+	if (changed->any)
+		return;
+	add_overdue(overdue, at);
+	for (int i = 0; i < overdue->n; i++)
+		if (!ma_stale_has(changed, overdue->ids[i]))
+			overdue->ids[n++] = overdue->ids[i];
+	overdue->n = overdue->nsorted = n;
 }
 
 /* A portion of the members; in portions, since a contact's text costs a statement. */
@@ -357,7 +442,7 @@ emit(const int64 *ids, int n, void *arg)
 	}
 }
 
-/* segment_members(name, instant) */
+/* segment_members(name, at) */
 Datum
 ma_segment_members(PG_FUNCTION_ARGS)
 {

@@ -79,6 +79,8 @@ duty_tick(void)
 				ma_segment_view_differs(segment) && !means_the_same(segment))
 				ma_segment_mark_failed(segment, ERRCODE_MA_RULE_BROKEN,
 									   "columns it reads were renamed, and its text would mean others now");
+			else if (segment->error == NULL && !segment->followed && segment->altered)
+				ma_rule_view_set("segment", segment->name, segment->rule);
 		}
 		store_followed(all, &names);
 		if (names != NIL)
@@ -116,14 +118,16 @@ start_build(const MaSegment *segment, const char *text, bool later)
 		"UPDATE marketing_internal.segment SET built_to = 0, "
 		"state = CASE WHEN $3 THEN 'building' ELSE 'live' END, "
 		"rule_source = CASE WHEN rule OPERATOR(pg_catalog.=) $2 THEN rule_source ELSE $2 END, "
+		"known_from = COALESCE(known_from, CASE WHEN NOT $3 THEN $4 END), "
 		"rule = $2 WHERE segment_id OPERATOR(pg_catalog.=) $1",
-		3, {INT4OID, TEXTOID, BOOLOID}
+		4, {INT4OID, TEXTOID, BOOLOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3];
+	Datum		values[4];
 
 	values[0] = Int32GetDatum(segment->id);
 	values[1] = CStringGetTextDatum(text);
 	values[2] = BoolGetDatum(later);
+	values[3] = TimestampTzGetDatum(ma_now());
 	ma_run(&update, values, NULL, MA_RUN_WRITE_LATEST);
 }
 

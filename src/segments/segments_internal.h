@@ -21,9 +21,11 @@ typedef struct MaSegment
 	char	   *time_zone;
 	char	   *description;
 	bool		building;
+	TimestampTz known_from;		/* its log is complete from then on; DT_NOEND: not yet */
 	MaRule	   *rule;			/* NULL: broken, it cannot be compiled */
 	char	   *error;			/* why it is broken or failing; NULL: it is neither */
 	bool		followed;		/* text is not what is stored: names were renamed since */
+	bool		altered;		/* a column its view reads was altered since that was made */
 	bool		sync;
 	bool		recheck;
 	List	   *events;			/* MaRuleEvent */
@@ -49,6 +51,7 @@ typedef struct MaSegments
 	bool		building;		/* some segment is */
 	MaSegmentReader *readers;	/* in order of events; not of the broken and failing */
 	int			nreaders;
+	unsigned char *known;		/* nslots bits: there is a segment of the slot */
 } MaSegments;
 
 /* All segments; valid to the end of the transaction. */
@@ -91,6 +94,14 @@ extern void ma_segments_evaluate(MaSegments *all, MaContactChange *contacts, int
 extern void ma_segment_mark_failed(const MaSegment *segment, int sqlerrcode, const char *message);
 /* What was noted of it, failures and drift, is of the past. */
 extern void ma_segment_forget_failures(int32 segment_id);
+
+/* ---- slots.c ---- */
+
+extern void ma_segment_slots_init(void);
+/* A slot for a new segment; within ma_segments_lock(). */
+extern int	ma_segment_slot_take(void);
+/* The slot's segment was dropped: it is to be cleared. */
+extern void ma_segment_slot_drop(int slot);
 
 /* ---- audit.c ---- */
 

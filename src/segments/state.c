@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "port/pg_bswap.h"
 #include "segments/segments_internal.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -31,6 +32,8 @@ static Datum pack_wakes(const MaSegmentStates *states, int contact, TimestampTz 
 static void write_members(MaSegmentStates *states);
 static void write_transitions(MaSegmentStates *states, TimestampTz now);
 static void write_states(MaSegmentStates *states);
+static void require_current(const MaSegments *all);
+static bool anything_changed(const MaSegmentStates *states);
 static void run_guarded(MaStatement *statement, Datum *values, int n);
 
 MaSegmentStates *
@@ -81,19 +84,23 @@ read_stored(MaSegmentStates *states, MaRun how)
 	ma_index_end(read);
 }
 
-/* Bits and wakes of slots that no segment has any more are left out. */
+/* Bits and wakes of slots that no segment has any more are left out, and taken away. */
 static void
 unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 {
 	MaSegments *all = states->all;
 	bytea	   *bytes = DatumGetByteaPCopy(bits);
-	unsigned char *data;
-	int			length;
+	unsigned char *data = (unsigned char *) VARDATA(bytes);
+	int			length = VARSIZE(bytes) - VARHDRSZ;
 
 	states->old_bits[contact] = PointerGetDatum(bytes);
 	for (int i = 0; i < all->n; i++)
 		if (ma_state_bit(bytes, all->segments[i]->slot))
 			states->bits[contact * all->n + i] = true;
+	/* Of segments that are gone: their slots are given to others when they are clear. */
+	for (int i = 0; i < length; i++)
+		if (data[i] & ~(i <= all->nslots / 8 ? all->known[i] : 0))
+			states->changed[contact] = true;
 	bytes = DatumGetByteaPCopy(wakes);
 	data = (unsigned char *) VARDATA(bytes);
 	length = VARSIZE(bytes) - VARHDRSZ;
@@ -230,9 +237,46 @@ run_guarded(MaStatement *statement, Datum *values, int n)
 				 errdetail("The write met %d rows instead of %d.", (int) rows.n, n)));
 }
 
+/*
+ * Whoever changes segments keeps writers of the state out.  So with our lock on it, what
+ * we evaluated are the segments of now, or it is all to be done again.
+ */
+static void
+require_current(const MaSegments *all)
+{
+	const MaSegments *now;
+	bool		same;
+
+	LockRelationOid(ma_own_table("segment_state"), RowExclusiveLock);
+	now = ma_segments();
+	if (now == all)
+		return;
+	same = now->n == all->n;
+	for (int i = 0; same && i < all->n; i++)
+		same = now->segments[i]->id == all->segments[i]->id &&
+			strcmp(now->segments[i]->text, all->segments[i]->text) == 0 &&
+			strcmp(now->segments[i]->time_zone, all->segments[i]->time_zone) == 0;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_STATE_CHANGED),
+				 errmsg("segments were defined or dropped while contacts were evaluated")));
+}
+
+static bool
+anything_changed(const MaSegmentStates *states)
+{
+	for (int i = 0; i < states->n; i++)
+		if (states->changed[i])
+			return true;
+	return states->flips != NIL;
+}
+
 void
 ma_states_write(MaSegmentStates *states, TimestampTz now)
 {
+	if (!anything_changed(states))
+		return;
+	require_current(states->all);
 	if (states->flips != NIL)
 	{
 		write_members(states);

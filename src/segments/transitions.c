@@ -1,16 +1,26 @@
 /*
  * transitions.c
- *		The partitions of the log of entries and exits: with the first segment, and a
- *		month ahead by the worker.
+ *		The partitions of the log of entries and exits: with the first segment, a month
+ *		ahead by the worker, and prune_segment_history(), which drops the old ones.
+ *
+ * History is told backwards from now (reads.c), so what is left of the log tells all
+ * from its beginning on; where that is stands with the segments.
  */
 #include "base/base.h"
 
+#include "catalog/pg_type.h"
 #include "segments/segments_internal.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "worker/worker.h"
 
 #define DUTY_EVERY_MS (10 * 60 * 1000)
 
 static bool duty_tick(void);
+static TimestampTz month_start(TimestampTz at, char **partition);
+static int	drop_months(const char *partition);
+
+MA_FUNCTION(ma_prune_segment_history);
 
 static const MaPartitioned transitions = {
 	.name = "segment_transition",
@@ -41,4 +51,85 @@ void
 ma_transitions_ensure(void)
 {
 	ma_partitions_ensure(&transitions);
+}
+
+/* ---- pruning ---- */
+
+/* Start of the month in UTC, as the partitions are, and the name of its partition. */
+static TimestampTz
+month_start(TimestampTz at, char **partition)
+{
+	struct pg_tm tm;
+	fsec_t		fraction;
+
+	if (TIMESTAMP_NOT_FINITE(at) || at > ma_now() ||
+		timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("before must be an instant of the past")));
+	*partition = psprintf("%s_%04d_%02d", transitions.name, tm.tm_year, tm.tm_mon);
+	return (date2j(tm.tm_year, tm.tm_mon, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
+/* Drops the partitions of the months before this one. */
+static int
+drop_months(const char *partition)
+{
+	static MaStatement read = {
+		"SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_inherits AS i "
+		"JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid "
+		"WHERE i.inhparent OPERATOR(pg_catalog.=) "
+		"'marketing_internal.segment_transition'::pg_catalog.regclass "
+		"AND c.relname::pg_catalog.text OPERATOR(pg_catalog.~) '_[0-9]{4}_[0-9]{2}$' "
+		"AND c.relname::pg_catalog.text COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.<) $1 ORDER BY 1",
+		1, {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(partition);
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+
+	for (uint64 i = 0; i < rows.n; i++)
+		ma_run_once(psprintf("DROP TABLE marketing_internal.%s",
+							 quote_identifier(ma_text(&rows, i, 1))),
+					0, NULL, NULL, NULL, MA_RUN_WRITE);
+	return (int) rows.n;
+}
+
+/* prune_segment_history(before) */
+Datum
+ma_prune_segment_history(PG_FUNCTION_ARGS)
+{
+	static MaStatement rest = {
+		"WITH gone AS (DELETE FROM marketing_internal.segment_transition AS t "
+		"WHERE t.recorded_at OPERATOR(pg_catalog.<) $1 RETURNING 1), "
+		"known AS (UPDATE marketing_internal.segment AS s SET known_from = $1 "
+		"WHERE s.known_from OPERATOR(pg_catalog.<) $1) SELECT pg_catalog.count(*) FROM gone",
+		1, {TIMESTAMPTZOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz before;
+	char	   *partition;
+	char	   *answer;
+	MaCall		call;
+	Datum		value;
+	MaRows		rows;
+	int			months;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("before must not be null")));
+	ma_call_begin(&call);
+	before = month_start(PG_GETARG_TIMESTAMPTZ(0), &partition);
+	ma_segments_lock();
+	months = drop_months(partition);
+	/* What stands in the default partition. */
+	value = TimestampTzGetDatum(before);
+	rows = ma_run(&rest, &value, NULL, MA_RUN_WRITE_LATEST);
+	ma_definitions_changed();
+	answer = psprintf("history of segments begins at %s: %d month%s and %s single rows dropped",
+					  timestamptz_to_str(before), months, months == 1 ? "" : "s",
+					  ma_grouped(ma_int64(&rows, 0, 1)));
+	answer = MemoryContextStrdup(context, answer);
+	ma_call_end(&call);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }

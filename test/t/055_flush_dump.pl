@@ -129,6 +129,8 @@ INSERT INTO marketing.list_members VALUES ('staff', 'nobody at all');
 SELECT marketing.define_segment('known', 'customers.id > 0 and not in list staff');
 SELECT marketing.define_segment('odd', 'count(order_placed where (100 / (id - 77) <> 7)) > 1000');
 INSERT INTO orders (id, customer_id) VALUES (77, 3);
+SELECT marketing.define_segment('gone', 'any called');
+SELECT marketing.drop_segment('gone');
 INSERT INTO marketing_internal.segment_drift SELECT segment_id, 1, true, now() FROM marketing_internal.segment WHERE name = 'known';
 SELECT marketing.arm();
 SELECT marketing.disarm();

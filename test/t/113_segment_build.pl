@@ -48,6 +48,9 @@ my $expected = $node->safe_psql($db, "SELECT count(*) FROM (SELECT customer_id F
 is($node->safe_psql($db, "SELECT marketing.segment_size('buyers')"), $expected, 'reads are exact before the first slice');
 is($node->safe_psql($db, "SELECT value FROM marketing.status WHERE item = 'segment buyers'"), 'building', 'the status says so');
 
+my (undef, undef, $refused) = $node->psql($db, "SELECT * FROM marketing.segment_members('buyers', at => marketing.now())");
+like($refused, qr/is not known yet/, 'and has no history before its members are found');
+
 # Writers: orders come and go, contacts come, change and go.
 my $writer = sub
 {
