@@ -17,4 +17,11 @@ extern Node *ma_expression_parse(const char *source, const char *what);
  */
 extern bool ma_expression_check_tree(Node *tree, const char *what, const char *source);
 
+/*
+ * The same for one that may hold sub-selects and call the function `clock`: *relations
+ * becomes what they read, *subquery whether there are any.
+ */
+extern bool ma_expression_check_queries(Node *tree, const char *what, const char *source,
+										Oid clock, List **relations, bool *subquery);
+
 #endif							/* MA_BASE_EXPRESSION_INTERNAL_H */

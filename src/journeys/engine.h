@@ -237,4 +237,10 @@ extern void ma_listen_init(void);
 extern void ma_journey_gate_init(void);
 extern void ma_journey_why_init(void);
 
+/* ---- events.c ---- */
+
+extern void ma_journey_events_init(void);
+/* True if rules read rows of journey_entered or journey_exited. */
+extern bool ma_journey_events_read(void);
+
 #endif							/* MA_JOURNEYS_ENGINE_H */

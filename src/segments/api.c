@@ -26,6 +26,7 @@ static void put_cost(ReturnSetInfo *result, MaRule *rule, const int64 *ids, int 
 					 instr_time start);
 static void count_unknowns(const int64 *ids, int n, void *arg);
 static void put_explained(ReturnSetInfo *result, const MaRuleLine *line);
+static void put_kept(ReturnSetInfo *result, const MaSegment *segment, int64 contact_id);
 static void put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id);
 static void put_difference(ReturnSetInfo *result, int64 contact_id, bool stored);
 static void put_overview(ReturnSetInfo *result, MaSegment *segment);
@@ -117,8 +118,10 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	preview.rule = rule;
 	put_line(result, "rule", ma_rule_text(rule));
 	if (!ma_rule_is_sync(rule))
-		put_line(result, "maintenance", "worker: it uses functions that are not built in");
-	else
+		put_line(result, "maintenance", ma_rule_recheck(rule) > 0 ?
+				 "recheck: sql (...) is asked again from time to time" :
+				 "worker: it uses functions that are not built in");
+	if (ma_rule_is_plain(rule))
 	{
 		INSTR_TIME_SET_CURRENT(start);
 		ids = ma_oracle_read(rule, ma_now(), &n);
@@ -211,6 +214,24 @@ put_explained(ReturnSetInfo *result, const MaRuleLine *line)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/* What reads say, which was evaluated before, when the worker came to it. */
+static void
+put_kept(ReturnSetInfo *result, const MaSegment *segment, int64 contact_id)
+{
+	MaSegmentStates *states = ma_states_read(ma_segments(), &contact_id, 1, MA_RUN_READ);
+	int			place = states->all->places[segment->slot];
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false, true, true, false, false, false};
+
+	values[0] = CStringGetTextDatum("as kept by the worker");
+	values[3] = BoolGetDatum(states->bits[place]);
+	values[4] = TimestampTzGetDatum(states->wakes[place]);
+	values[5] = CStringGetTextDatum(states->wakes[place] == DT_NOEND ?
+									"what reads say; evaluated again when a row changes" :
+									"what reads say; evaluated again then, or when a row changes");
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
 /* The instant of the next entry or exit: what a node is true until is only a lower bound of it. */
 static void
 put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
@@ -221,7 +242,10 @@ put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
 	bool		nulls[6] = {false, true, true, true, false, false};
 
 	if (!segment->sync)
+	{
+		put_kept(result, segment, contact_id);
 		return;
+	}
 	values[0] = CStringGetTextDatum("next change");
 	values[4] = TimestampTzGetDatum(at);
 	values[5] = CStringGetTextDatum(at == DT_NOEND ? "none until a row changes" :
@@ -292,7 +316,7 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 	all = ma_segments();
 	segment = ma_segment_get_whole(all, name);
 	members = ma_members_read(segment, ma_now());
-	expected = ma_oracle_read(segment->rule, ma_now(), &n);
+	expected = ma_segment_expected(segment, &n);
 	while (i < members->n || j < n)
 	{
 		if (j == n || (i < members->n && members->ids[i] < expected[j]))
@@ -311,8 +335,9 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 static void
 put_overview(ReturnSetInfo *result, MaSegment *segment)
 {
-	Datum		values[8] = {0};
-	bool		nulls[8] = {0};
+	Datum		values[9] = {0};
+	bool		nulls[9] = {0};
+	TimestampTz evaluated_at = 0;
 
 	values[0] = CStringGetTextDatum(segment->name);
 	/* What is stored is not kept up while it is broken, and not complete while it is built. */
@@ -322,7 +347,7 @@ put_overview(ReturnSetInfo *result, MaSegment *segment)
 	values[2] = CStringGetTextDatum(segment->rule == NULL ? "broken" :
 									segment->error != NULL ? "failing" :
 									segment->building ? "building" : "live");
-	values[3] = CStringGetTextDatum(segment->sync ? "live" : "worker");
+	values[3] = CStringGetTextDatum(ma_segment_maintenance(segment->rule));
 	values[4] = CStringGetTextDatum(segment->rule ? ma_rule_text(segment->rule) : segment->text);
 	values[5] = CStringGetTextDatum(segment->time_zone);
 	nulls[6] = segment->description == NULL;
@@ -331,6 +356,8 @@ put_overview(ReturnSetInfo *result, MaSegment *segment)
 	nulls[7] = segment->error == NULL;
 	if (!nulls[7])
 		values[7] = CStringGetTextDatum(segment->error);
+	nulls[8] = !ma_segment_evaluated_at(segment, &evaluated_at);
+	values[8] = TimestampTzGetDatum(evaluated_at);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
