@@ -178,6 +178,13 @@ ma_gate_restart(void)
 	in_pass = false;
 }
 
+/* After an error, however long the pause it brought about. */
+void
+ma_gate_resume(void)
+{
+	pass_begun = GetCurrentTimestamp();
+}
+
 /* What has been left stays behind the pass; what made an error is passed over likewise. */
 void
 ma_gate_pass_over(void)
@@ -621,8 +628,6 @@ ma_gate_claim(int limit, int *n, bool *more)
 		if (messages[i].claimed)
 			messages[(*n)++] = messages[i];
 	left_in_pass += count - *n - naway;
-	/* The next choice goes on behind these. */
-	ma_gate_pass_over();
 	return messages;
 }
 

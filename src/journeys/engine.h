@@ -110,6 +110,7 @@ typedef struct MaJourneyRun
 	TimestampTz stored_check;
 	int			steps;			/* done in this turn */
 	int64		last_signal;	/* what has been taken into account */
+	TimestampTz looked_at;		/* no event of this instant wakes it from its step; 0: not known */
 } MaJourneyRun;
 
 /* Of ended runs: what re-entry rules ask. */
