@@ -95,7 +95,8 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	TimestampTz *as_of;
 	bool	   *wanted;
 
-	if (all->n == 0)
+	/* The worker goes on: wakes of segments that were dropped would be due for ever. */
+	if (all->n == 0 && !ma_worker_is_active())
 		return;
 	ids = palloc_array(int64, Max(n, 1));
 	for (int i = 0; i < n; i++)
