@@ -59,6 +59,7 @@ typedef struct MaEvent
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
+	List	   *watchers;		/* consumers of set grade (char *) that depend on it */
 	List	   *read_with;		/* events (int) whose rows one dependent reads with it */
 	struct MaEventSource *source;	/* its own; NULL: see ma_event_sources() */
 } MaEvent;
@@ -129,6 +130,8 @@ typedef struct MaKept
 
 /* The value, loaded anew when any definition has changed; valid as ma_definitions() is. */
 extern void *ma_kept(MaKept *kept);
+/* The value if nothing has changed since it was loaded, else NULL; runs no statement. */
+extern void *ma_kept_current(const MaKept *kept);
 
 /* Frees the context at the end of the transaction, after `leave` if that is not NULL. */
 extern void ma_retire(MemoryContext context, void (*leave) (void *value), void *value);
@@ -463,9 +466,24 @@ typedef struct MaConsumer
 
 	/* True if this consumer keeps state for contacts without any event. */
 	bool		(*wants_new_contacts) (void);
+
+	/*
+	 * True if the events of this contact, whose lock is held, change nothing for the
+	 * consumer; asked at commit before all else.  No SPI is connected, and the contact's
+	 * keys are not there.  NULL: never.
+	 */
+	bool		(*unmoved) (const MaContactChange *contact, TimestampTz now);
 } MaConsumer;
 
 extern void ma_register_consumer(const MaConsumer *consumer);
+
+/* Errors that come of an expression of a user's: of a function it calls or a value it reads. */
+extern bool ma_error_of_expression(int sqlerrcode);
+/*
+ * True where such an error undoes the evaluation and has it done once more: then this is
+ * false, and who evaluates several expressions together finds out which of them fails.
+ */
+extern bool ma_flush_tries_again(void);
 
 /*
  * Told in every call that attaches or detaches, when the new definitions are there:
