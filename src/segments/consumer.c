@@ -117,7 +117,7 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	TimestampTz *as_of;
 	bool	   *wanted;
 
-	/* The worker takes away what dropped segments have left. */
+	/* The worker goes on: what dropped segments left is taken away, or would be due for ever. */
 	if (all->n == 0 && !ma_worker_is_active())
 		return;
 	ids = palloc_array(int64, Max(n, 1));
