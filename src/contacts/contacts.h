@@ -183,10 +183,31 @@ extern const MaBuiltinColumn *ma_builtin_columns(const char *name);
 extern List *ma_builtin_names(void);
 
 /*
+ * Where rows of a built-in event stand, for conditions on them: `sql` selects contact_id,
+ * occurred_at and properties (a jsonb object of the event's columns) from our own tables,
+ * first of all `table`.  The room that writes them raises the event, or marks the
+ * contact, whenever a row is added; when rows go or change it leaves the contacts.
+ */
+typedef struct MaBuiltinRows
+{
+	const char *event;
+	const char *table;
+	const char *sql;
+} MaBuiltinRows;
+
+extern void ma_register_builtin_rows(const MaBuiltinRows *rows, int n);
+/* NULL: there are none yet. */
+extern const MaBuiltinRows *ma_builtin_rows(const char *event);
+/* The built-in event of this name; one nothing has named yet gets a number below zero. */
+extern MaEvent *ma_builtin_event(MaDefinitions *definitions, const char *name);
+/* True if rules read rows of the built-in event. */
+extern bool ma_builtin_is_read(const char *name);
+
+/*
  * Raises a built-in event in a call or a worker's transaction (not while contacts
  * are being evaluated): told at the commit, like any event of a user, under the
  * contact's lock.  `row_id` tells its rows apart; `properties` is a jsonb object of
- * the event's columns.  Nothing happens where no journey watches it.
+ * the event's columns.  Nothing happens where nothing watches it.
  */
 extern void ma_raise_event(const char *name, int64 contact_id, int64 row_id,
 						   TimestampTz occurred_at, Datum properties);
