@@ -193,6 +193,9 @@ analyse(const char *source, Node *raw, Relation relation, Oid type, const char *
 	ParseNamespaceItem *item;
 	Node	   *tree;
 
+	/* All columns are no expression: transformExpr() would take the star for a name, and crash. */
+	if (IsA(raw, ColumnRef) && IsA(linitial(castNode(ColumnRef, raw)->fields), A_Star))
+		refuse(what, "It reads the whole row or a system column.");
 	pstate->p_sourcetext = source;
 	item = addRangeTableEntryForRelation(pstate, relation, AccessShareLock, NULL, false, true);
 	addNSItemToQuery(pstate, item, true, true, true);
