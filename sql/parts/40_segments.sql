@@ -182,7 +182,7 @@ CREATE FUNCTION marketing.verify_segment(name text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_verify_segment';
 COMMENT ON FUNCTION marketing.verify_segment(text) IS
-	'Compares the members with plain SQL over the rows, in one snapshot: a row for each contact that is in one and not in the other. No row means that the segment is right.';
+	'Compares the members with plain SQL over the rows, in one snapshot: a row for each contact that is in one and not in the other. No row means that the segment is right. A rule with functions that are not built in is evaluated for each contact instead, since they run as the owner of the table.';
 
 CREATE FUNCTION marketing.define_list(name text, description text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

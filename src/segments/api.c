@@ -21,6 +21,15 @@ typedef struct Preview
 	List	   *unknowns;		/* MaRuleUnknown */
 } Preview;
 
+/* Who fits a rule, as far as contacts have been looked at. */
+typedef struct Expected
+{
+	MaRule	   *rule;
+	int64	   *ids;
+	int			n;
+	int			space;
+} Expected;
+
 static void put_line(ReturnSetInfo *result, const char *what, char *value);
 static void put_cost(ReturnSetInfo *result, MaRule *rule, const int64 *ids, int n,
 					 instr_time start);
@@ -28,6 +37,8 @@ static void count_unknowns(const int64 *ids, int n, void *arg);
 static void put_explained(ReturnSetInfo *result, const MaRuleLine *line);
 static void put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id);
 static void put_difference(ReturnSetInfo *result, int64 contact_id, bool stored);
+static void add_expected(const int64 *ids, int n, void *arg);
+static int64 *expected_members(MaRule *rule, int *n);
 static void put_overview(ReturnSetInfo *result, MaSegment *segment);
 
 MA_FUNCTION(ma_preview_segment);
@@ -272,6 +283,40 @@ put_difference(ReturnSetInfo *result, int64 contact_id, bool stored)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/* Those of a portion who fit. */
+static void
+add_expected(const int64 *ids, int n, void *arg)
+{
+	Expected   *expected = arg;
+	MaTruth    *truths = palloc_array(MaTruth, n);
+
+	ma_rule_evaluate(expected->rule, ma_read_contacts(ids, n), n, ma_now(), MA_RUN_READ, truths);
+	if (expected->space - expected->n < n)
+	{
+		expected->space = expected->space * 2 + n;
+		expected->ids = repalloc_huge(expected->ids, mul_size(sizeof(int64), expected->space));
+	}
+	for (int i = 0; i < n; i++)
+		if (truths[i].truth)
+			expected->ids[expected->n++] = ids[i];
+}
+
+/*
+ * Who should be in the segment, ascending.  The plain SQL runs with our owner's rights,
+ * so a rule with functions of users is evaluated instead, as the owners of its tables.
+ */
+static int64 *
+expected_members(MaRule *rule, int *n)
+{
+	Expected	expected = {rule, palloc(sizeof(int64))};
+
+	if (ma_rule_is_sync(rule))
+		return ma_oracle_read(rule, ma_now(), n);
+	ma_contacts_each(0, MA_RUN_READ, add_expected, &expected);
+	*n = expected.n;
+	return expected.ids;
+}
+
 /* verify_segment(name): both sides are ascending. */
 Datum
 ma_verify_segment(PG_FUNCTION_ARGS)
@@ -292,7 +337,7 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 	all = ma_segments();
 	segment = ma_segment_get_whole(all, name);
 	members = ma_members_read(segment, ma_now());
-	expected = ma_oracle_read(segment->rule, ma_now(), &n);
+	expected = expected_members(segment->rule, &n);
 	while (i < members->n || j < n)
 	{
 		if (j == n || (i < members->n && members->ids[i] < expected[j]))
