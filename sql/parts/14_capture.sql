@@ -23,7 +23,7 @@ CREATE TABLE marketing_internal.dirty (
 	error text
 );
 COMMENT ON TABLE marketing_internal.dirty IS
-	'What a commit left to the worker: a contact, a key of a source (previous_id: re-keyed from), a link of an event attached via another table, or a whole table. events null: the contact itself. No unique index and no constraint, so that an insert never waits. Numbers follow the order of commits for the rows of one key, since the user''s row is locked; step orders the re-keyings of one number.';
+	'What a commit left to the worker: a contact, a key of a source (previous_id: re-keyed from), a link of an event attached via another table, a whole table, or (table and event source) a key of a lookup table, null for all of them, that waits for the transactions before xid. events null: the contact itself. No unique index and no constraint, so that an insert never waits. Numbers follow the order of commits for the rows of one key, since the user''s row is locked; step orders the re-keyings of one number.';
 CREATE INDEX dirty_fresh_idx ON marketing_internal.dirty (dirty_id)
 	WHERE retry_at IS NULL AND previous_id IS NULL AND table_id IS NULL;
 CREATE INDEX dirty_resting_idx ON marketing_internal.dirty (retry_at)

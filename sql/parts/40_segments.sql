@@ -182,7 +182,7 @@ CREATE FUNCTION marketing.verify_segment(name text)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_verify_segment';
 COMMENT ON FUNCTION marketing.verify_segment(text) IS
-	'Compares the members with plain SQL over the rows, in one snapshot: a row for each contact that is in one and not in the other. No row means that the segment is right. A rule with functions that are not built in is evaluated for each contact instead, since they run as the owner of the table.';
+	'Compares the members with plain SQL over the rows, in one snapshot: a row for each contact that is in one and not in the other. No row means that the segment is right. One that is kept by the worker is compared with its rule as it is now: who differs is evaluated again soon, or when his sql (...) is asked again.';
 
 CREATE FUNCTION marketing.define_list(name text, description text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -250,17 +250,17 @@ COMMENT ON FUNCTION marketing.forget_list_rejects(text) IS
 	'Empties marketing.list_rejects of the rows of this list (null: of all); how many there were.';
 
 CREATE FUNCTION marketing_internal.segment_overview()
-	RETURNS TABLE (name text, members bigint, state text, maintenance text, rule text, time_zone text, description text, error text)
+	RETURNS TABLE (name text, members bigint, state text, maintenance text, rule text, time_zone text, description text, error text, evaluated_at timestamptz)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_segment_overview';
 COMMENT ON FUNCTION marketing_internal.segment_overview() IS
 	'Rows of the view marketing.segments.';
 
 CREATE VIEW marketing.segments AS
-	SELECT o.name, o.members, o.state, o.maintenance, o.rule, o.time_zone, o.description, o.error
+	SELECT o.name, o.members, o.state, o.maintenance, o.evaluated_at, o.rule, o.time_zone, o.description, o.error
 	FROM marketing_internal.segment_overview() AS o;
 COMMENT ON VIEW marketing.segments IS
-	'All segments: members as stored (segment_size() is exact; null unless live), state (building, live, failing: its rule raised an error, broken: what its rule reads is gone), maintenance (live: in the transaction that changes a row; worker: soon after), rule, time zone, and why it is failing or broken.';
+	'All segments: members as stored (segment_size() is exact; null unless live), state (building, live, failing: its rule raised an error, broken: what its rule reads is gone), maintenance (live: in the transaction that changes a row; worker: soon after; recheck: also from time to time, as its sql (...) says), evaluated_at (no answer that is read is of an earlier time; null if live, and while changes wait for the worker), rule, time zone, and why it is failing or broken.';
 
 CREATE FUNCTION marketing_internal.segment_status()
 	RETURNS TABLE (item text, state text, value text, detail text)

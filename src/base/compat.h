@@ -39,6 +39,11 @@
 	((classid) == DatabaseRelationId ? pg_database_ownercheck(objectid, roleid) : \
 	 (classid) == ExtensionRelationId ? pg_extension_ownercheck(objectid, roleid) : \
 	 (AssertMacro((classid) == RelationRelationId), pg_class_ownercheck(objectid, roleid)))
+
+/* Likewise the checks of rights; the one that is used here. */
+#include "catalog/pg_namespace.h"
+#define object_aclcheck(classid, objectid, roleid, mode) \
+	(AssertMacro((classid) == NamespaceRelationId), pg_namespace_aclcheck(objectid, roleid, mode))
 #endif
 
 /* 17 lets one ask for a lock of at least the mode, too. */

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/transam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace_d.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -43,6 +44,10 @@ typedef struct CheckContext
 	const char *source;			/* NULL: an error has no place */
 	int			location;		/* of the node looked at */
 	bool		builtin_only;
+	bool		queries;		/* sub-selects are allowed */
+	Oid			clock;			/* then this function, too */
+	bool		subquery;		/* there is one */
+	List	   *relations;		/* Oid: that they read */
 } CheckContext;
 
 typedef struct PlaceContext
@@ -56,6 +61,7 @@ static Node *analyse(const char *source, Node *raw, Relation relation, const cha
 static Node *analyse_checked(const char *source, Relation relation, const char *alias, Oid type,
 							 const char *what);
 static bool check_walker(Node *node, CheckContext *context);
+static void check_query(Query *query, CheckContext *context);
 static bool check_function(Oid function, void *context);
 static bool runs_builtin_only(Node *node);
 static bool is_plain_call(const FuncExpr *call);
@@ -139,6 +145,18 @@ ma_expression_is_builtin(const char *text, Oid relid, const char *what)
 	return ma_expression_check_tree(tree, what, NULL);
 }
 
+bool
+ma_expression_check_queries(Node *tree, const char *what, const char *source, Oid clock,
+							List **relations, bool *subquery)
+{
+	CheckContext context = {what, source, -1, true, true, clock};
+
+	(void) check_walker(tree, &context);
+	*relations = context.relations;
+	*subquery = context.subquery;
+	return context.builtin_only;
+}
+
 /* Refuses, with the place of the node if there is a text to point into. */
 static void
 refuse_node(const CheckContext *context, const char *detail)
@@ -149,6 +167,8 @@ refuse_node(const CheckContext *context, const char *detail)
 			(errcode(ERRCODE_MA_INVALID_EXPRESSION),
 			 errmsg("%s is not allowed as an expression over one row", context->what),
 			 errdetail_internal("%s", detail),
+			 context->queries ?
+			 errhint("The time is marketing.now(); what else it calls must not read it.") :
 			 errhint("Use columns of the table, constants, operators and functions that depend on their arguments only."),
 			 errposition(pg_mbstrlen_with_len(context->source, context->location) + 1)));
 }
@@ -259,7 +279,8 @@ check_walker(Node *node, CheckContext *context)
 		return false;
 	if (exprLocation(node) >= 0)
 		context->location = exprLocation(node);
-	if (IsA(node, SubLink))
+	/* One without a place was put there by us. */
+	if (IsA(node, SubLink) && !context->queries && castNode(SubLink, node)->location >= 0)
 		refuse_node(context, "It holds a subquery.");
 	if (IsA(node, SQLValueFunction))
 		refuse_node(context, "It reads the clock or the session (CURRENT_DATE, CURRENT_USER and the like).");
@@ -267,7 +288,36 @@ check_walker(Node *node, CheckContext *context)
 		refuse_node(context, "It holds a sequence or cursor.");
 	context->builtin_only &= runs_builtin_only(node);
 	check_functions_in_node(node, check_function, context);
+	if (IsA(node, Query))
+	{
+		check_query(castNode(Query, node), context);
+		return query_tree_walker(castNode(Query, node), check_walker, context, 0);
+	}
 	return expression_tree_walker(node, check_walker, context);
+}
+
+/* A sub-select only reads, and what it reads is there for every session. */
+static void
+check_query(Query *query, CheckContext *context)
+{
+	ListCell   *cell;
+
+	context->subquery = true;
+	if (query->commandType != CMD_SELECT || query->rowMarks != NIL || query->hasModifyingCTE)
+		refuse_node(context, "It locks or changes rows.");
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+
+		if (entry->rtekind != RTE_RELATION)
+			continue;
+		if (entry->tablesample != NULL)
+			refuse_node(context, "It samples a table.");
+		if (get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
+			refuse_node(context, psprintf("Table \"%s\" is a temporary one.",
+										  get_rel_name(entry->relid)));
+		context->relations = list_append_unique_oid(context->relations, entry->relid);
+	}
 }
 
 /*
@@ -313,6 +363,19 @@ runs_builtin_only(Node *node)
 		case T_BooleanTest:
 		case T_CoerceToDomainValue:
 		case T_List:
+		case T_SubLink:
+		case T_Query:
+		case T_TargetEntry:
+		case T_FromExpr:
+		case T_JoinExpr:
+		case T_RangeTblRef:
+		case T_RangeTblFunction:
+		case T_CommonTableExpr:
+		case T_SetOperationStmt:
+		case T_Aggref:
+		case T_WindowFunc:
+		case T_WindowClause:
+		case T_GroupingFunc:
 			return true;
 		default:
 			return false;
@@ -376,7 +439,7 @@ check_function(Oid function, void *arg)
 	if (!allowed)
 		refuse_node(context, psprintf("Function %s depends on more than its arguments.",
 									  format_procedure(function)));
-	if (function >= FirstNormalObjectId)
+	if (function >= FirstNormalObjectId && function != context->clock)
 		context->builtin_only = false;
 	ReleaseSysCache(tuple);
 	return false;

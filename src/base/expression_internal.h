@@ -19,6 +19,13 @@ extern Node *ma_expression_parse(const char *source, const char *what);
 extern bool ma_expression_check_tree(Node *tree, const char *what, const char *source);
 
 /*
+ * The same for one that may hold sub-selects and call the function `clock`: *relations
+ * becomes what they read, *subquery whether there are any.
+ */
+extern bool ma_expression_check_queries(Node *tree, const char *what, const char *source,
+										Oid clock, List **relations, bool *subquery);
+
+/*
  * True for types whose values hold what users wrote: composite ones, domains, ranges, and
  * arrays of these.  Their input may call functions of users.
  */

@@ -19,8 +19,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-static char *from_clause(const MaEventSource *source, char **contact);
-
 List *
 ma_event_sources(MaDefinitions *definitions, const MaEvent *event)
 {
@@ -61,9 +59,8 @@ ma_equality_operator(Oid type)
 	return text;
 }
 
-/* FROM of the source's rows; *contact is the SQL of the contact column. */
-static char *
-from_clause(const MaEventSource *source, char **contact)
+char *
+ma_event_from(const MaEventSource *source, char **contact)
 {
 	if (!OidIsValid(source->table->relid) ||
 		(source->via_table != NULL && !OidIsValid(source->via_table->relid)))
@@ -93,6 +90,18 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 	char	   *contact;
 
 	initStringInfo(&sql);
+	if (source == NULL && event->builtin)
+	{
+		const MaBuiltinRows *rows = ma_builtin_rows(event->name);
+
+		if (rows == NULL)
+			elog(ERROR, "cannot happen: built-in event \"%s\" without rows", event->name);
+		*key_type = INT8OID;
+		appendStringInfo(&sql, "SELECT %s FROM (%s) AS t "
+						 "CROSS JOIN LATERAL (SELECT t.occurred_at) AS r (at) "
+						 "WHERE t.contact_id OPERATOR(pg_catalog.=) %s", columns, rows->sql, key);
+		return sql.data;
+	}
 	if (source == NULL)
 	{
 		*key_type = INT8OID;
@@ -102,7 +111,7 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 						 "AND t.event_id OPERATOR(pg_catalog.=) %d", columns, key, event->id);
 		return sql.data;
 	}
-	from = from_clause(source, &contact);
+	from = ma_event_from(source, &contact);
 	*key_type = source->contact_type;
 	if (!OidIsValid(*key_type))
 		ereport(ERROR,

@@ -101,7 +101,8 @@ add_own(MaStale *stale)
 
 	if (changes == NULL)
 		return;
-	stale->any |= changes->tables != NIL || changes->relations != NIL || changes->rekeys != NIL;
+	stale->any |= changes->tables != NIL || changes->relations != NIL || changes->rekeys != NIL ||
+		changes->lookups != NIL;
 	hash_seq_init(&scan, changes->marks);
 	while ((mark = hash_seq_search(&scan)) != NULL)
 	{

@@ -20,13 +20,12 @@
 
 #define IMAGES 500				/* of one statement: its arrays hold them once more */
 
-static void insert(MaStatement *statement, Datum *values, const char *nulls);
 static char *events_text(const MaMark *mark);
+static bool is_of_same_event(const MaMark *a, const MaMark *b);
 static void spill_images(List *images, int from, int end);
 
-/* Runs one INSERT as our owner, also in a transaction that was set READ ONLY. */
-static void
-insert(MaStatement *statement, Datum *values, const char *nulls)
+void
+ma_spill_insert(MaStatement *statement, Datum *values, const char *nulls)
 {
 	MaCall		call;
 	bool		read_only = XactReadOnly;
@@ -54,6 +53,13 @@ events_text(const MaMark *mark)
 		appendStringInfo(&text, "%c%d", i == 0 ? '{' : ',', mark->events[i].event_id);
 	appendStringInfoChar(&text, '}');
 	return text.data;
+}
+
+static bool
+is_of_same_event(const MaMark *a, const MaMark *b)
+{
+	return !a->identity && !b->identity && a->nevents == 1 && b->nevents == 1 &&
+		a->events[0].event_id == b->events[0].event_id;
 }
 
 void
@@ -87,14 +93,16 @@ ma_spill_marks(MaMark **marks, int n)
 		ids[i] = marks[i]->tag.id;
 		contacts[i] = marks[i]->tag.contact_id;
 		keys[i] = marks[i]->tag.text;
-		events[i] = events_text(marks[i]);
+		/* Mostly all are of the one event whose rows are being loaded. */
+		events[i] = i > 0 && is_of_same_event(marks[i], marks[i - 1]) ? events[i - 1] :
+			events_text(marks[i]);
 	}
 	values[0] = ma_int4_array(kinds, n);
 	values[1] = ma_int4_array(ids, n);
 	values[2] = ma_int8_array(contacts, n);
 	values[3] = ma_text_array(keys, n);
 	values[4] = ma_text_array(events, n);
-	insert(&add, values, NULL);
+	ma_spill_insert(&add, values, NULL);
 }
 
 /* One number for all, and the order in which they are to be done. */
@@ -131,7 +139,7 @@ ma_spill_rekeys(List *rekeys)
 	values[0] = ma_int4_array(sources, n);
 	values[1] = ma_text_array(old_keys, n);
 	values[2] = ma_text_array(new_keys, n);
-	insert(&add, values, NULL);
+	ma_spill_insert(&add, values, NULL);
 }
 
 void
@@ -194,7 +202,7 @@ spill_images(List *images, int from, int end)
 	}
 	for (int i = 0; i < 9; i++)
 		values[i] = ma_datum_array_nulls(columns[i], nulls[i], end - from, types[i]);
-	insert(&add, values, NULL);
+	ma_spill_insert(&add, values, NULL);
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);
 }
@@ -243,6 +251,6 @@ ma_spill_tables(List *tables)
 	{
 		Datum		value = Int32GetDatum(lfirst_int(cell));
 
-		insert(&add, &value, NULL);
+		ma_spill_insert(&add, &value, NULL);
 	}
 }

@@ -133,6 +133,10 @@ extern const char *ma_message_state_name(MaMessageState state);
 extern void ma_delivery_partitions_ensure(void);
 extern void ma_delivery_partitions_init(void);
 
+/* ---- events.c ---- */
+
+extern void ma_delivery_events_init(void);
+
 /* ---- outbox.c ---- */
 
 extern void ma_outbox_init(void);

@@ -44,7 +44,7 @@ typedef struct MaSignal
 	int64		message_id;
 	char	   *key;			/* entry: value of the key */
 	Datum		row;			/* jsonb, or 0 */
-	char	   *reason;			/* exit; settled: null when sent */
+	char	   *reason;			/* exit; settled: null when sent; entry: why it is refused */
 	bool		filter_known;	/* entry: the filter has been evaluated: */
 	bool		filter_true;
 	char	   *filter_error;
@@ -235,5 +235,11 @@ extern void ma_define_init(void);
 extern void ma_listen_init(void);
 extern void ma_journey_gate_init(void);
 extern void ma_journey_why_init(void);
+
+/* ---- events.c ---- */
+
+extern void ma_journey_events_init(void);
+/* True if rules read rows of journey_entered or journey_exited. */
+extern bool ma_journey_events_read(void);
 
 #endif							/* MA_JOURNEYS_ENGINE_H */

@@ -28,17 +28,16 @@ static MaAttribute *keep_attribute(MaLeaf *leaf, const MaScopedExpression *check
 static void
 contact_scope(MaLeaf *leaf)
 {
-	int			n = list_length(leaf->parser->definitions->sources) + 2;
+	int			n = list_length(leaf->parser->definitions->sources) + 3;
+	Oid			images = get_relname_relid("event", ma_extension_required()->internal_schema);
 
 	leaf->tables = palloc0_array(MaScopeTable, n);
 	leaf->sources = palloc0_array(MaSource *, n);
 	ma_leaf_add_contacts(leaf);
 	if (leaf->parser->rule->entry_event != NULL)
-	{
-		leaf->tables[leaf->ntables].alias = MA_ENTRY_ALIAS;
-		leaf->tables[leaf->ntables++].relid =
-			get_relname_relid("event", ma_extension_required()->internal_schema);
-	}
+		leaf->tables[leaf->ntables++] = (MaScopeTable) {MA_ENTRY_ALIAS, images};
+	if (leaf->recheck)
+		leaf->tables[leaf->ntables++] = (MaScopeTable) {MA_CLOCK_ALIAS, images};
 }
 
 void
@@ -70,7 +69,7 @@ ma_leaf_add_contacts(MaLeaf *leaf)
 char *
 ma_source_alias(const MaSource *source)
 {
-	static const char *const known[] = {"contact", MA_ENTRY_ALIAS, MA_PERSON_ALIAS};
+	static const char *const known[] = {"contact", MA_ENTRY_ALIAS, MA_PERSON_ALIAS, MA_CLOCK_ALIAS};
 	const char *name = source->name;
 	size_t		letters = strspn(name, "abcdefghijklmnopqrstuvwxyz");
 	bool		taken = letters <= 2 &&
@@ -104,7 +103,7 @@ resolve_contact(List *names, int location, void *arg)
 		{
 			List	   *aliases = NIL;
 
-			for (int i = 0; i < leaf->ntables; i++)
+			for (int i = 0; i < leaf->ntables - leaf->recheck; i++)
 				aliases = lappend(aliases, unconstify(char *, leaf->tables[i].alias));
 			ma_leaf_unknown_column(leaf, psprintf("%s.%s", first, last), location, aliases);
 		}
@@ -209,6 +208,7 @@ keep_attribute(MaLeaf *leaf, const MaScopedExpression *checked, char *text, char
 	attribute->sql = sql;
 	attribute->builtin_only = checked->builtin_only;
 	attribute->entry = leaf->reads_entry;
+	attribute->recheck = leaf->recheck;
 	foreach(cell, checked->reads)
 	{
 		MaScopeRead *read = lfirst(cell);
@@ -217,6 +217,7 @@ keep_attribute(MaLeaf *leaf, const MaScopedExpression *checked, char *text, char
 		if (source == NULL)
 		{
 			attribute->mixed |= read->table == leaf->contact;
+			attribute->clock |= strcmp(leaf->tables[read->table].alias, MA_CLOCK_ALIAS) == 0;
 			continue;
 		}
 		if (attribute->source != NULL && attribute->source != source)
@@ -248,7 +249,7 @@ ma_check_functions(MaParser *parser, int byte, bool builtin_only, Oid relid)
 {
 	if (builtin_only)
 		return;
-	parser->rule->sync = false;
+	parser->rule->sync = parser->rule->plain = false;
 	if (!OidIsValid(relid) || superuser_arg(ma_relation_owner(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_INVALID_EXPRESSION),
@@ -274,6 +275,23 @@ ma_leaf(MaParser *parser, int first, int end)
 	node->kind = MA_NODE_LEAF;
 	node->attribute = keep_attribute(&leaf, checked, text, checked->text, MA_VALUE_BOOL);
 	return node;
+}
+
+/* As ma_leaf(), with sub-selects and the clock. */
+MaAttribute *
+ma_recheck_attribute(MaParser *parser, int first, int end)
+{
+	MaLeaf		leaf = {parser, first, end};
+	MaScopedExpression *checked;
+	MaAttribute *attribute;
+	char	   *text;
+
+	leaf.recheck = true;
+	contact_scope(&leaf);
+	checked = ma_leaf_analyse(&leaf, BOOLOID, resolve_contact, &text);
+	attribute = keep_attribute(&leaf, checked, text, checked->run, MA_VALUE_BOOL);
+	ma_recheck_check(parser, leaf.start, checked->relations, attribute->source);
+	return attribute;
 }
 
 MaAttribute *

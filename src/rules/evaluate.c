@@ -17,6 +17,7 @@ static MaTruth junction(Moment *moment, const MaNode *node, bool all);
 static void evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out);
 static MaTruth one_rule(Batch *batch, int contact, const MaRule *rule, bool *pending);
 static bool is_wanted(const Batch *batch, const bool *wanted, int contact, int rule);
+static const bool *wants_worker(const Batch *batch, const bool *wanted);
 
 void
 ma_rule_set_evaluate(MaRuleSet *set, MaContactChange *contacts, int n, const TimestampTz *as_of,
@@ -39,8 +40,9 @@ ma_rule_set_evaluate_entered(MaRuleSet *set, MaContactChange *contacts, int n,
 	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation rules",
 									ALLOCSET_DEFAULT_SIZES);
 	previous = MemoryContextSwitchTo(context);
+	batch.worker = wants_worker(&batch, wanted);
 	ma_fetch_prepare(set);
-	ma_fetch_contacts(&batch);
+	ma_fetch_contacts(&batch, wanted);
 	evaluate_batch(&batch, wanted, out);
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);
@@ -52,13 +54,27 @@ is_wanted(const Batch *batch, const bool *wanted, int contact, int rule)
 	return wanted == NULL || wanted[contact * batch->set->nrules + rule];
 }
 
+/* Who wants a rule for the worker: what such rules read is not read for the others. */
+static const bool *
+wants_worker(const Batch *batch, const bool *wanted)
+{
+	bool	   *worker;
+
+	if (!batch->set->worker || wanted == NULL)
+		return NULL;
+	worker = palloc0_array(bool, batch->n);
+	for (int i = 0; i < batch->n; i++)
+		for (int j = 0; j < batch->set->nrules; j++)
+			worker[i] |= !batch->set->rules[j]->sync && is_wanted(batch, wanted, i, j);
+	return worker;
+}
+
 /* First without rows; who is not decided by that has his rows read. */
 static void
 evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out)
 {
 	int			nrules = batch->set->nrules;
 	bool	   *pending = palloc0_array(bool, mul_size(batch->n, nrules));
-	bool	   *needed = palloc0_array(bool, batch->n);
 	bool		any = false;
 
 	for (int i = 0; i < batch->n; i++)
@@ -69,12 +85,11 @@ evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out)
 			if (!is_wanted(batch, wanted, i, j))
 				continue;
 			out[k] = one_rule(batch, i, batch->set->rules[j], &pending[k]);
-			needed[i] |= pending[k];
 			any |= pending[k];
 		}
 	if (!any)
 		return;
-	ma_fetch_rows(batch, needed);
+	ma_fetch_rows(batch, pending);
 	batch->have_rows = true;
 	for (int i = 0; i < batch->n; i++)
 		for (int j = 0; j < nrules; j++)
@@ -86,12 +101,9 @@ evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out)
 void
 ma_batch_read(Batch *batch)
 {
-	bool	   *needed = palloc_array(bool, Max(batch->n, 1));
-
-	memset(needed, true, batch->n);
 	ma_fetch_prepare(batch->set);
-	ma_fetch_contacts(batch);
-	ma_fetch_rows(batch, needed);
+	ma_fetch_contacts(batch, NULL);
+	ma_fetch_rows(batch, NULL);
 	batch->have_rows = true;
 }
 

@@ -6,6 +6,7 @@
 #ifndef MA_RULES_EVALUATOR_H
 #define MA_RULES_EVALUATOR_H
 
+#include "nodes/bitmapset.h"
 #include "rules/rules_internal.h"
 
 /* Attributes that are read together: those over one attached table, or the fields. */
@@ -15,6 +16,8 @@ typedef struct ContactFetch
 	List	   *attributes;		/* MaAttribute, one for each place */
 	bool		mixed;			/* reads fields of contact besides the table's */
 	bool		entry;			/* reads the row of the entry */
+	bool		clock;			/* reads the instant it is evaluated as of */
+	bool		worker;			/* for the worker: not read for who wants no such rule */
 	MaStatement statement;
 	List	   *places;			/* int: of the attributes */
 } ContactFetch;
@@ -28,6 +31,7 @@ typedef struct EventFetch
 	List	   *streams;		/* MaStream, one for each place */
 	List	   *outer;			/* MaAttribute: what the rows are read with of the contact */
 	bool		images;			/* so an image of contact and entry is handed over */
+	bool		worker;			/* as in ContactFetch */
 	bool		ever;			/* some window reaches back for ever */
 	int64		reach;			/* usecs the widest window reaches back at most */
 	TimestampTz since;			/* the earliest fixed instant; DT_NOEND: none */
@@ -35,11 +39,20 @@ typedef struct EventFetch
 	MaStatement one;
 } EventFetch;
 
+/* What one rule of a set needs, itself or by segments it names. */
+typedef struct RuleNeeds
+{
+	Bitmapset  *contacts;		/* places in contact_fetches */
+	Bitmapset  *events;			/* places in event_fetches */
+	Bitmapset  *facts;			/* places of facts */
+} RuleNeeds;
+
 struct MaRuleSet
 {
 	uint64		id;
 	MaRule	  **rules;
 	int			nrules;
+	RuleNeeds  *needs;			/* of each rule */
 	List	   *attributes;		/* MaAttribute, one for each place */
 	List	   *streams;		/* MaStream, likewise */
 	int			nattributes;
@@ -48,8 +61,8 @@ struct MaRuleSet
 	List	   *facts;			/* MaNode, one for each place */
 	List	   *contact_fetches;
 	List	   *event_fetches;
-	bool		needs_zone;
-	MaStatement fields;			/* (ids) to fields of contact */
+	bool		worker;			/* a rule is for the worker */
+	bool		needs_fields;	/* of contact: the zone, or what a mixed attribute reads */
 };
 
 /* A row of a stream. */
@@ -66,6 +79,10 @@ typedef struct RowList
 	Row		   *rows;
 	int			n;
 	int			space;
+	/* ma_rows_add_up(): of the first i rows, for i from 0 to n */
+	int		   *known;			/* how many have a value; NULL: not added up yet */
+	Numeric    *sums;
+	bool		negative;		/* some value is below zero */
 } RowList;
 
 /* What was read for a batch. */
@@ -77,6 +94,7 @@ typedef struct Batch
 	const TimestampTz *as_of;
 	MaRun		how;
 	const Datum *entries;		/* jsonb for each contact, 0: none; NULL: none at all */
+	const bool *worker;			/* who wants rules for the worker; NULL: everybody */
 	Datum	   *values;			/* n * nattributes */
 	bool	   *nulls;
 	char	  **fields[5];		/* email, phone, time_zone, locale, attributes; if mixed */
@@ -114,6 +132,16 @@ typedef struct Spans
 	pg_tz	   *zone;
 } Spans;
 
+/* Rows of a window of which those that count at an instant are neighbours. */
+typedef struct Range
+{
+	RowList    *list;
+	const MaWindow *window;
+	int			n;				/* the first ones: the others never count */
+	TimestampTz *starts;		/* NULL: by the row's own time */
+	TimestampTz *ends;
+} Range;
+
 /* ---- set.c ---- */
 
 /* Sets the places in its rules' trees, where another set has set others. */
@@ -122,9 +150,9 @@ extern void ma_rule_set_place(MaRuleSet *set);
 /* ---- fetch.c ---- */
 
 extern void ma_fetch_prepare(MaRuleSet *set);
-extern void ma_fetch_contacts(Batch *batch);
-/* Rows for the contacts of which `needed` is set. */
-extern void ma_fetch_rows(Batch *batch, const bool *needed);
+/* What rules need; `wanted` is of n * nrules, NULL: all. */
+extern void ma_fetch_contacts(Batch *batch, const bool *wanted);
+extern void ma_fetch_rows(Batch *batch, const bool *wanted);
 extern void ma_fetch_forget(MaRuleSet *set);
 
 /* ---- images.c: what rows are read with ---- */
@@ -152,6 +180,22 @@ extern void ma_spans_follow(Spans *spans, Moment *moment, const MaNode *node);
 extern RowList *ma_rows_of(Moment *moment, const MaStream *stream);
 /* The attribute as an instant; false if it is null. */
 extern bool ma_instant_of(Moment *moment, const MaAttribute *attribute, TimestampTz *at);
+
+/* ---- ranges.c ---- */
+
+extern bool ma_range(Moment *moment, const MaStream *stream, const MaWindow *window, Range *range);
+/* The rows that count at t: the first of them, and the one behind the last. */
+extern void ma_range_at(const Range *range, TimestampTz t, int *from, int *to);
+/* The least instant after t at which a row begins or ceases to count. */
+extern TimestampTz ma_range_next(const Range *range, TimestampTz t);
+/* When row i ceases to count. */
+extern TimestampTz ma_range_end(const Range *range, int i);
+/* Counts and sums of the first rows, once for each list. */
+extern void ma_rows_add_up(RowList *list, MaValueType type);
+
+/* ---- recheck.c ---- */
+
+extern MaTruth ma_recheck(Moment *moment, const MaNode *node);
 
 /* ---- atoms.c ---- */
 

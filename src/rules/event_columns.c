@@ -25,7 +25,6 @@ static bool part_has(const MaLeaf *leaf, MaEventSource *part, const char *name,
 static Node *resolve_row(List *names, int location, void *arg);
 static Node *resolve_bare(MaLeaf *leaf, const char *name, int location);
 static Node *resolve_dotted(MaLeaf *leaf, List *names, int location);
-static void refuse_lookup(MaLeaf *leaf, const char *name, int location);
 static Node *resolve_contact(MaLeaf *leaf, List *names, int location);
 static Node *null_like(const MaLeaf *leaf, const char *name);
 static void row_scope(MaLeaf *leaf, MaEventSource *part, bool direct);
@@ -60,9 +59,16 @@ declared_properties(int32 event_id)
 static bool
 part_has(const MaLeaf *leaf, MaEventSource *part, const char *name, const char **type)
 {
+	const MaBuiltinColumn *columns = ma_builtin_columns(leaf->event->name);
 	JsonbValue	value;
 
 	*type = NULL;
+	for (; part == NULL && columns != NULL && columns->name != NULL; columns++)
+		if (strcmp(columns->name, name) == 0)
+		{
+			*type = format_type_be_qualified(columns->type);
+			return true;
+		}
 	if (part != NULL)
 		return OidIsValid(part->table->relid) && get_attnum(part->table->relid, name) > 0;
 	if (leaf->properties == NULL ||
@@ -124,6 +130,7 @@ ma_event_member(MaDefinitions *definitions, const MaEvent *event, const char *na
 			return (MaMemberType) {true, NULL, format_type_be(type)};
 		return (MaMemberType) {true, format_type_be_qualified(type)};
 	}
+	leaf.event = unconstify(MaEvent *, event);
 	leaf.properties = declared_properties(event->id);
 	if (part_has(&leaf, NULL, name, &declared))
 		return (MaMemberType) {true, unconstify(char *, declared)};
@@ -165,7 +172,13 @@ resolve_bare(MaLeaf *leaf, const char *name, int location)
 		tables = true;
 		candidates = list_concat(candidates, ma_column_names(part->table->relid));
 	}
-	if (leaf->source_part == NULL && !elsewhere && strcmp(name, "properties") == 0)
+	for (const MaBuiltinColumn *column = ma_builtin_columns(leaf->event->name);
+		 column != NULL && column->name != NULL; column++)
+	{
+		tables = true;
+		candidates = lappend(candidates, unconstify(char *, column->name));
+	}
+	if (leaf->source_part == NULL && !elsewhere && !tables && strcmp(name, "properties") == 0)
 		return ma_scope_column(MA_ROW_ALIAS, "properties");
 	/* A property need not be declared, but of an event that stands in tables it must. */
 	if (!elsewhere && tables)
@@ -199,7 +212,10 @@ null_like(const MaLeaf *leaf, const char *name)
 	return (Node *) cast;
 }
 
-/* contact.x, entry.x, table.x of a contact, properties.x, the event's own name before a column. */
+/*
+ * contact.x, entry.x, table.x of a contact, lookup.x, properties.x, the event's own name
+ * before a column.
+ */
 static Node *
 resolve_dotted(MaLeaf *leaf, List *names, int location)
 {
@@ -218,47 +234,19 @@ resolve_dotted(MaLeaf *leaf, List *names, int location)
 		if (lfirst(cell) == NULL && strcmp(first, "properties") == 0)
 			return leaf->source_part == NULL ? resolve_bare(leaf, name, location) :
 				null_like(leaf, name);
-	found = resolve_contact(leaf, names, location);
+	found = strcmp(first, "contact") == 0 ? NULL : ma_leaf_lookup(leaf, first, name, location);
+	if (found == NULL)
+		found = resolve_contact(leaf, names, location);
 	if (found == NULL)
 	{
 		List	   *candidates = list_make3("contact", MA_ENTRY_ALIAS, leaf->event->name);
 
-		refuse_lookup(leaf, first, location);
+		candidates = list_concat(candidates, ma_lookup_names(leaf->parts, name));
 		foreach(cell, leaf->parser->definitions->sources)
 			candidates = lappend(candidates, ma_source_alias(lfirst(cell)));
 		ma_leaf_unknown_column(leaf, psprintf("%s.%s", first, name), location, candidates);
 	}
 	return found;
-}
-
-/* A name of attach_events(lookup): its table is not captured, so a rule would miss changes. */
-static void
-refuse_lookup(MaLeaf *leaf, const char *name, int location)
-{
-	static MaStatement find = {
-		"SELECT FROM marketing_internal.event_source AS s "
-		"WHERE s.event_source_id OPERATOR(pg_catalog.=) $1 AND s.lookup OPERATOR(pg_catalog.?) $2",
-		2, {INT4OID, TEXTOID}
-	};
-	ListCell   *cell;
-
-	foreach(cell, leaf->parts)
-	{
-		MaEventSource *part = lfirst(cell);
-		Datum		values[2];
-
-		if (part == NULL)
-			continue;
-		values[0] = Int32GetDatum(part->id);
-		values[1] = CStringGetTextDatum(name);
-		if (ma_run(&find, values, NULL, MA_RUN_READ_LATEST).n > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s: columns of lookup \"%s\" are not available in rules yet",
-							leaf->parser->what, name),
-					 errhint("Keep a copy of the column in the event's table, or attach a table that has it."),
-					 ma_rule_place(leaf->parser->text, ma_leaf_byte(leaf, location))));
-	}
 }
 
 static Node *
@@ -309,7 +297,7 @@ check_value(MaLeaf *leaf, const MaScopedExpression *checked, MaValueType type, c
 		ma_parse_failed(leaf->parser, leaf->first,
 						psprintf("\"%s\" is of type %s, not a number", shown,
 								 format_type_be(checked->type)),
-						leaf->source_part == NULL ?
+						leaf->source_part == NULL && !leaf->event->builtin ?
 						"Declare the property's type with declare_event(), or cast it." : NULL);
 }
 
@@ -343,6 +331,7 @@ compile(MaLeaf *leaf, MaValueType type, MaStreamPart *part, char **text, char **
 	ListCell   *cell;
 
 	leaf->reads_contact = leaf->reads_entry = false;
+	leaf->lookups = leaf->lookup_columns = NIL;
 	row_scope(leaf, part->source, false);
 	checked = analyse(leaf, type, &shown);
 	*sql = *direct = typed(checked, type);
@@ -352,6 +341,8 @@ compile(MaLeaf *leaf, MaValueType type, MaStreamPart *part, char **text, char **
 	foreach(cell, checked->reads)
 		if (((MaScopeRead *) lfirst(cell))->table == 0)
 			part->columns = lappend(part->columns, ((MaScopeRead *) lfirst(cell))->column);
+	part->columns = list_concat(part->columns, leaf->lookup_columns);
+	part->lookups = list_concat_unique_ptr(part->lookups, leaf->lookups);
 	leaf->stream->entry |= leaf->reads_entry;
 	if (leaf->reads_contact)
 	{
@@ -383,7 +374,7 @@ check_condition(MaParser *parser, const MaEventSource *source)
 		return;
 	if (!ma_expression_is_builtin(source->condition, source->table->relid,
 								  psprintf("condition of table \"%s\"", source->table->name)))
-		parser->rule->sync = false;
+		parser->rule->sync = parser->rule->plain = false;
 }
 
 MaStream *

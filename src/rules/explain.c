@@ -180,9 +180,11 @@ explain_atom(MaRuleLine *line, Moment *moment, const MaNode *node)
 	switch (node->kind)
 	{
 		case MA_NODE_LEAF:
+		case MA_NODE_RECHECK:
 			line->unknown = moment->batch->nulls[moment->contact * moment->batch->set->nattributes +
 												 node->attribute->place];
-			line->because = line->unknown ? "unknown -> false" : NULL;
+			line->because = line->unknown ? "unknown -> false" : node->kind == MA_NODE_LEAF ? NULL :
+				psprintf("as it is now; the worker asks again at %s", time_text(line->truth.until));
 			break;
 		case MA_NODE_DATE:
 		case MA_NODE_ANNIVERSARY:
@@ -236,7 +238,7 @@ ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, MaRun how, List
 	batch.as_of = palloc0_array(TimestampTz, Max(n, 1));
 	batch.how = how;
 	ma_fetch_prepare(batch.set);
-	ma_fetch_contacts(&batch);
+	ma_fetch_contacts(&batch, NULL);
 	foreach(cell, rule->attributes)
 	{
 		MaAttribute *attribute = lfirst(cell);

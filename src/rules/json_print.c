@@ -13,6 +13,7 @@ typedef JsonbParseState *State;
 
 static void put_node(State *state, const MaNode *node);
 static void put_list(State *state, const char *key, const MaNode *node);
+static void put_fact(State *state, const MaNode *node);
 static void put_exists(State *state, const MaNode *node);
 static void put_date(State *state, const MaNode *node);
 static void put_ends(State *state, const MaNode *node);
@@ -94,8 +95,6 @@ ma_rule_json(const MaRule *rule)
 static void
 put_node(State *state, const MaNode *node)
 {
-	const char *word;
-
 	switch (node->kind)
 	{
 		case MA_NODE_AND:
@@ -112,6 +111,10 @@ put_node(State *state, const MaNode *node)
 			break;
 		case MA_NODE_LEAF:
 			put_text(state, "condition", node->attribute->text);
+			break;
+		case MA_NODE_RECHECK:
+			put_text(state, "sql", node->attribute->text);
+			put_text(state, "recheck", node->to.text);
 			break;
 		case MA_NODE_DATE:
 		case MA_NODE_ANNIVERSARY:
@@ -137,11 +140,7 @@ put_node(State *state, const MaNode *node)
 			break;
 		case MA_NODE_FACT:
 		case MA_NODE_SEGMENT:
-			word = node->fact->word;
-			put_text(state, strcmp(word, "segment") == 0 ? "in_segment" :
-					 strcmp(word, "list") == 0 ? "in_list" : word, node->name);
-			if (node->by != NULL)
-				put_text(state, "by", node->by);
+			put_fact(state, node);
 			break;
 		case MA_NODE_COMPARE:
 			put_key(state, "compare");
@@ -167,6 +166,18 @@ put_list(State *state, const char *key, const MaNode *node)
 		(void) end(state);
 	}
 	(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+/* in segment, in list, subscribed ... */
+static void
+put_fact(State *state, const MaNode *node)
+{
+	const char *word = node->fact->word;
+
+	put_text(state, strcmp(word, "segment") == 0 ? "in_segment" :
+			 strcmp(word, "list") == 0 ? "in_list" : word, node->name);
+	if (node->by != NULL)
+		put_text(state, "by", node->by);
 }
 
 static void

@@ -102,7 +102,8 @@ MaScopedExpression *
 ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 {
 	MaParser   *parser = leaf->parser;
-	MaScope		scope = {leaf->tables, leaf->ntables, resolve, leaf, parser->search_path};
+	MaScope		scope = {leaf->tables, leaf->ntables, resolve, leaf, parser->search_path,
+	leaf->recheck, leaf->recheck ? MA_CLOCK_ALIAS : NULL};
 	MemoryContext context = CurrentMemoryContext;
 	MaScopedExpression *checked;
 	MaScopedExpression *again;
@@ -118,7 +119,10 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	checked = check(leaf, &scope, type);
 	check_rights(leaf, checked);
 	*text = leaf_text(leaf);
-	if (parser->search_path == NULL)
+	/* The names of a sub-select's tables are PostgreSQL's to print. */
+	if (checked->subquery && leaf->recheck)
+		*text = checked->text;
+	if (parser->search_path == NULL || (checked->subquery && leaf->recheck))
 		return checked;
 	scope.search_path = NULL;
 	PG_TRY();
@@ -137,8 +141,17 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	}
 	PG_END_TRY();
 	if (again == NULL || !equal(again->tree, checked->tree))
+	{
+		if (leaf->lookups != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_MA_INVALID_RULE),
+					 errmsg("%s: a condition with columns of a lookup must not depend on the search_path",
+							parser->what),
+					 errhint("Write its functions, operators and types with their schema."),
+					 ma_rule_place(parser->text, leaf->start)));
 		*text = IsA(checked->tree, BoolExpr) ? psprintf("(%s) is true", checked->text) :
 			checked->text;
+	}
 	return checked;
 }
 

@@ -10,7 +10,7 @@
  */
 #include "base/base.h"
 
-#include "rules/columns.h"
+#include "rules/leaf.h"
 #include "rules/rules_internal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -22,6 +22,7 @@ typedef struct Oracle
 	StringInfoData joins;
 	List	   *sources;		/* MaSource, joined */
 	int			n;				/* derived tables */
+	bool		clock;			/* now is joined as a row */
 	const char *entry;			/* SQL of the entry's row */
 } Oracle;
 
@@ -41,6 +42,7 @@ static char *contact_joins(Oracle *oracle, const MaStreamPart *part);
 static char *source_join(Oracle *oracle, MaSource *source);
 static char *window_sql(Oracle *oracle, const MaWindow *window, const char *at, const char *zone);
 static void join_source(Oracle *oracle, MaSource *source);
+static void join_clock(Oracle *oracle, const MaAttribute *attribute);
 static int	join_table(Oracle *oracle, const char *select, const MaWindow *window);
 static char *instant_sql(Oracle *oracle, const MaAttribute *attribute);
 static char *zone_sql(const Oracle *oracle, const char *alias);
@@ -103,6 +105,10 @@ node_sql(Oracle *oracle, const MaNode *node)
 			return psprintf("NOT (%s)", node_sql(oracle, linitial(node->children)));
 		case MA_NODE_LEAF:
 			join_source(oracle, node->attribute->source);
+			return psprintf("coalesce(%s, false)", node->attribute->sql);
+		case MA_NODE_RECHECK:
+			join_source(oracle, node->attribute->source);
+			join_clock(oracle, node->attribute);
 			return psprintf("coalesce(%s, false)", node->attribute->sql);
 		case MA_NODE_DATE:
 			return psprintf("coalesce(%s, false)", date_sql(oracle, node));
@@ -335,6 +341,17 @@ join_source(Oracle *oracle, MaSource *source)
 		return;
 	oracle->sources = lappend(oracle->sources, source);
 	appendStringInfoString(&oracle->joins, source_join(oracle, source));
+}
+
+/* The row whose occurred_at is now. */
+static void
+join_clock(Oracle *oracle, const MaAttribute *attribute)
+{
+	if (oracle->clock || !attribute->clock)
+		return;
+	oracle->clock = true;
+	appendStringInfo(&oracle->joins, " CROSS JOIN (SELECT %s AS occurred_at) AS " MA_CLOCK_ALIAS,
+					 oracle->now);
 }
 
 /* The join that gives the contact's row, by the first of his keys. */

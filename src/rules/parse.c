@@ -42,7 +42,7 @@ ma_rule_parse(const char *text, const MaRuleScope *scope, Oid definer)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" is not known", rule->time_zone)));
-	rule->sync = true;
+	rule->sync = rule->plain = true;
 	if (text[strspn(text, " \t\r\n")] == '{')
 		text = from_json(text, scope->what);
 	parser.text = text;
@@ -160,7 +160,7 @@ ma_parse_name(MaParser *parser, const char *what)
 	return token->text;
 }
 
-/* An event that is known; rows of our own ones stand in no table a rule could read yet. */
+/* An event that is known; of our own ones, one whose rows can be read. */
 MaEvent *
 ma_parse_event(MaParser *parser)
 {
@@ -171,6 +171,8 @@ ma_parse_event(MaParser *parser)
 	char	   *nearest;
 	ListCell   *cell;
 
+	if (ma_builtin_rows(name) != NULL)
+		return ma_builtin_event(parser->definitions, name);
 	if (ma_builtin_columns(name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -67,7 +67,7 @@ ma_parse_atom(MaParser *parser)
 		ma_parse_failed(parser, parser->at, "distinct stands within the brackets",
 						"For example count(distinct visited.page).");
 	if (ma_is_word(first, "sql") && ma_is_symbol(second, "("))
-		refuse_later(parser, "sql (...) recheck every");
+		return ma_parse_recheck(parser);
 	return ma_parse_run(parser);
 }
 
@@ -78,8 +78,6 @@ refuse_later(MaParser *parser, const char *atom)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("%s: \"%s\" is not available yet", parser->what, atom),
-			 strncmp(atom, "sql", 3) != 0 ? 0 :
-			 errhint("A condition that depends on the contact's columns only is written as it is, without sql (...)."),
 			 ma_rule_place(parser->text, ma_token(parser, 0)->start)));
 }
 

@@ -25,6 +25,17 @@ ma_rule_is_sync(const MaRule *rule)
 	return rule->sync;
 }
 
+bool
+ma_rule_is_plain(const MaRule *rule)
+{
+	bool		plain = rule->plain;
+	ListCell   *cell;
+
+	foreach(cell, rule->segments)
+		plain &= ma_rule_is_plain(((MaNode *) lfirst(cell))->rule);
+	return plain;
+}
+
 const char *
 ma_rule_time_zone(const MaRule *rule)
 {
@@ -47,6 +58,7 @@ add_event(List **events, const MaStream *stream, uint8 moves)
 	{
 		event = palloc0_object(MaRuleEvent);
 		event->event_id = stream->event->id;
+		event->name = stream->event->name;
 		*events = lappend(*events, event);
 	}
 	event->moves |= moves;
@@ -164,6 +176,7 @@ collect_relations(List **relids, const MaRule *rule)
 {
 	ListCell   *cell;
 	ListCell   *inner;
+	ListCell   *lookup;
 
 	foreach(cell, rule->attributes)
 		if (((MaAttribute *) lfirst(cell))->source != NULL)
@@ -172,13 +185,20 @@ collect_relations(List **relids, const MaRule *rule)
 	foreach(cell, rule->streams)
 		foreach(inner, ((MaStream *) lfirst(cell))->parts)
 		{
+			MaEvent    *event = ((MaStream *) lfirst(cell))->event;
 			MaEventSource *source = ((MaStreamPart *) lfirst(inner))->source;
 
+			if (source == NULL && event->builtin)
+				*relids = list_append_unique_oid(*relids,
+												 ma_own_table(ma_builtin_rows(event->name)->table));
 			if (source == NULL)
 				continue;
 			*relids = list_append_unique_oid(*relids, source->table->relid);
 			if (source->via_table != NULL)
 				*relids = list_append_unique_oid(*relids, source->via_table->relid);
+			foreach(lookup, ((MaStreamPart *) lfirst(inner))->lookups)
+				*relids = list_append_unique_oid(*relids,
+												 ((MaLookup *) lfirst(lookup))->table->relid);
 		}
 	foreach(cell, rule->segments)
 		collect_relations(relids, ((MaNode *) lfirst(cell))->rule);
@@ -235,6 +255,8 @@ ma_rule_watch(const char *consumer, const char *object, const MaRule *rule)
 	{
 		MaRuleEvent *event = lfirst(cell);
 
+		if (event->event_id < 0)
+			event->event_id = ma_event_ensure(event->name);
 		ma_watch_event(consumer, object, event->event_id, false, event->columns);
 	}
 	watch_sources(consumer, object, rule);

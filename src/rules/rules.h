@@ -52,8 +52,12 @@ extern char *ma_rule_text(const MaRule *rule);
 /* The rule as JSON (jsonb). */
 extern Datum ma_rule_json(const MaRule *rule);
 
-/* False if it uses what only a worker may run (functions that are not built in). */
+/* False if it uses what only a worker may run (functions that are not built in, sql (...)). */
 extern bool ma_rule_is_sync(const MaRule *rule);
+/* False if its SQL runs what users wrote: not with the rights of the extension's owner. */
+extern bool ma_rule_is_plain(const MaRule *rule);
+/* Usecs between two looks at its slowest sql (...) recheck every DUR; 0: it has none. */
+extern int64 ma_rule_recheck(const MaRule *rule);
 
 /* The time zone it is evaluated in where a contact has none. */
 extern const char *ma_rule_time_zone(const MaRule *rule);
@@ -75,7 +79,8 @@ extern char *ma_rule_sql_entered(const MaRule *rule, const char *now, const char
 
 typedef struct MaRuleEvent
 {
-	int32		event_id;
+	int32		event_id;		/* below zero: a built-in one that nothing has named yet */
+	const char *name;
 	uint8		moves;
 	List	   *columns;		/* columns (char *) of the row it reads */
 } MaRuleEvent;
@@ -83,7 +88,7 @@ typedef struct MaRuleEvent
 /* The events it reads (MaRuleEvent *), also through segments it names. */
 extern List *ma_rule_events(const MaRule *rule);
 
-/* Attached tables (Oid) whose rows it reads, also through segments; in ascending order. */
+/* Tables (Oid) whose rows it reads, ours among them, also through segments; ascending. */
 extern List *ma_rule_relations(const MaRule *rule);
 
 /* Names (char *) after this word ("segment", "list") in it, directly. */

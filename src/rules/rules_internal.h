@@ -11,6 +11,9 @@
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
+/* Of the rule views. */
+#define MA_RULE_SCHEMA "marketing_rule"
+
 /* ---- lexer.c ---- */
 
 typedef enum MaTokenKind
@@ -72,6 +75,8 @@ typedef struct MaAttribute
 	bool		builtin_only;
 	bool		mixed;			/* reads fields of contact beside the table's columns */
 	bool		entry;			/* reads the row a journey was entered by */
+	bool		recheck;		/* of sql (...): it may read other tables */
+	bool		clock;			/* and the clock */
 	int			place;			/* in the set */
 } MaAttribute;
 
@@ -85,7 +90,8 @@ typedef struct MaStreamPart
 	char	   *direct_measure;
 	bool		reads_contact;	/* these two do */
 	List	   *contacts;		/* MaSource whose columns they read */
-	List	   *columns;
+	List	   *lookups;		/* MaLookup whose tables they read */
+	List	   *columns;		/* of the row; "product.category" of a lookup */
 } MaStreamPart;
 
 /* Rows of an event for which a condition holds, with one value each. */
@@ -172,6 +178,7 @@ typedef enum MaNodeKind
 	MA_NODE_OR,
 	MA_NODE_NOT,
 	MA_NODE_LEAF,				/* an SQL boolean over contact columns */
+	MA_NODE_RECHECK,			/* sql (...) recheck every */
 	MA_NODE_DATE,				/* a date column against now */
 	MA_NODE_ANNIVERSARY,
 	MA_NODE_EXISTS,				/* any / no */
@@ -201,7 +208,7 @@ typedef struct MaNode
 	MaNodeKind	kind;
 	List	   *children;		/* AND, OR, NOT: MaNode */
 	MaTest		test;
-	MaAttribute *attribute;		/* LEAF, DATE, ANNIVERSARY */
+	MaAttribute *attribute;		/* LEAF, RECHECK, DATE, ANNIVERSARY */
 	MaDuration	from;
 	MaDuration	to;
 	MaPeriod	period;
@@ -234,6 +241,8 @@ struct MaRule
 	List	   *facts;			/* MaNode */
 	List	   *segments;		/* MaNode */
 	bool		sync;
+	bool		plain;			/* its SQL runs nothing users wrote */
+	int64		recheck;		/* usecs, the longest of its own; 0: none */
 	uint64		placed_by;		/* id of the set whose places stand in the tree */
 };
 
@@ -280,6 +289,14 @@ extern MaStream *ma_parse_source(MaParser *parser);
 extern MaNode *ma_parse_comparison(MaParser *parser, int end);
 extern MaNumber *ma_parse_constant(MaParser *parser);
 
+/* ---- recheck.c: sql (...) recheck every DUR ---- */
+
+extern MaNode *ma_parse_recheck(MaParser *parser);
+/* Errors out unless these relations may be read with columns of the source (NULL: fields). */
+extern void ma_recheck_check(const MaParser *parser, int byte, List *relations,
+							 const MaSource *source);
+extern int64 ma_recheck_interval(const MaDuration *every);
+
 /* ---- columns.c: SQL leaves ---- */
 
 /*
@@ -288,6 +305,7 @@ extern MaNumber *ma_parse_constant(MaParser *parser);
  */
 extern MaAttribute *ma_attribute(MaParser *parser, int first, int end, MaValueType type);
 extern MaNode *ma_leaf(MaParser *parser, int first, int end);
+extern MaAttribute *ma_recheck_attribute(MaParser *parser, int first, int end);
 
 /* A column of the contact named by one or two tokens from `first`: INSTANT, LOCAL or NUMBER. */
 extern MaAttribute *ma_date_column(MaParser *parser, int first, int end);

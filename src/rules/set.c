@@ -20,7 +20,10 @@ static void add_stream(MaRuleSet *set, MaStream *stream);
 static void add_fact(MaRuleSet *set, MaNode *fact);
 static void add_contact_fetch(MaRuleSet *set, MaAttribute *attribute);
 static void add_event_fetches(MaRuleSet *set, MaStream *stream);
+static void add_needs(MaRuleSet *set, const MaRule *rule, RuleNeeds *needs);
+static void add_attribute_needs(MaRuleSet *set, const MaAttribute *attribute, RuleNeeds *needs);
 static bool same_text(const char *a, const char *b);
+static bool needs_zone(const MaNode *node);
 static void widen_node(MaRuleSet *set, const MaNode *node);
 static void widen_number(MaRuleSet *set, const MaNumber *number);
 static void widen(MaRuleSet *set, const MaStream *stream, const MaWindow *window);
@@ -50,6 +53,11 @@ ma_rule_set_make(MaRule **rules, int nrules)
 	for (int i = 0; i < nrules; i++)
 		if (rules[i]->top != NULL)	/* a row rule has attributes only */
 			widen_node(set, rules[i]->top);
+	set->needs = palloc0_array(RuleNeeds, Max(nrules, 1));
+	for (int i = 0; i < nrules; i++)
+		add_needs(set, rules[i], &set->needs[i]);
+	foreach(cell, set->contact_fetches)
+		set->needs_fields |= ((ContactFetch *) lfirst(cell))->mixed;
 	callback->func = forget;
 	callback->arg = set;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
@@ -87,6 +95,7 @@ add_rule(MaRuleSet *set, MaRule *rule)
 	ListCell   *cell;
 
 	rule->placed_by = set->id;
+	set->worker |= !rule->sync;
 	foreach(cell, rule->attributes)
 		add_attribute(set, lfirst(cell));
 	foreach(cell, rule->streams)
@@ -107,7 +116,7 @@ add_attribute(MaRuleSet *set, MaAttribute *attribute)
 		MaAttribute *other = lfirst(cell);
 
 		if (other->source == attribute->source && other->type == attribute->type &&
-			strcmp(other->sql, attribute->sql) == 0)
+			other->recheck == attribute->recheck && strcmp(other->sql, attribute->sql) == 0)
 		{
 			attribute->place = foreach_current_index(cell);
 			return;
@@ -161,19 +170,23 @@ static void
 add_contact_fetch(MaRuleSet *set, MaAttribute *attribute)
 {
 	ContactFetch *fetch = NULL;
+	bool		worker = !attribute->builtin_only || attribute->recheck;
 	ListCell   *cell;
 
 	foreach(cell, set->contact_fetches)
-		if (((ContactFetch *) lfirst(cell))->source == attribute->source)
+		if (((ContactFetch *) lfirst(cell))->source == attribute->source &&
+			((ContactFetch *) lfirst(cell))->worker == worker)
 			fetch = lfirst(cell);
 	if (fetch == NULL)
 	{
 		fetch = palloc0_object(ContactFetch);
 		fetch->source = attribute->source;
+		fetch->worker = worker;
 		set->contact_fetches = lappend(set->contact_fetches, fetch);
 	}
 	fetch->attributes = lappend(fetch->attributes, attribute);
 	fetch->entry |= attribute->entry;
+	fetch->clock |= attribute->clock;
 	fetch->mixed |= attribute->source != NULL && attribute->mixed;
 }
 
@@ -190,13 +203,15 @@ add_event_fetches(MaRuleSet *set, MaStream *stream)
 
 		foreach(known, set->event_fetches)
 			if (((EventFetch *) lfirst(known))->event->id == stream->event->id &&
-				((EventFetch *) lfirst(known))->source == source)
+				((EventFetch *) lfirst(known))->source == source &&
+				((EventFetch *) lfirst(known))->worker == !stream->builtin_only)
 				fetch = lfirst(known);
 		if (fetch == NULL)
 		{
 			fetch = palloc0_object(EventFetch);
 			fetch->event = stream->event;
 			fetch->source = source;
+			fetch->worker = !stream->builtin_only;
 			fetch->since = DT_NOEND;
 			set->event_fetches = lappend(set->event_fetches, fetch);
 		}
@@ -206,7 +221,58 @@ add_event_fetches(MaRuleSet *set, MaStream *stream)
 	}
 }
 
-/* ---- how far back rows matter ---- */
+/* ---- what each rule needs ---- */
+
+static void
+add_needs(MaRuleSet *set, const MaRule *rule, RuleNeeds *needs)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+	ListCell   *outer;
+
+	foreach(cell, rule->attributes)
+		add_attribute_needs(set, lfirst(cell), needs);
+	foreach(cell, rule->streams)
+		foreach(inner, set->event_fetches)
+		{
+			EventFetch *fetch = lfirst(inner);
+			MaStream   *stream = lfirst(cell);
+
+			if (fetch->event->id != stream->event->id || fetch->worker != !stream->builtin_only)
+				continue;
+			needs->events = bms_add_member(needs->events, foreach_current_index(inner));
+			/* Rows are read with what any rule compares them with. */
+			foreach(outer, fetch->outer)
+				add_attribute_needs(set, lfirst(outer), needs);
+		}
+	foreach(cell, rule->facts)
+		needs->facts = bms_add_member(needs->facts, ((MaNode *) lfirst(cell))->place);
+	foreach(cell, rule->segments)
+		add_needs(set, ((MaNode *) lfirst(cell))->rule, needs);
+}
+
+static void
+add_attribute_needs(MaRuleSet *set, const MaAttribute *attribute, RuleNeeds *needs)
+{
+	bool		worker = !attribute->builtin_only || attribute->recheck;
+	ListCell   *cell;
+
+	foreach(cell, set->contact_fetches)
+		if (((ContactFetch *) lfirst(cell))->source == attribute->source &&
+			((ContactFetch *) lfirst(cell))->worker == worker)
+			needs->contacts = bms_add_member(needs->contacts, foreach_current_index(cell));
+}
+
+/* ---- whose local time matters, and how far back rows do ---- */
+
+/* Months, local times and days are those of the contact's zone; exact durations know none. */
+static bool
+needs_zone(const MaNode *node)
+{
+	return node->kind == MA_NODE_DATE || node->kind == MA_NODE_ANNIVERSARY ||
+		node->from.months != 0 || node->to.months != 0;
+}
+
 
 static void
 widen_node(MaRuleSet *set, const MaNode *node)
@@ -214,6 +280,7 @@ widen_node(MaRuleSet *set, const MaNode *node)
 	static const MaWindow ever = {MA_WINDOW_EVER};
 	ListCell   *cell;
 
+	set->needs_fields |= needs_zone(node);
 	foreach(cell, node->children)
 		widen_node(set, lfirst(cell));
 	if (node->kind == MA_NODE_SEGMENT)
@@ -247,6 +314,9 @@ widen(MaRuleSet *set, const MaStream *stream, const MaWindow *window)
 	static const int days[] = {1, 7, 31, 92, 366};
 	ListCell   *cell;
 
+	set->needs_fields |= window->kind == MA_WINDOW_CALENDAR || window->from.months != 0 ||
+		window->to.months != 0 ||
+		(window->column != NULL && window->column->type == MA_VALUE_LOCAL);
 	foreach(cell, set->event_fetches)
 	{
 		EventFetch *fetch = lfirst(cell);

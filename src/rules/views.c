@@ -32,7 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#define RULE_SCHEMA "marketing_rule"
+#define RULE_SCHEMA MA_RULE_SCHEMA
 
 static char *view_name(const char *kind, const char *object);
 static void ensure_schema(void);

@@ -21,24 +21,14 @@ typedef struct Preview
 	List	   *unknowns;		/* MaRuleUnknown */
 } Preview;
 
-/* Who fits a rule, as far as contacts have been looked at. */
-typedef struct Expected
-{
-	MaRule	   *rule;
-	int64	   *ids;
-	int			n;
-	int			space;
-} Expected;
-
 static void put_line(ReturnSetInfo *result, const char *what, char *value);
 static void put_cost(ReturnSetInfo *result, MaRule *rule, const int64 *ids, int n,
 					 instr_time start);
 static void count_unknowns(const int64 *ids, int n, void *arg);
 static void put_explained(ReturnSetInfo *result, const MaRuleLine *line);
+static void put_kept(ReturnSetInfo *result, const MaSegment *segment, int64 contact_id);
 static void put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id);
 static void put_difference(ReturnSetInfo *result, int64 contact_id, bool stored);
-static void add_expected(const int64 *ids, int n, void *arg);
-static int64 *expected_members(MaRule *rule, int *n);
 static void put_overview(ReturnSetInfo *result, MaSegment *segment);
 
 MA_FUNCTION(ma_preview_segment);
@@ -128,8 +118,10 @@ ma_preview_segment(PG_FUNCTION_ARGS)
 	preview.rule = rule;
 	put_line(result, "rule", ma_rule_text(rule));
 	if (!ma_rule_is_sync(rule))
-		put_line(result, "maintenance", "worker: it uses functions that are not built in");
-	else
+		put_line(result, "maintenance", ma_rule_recheck(rule) > 0 ?
+				 "recheck: sql (...) is asked again from time to time" :
+				 "worker: it uses functions that are not built in");
+	if (ma_rule_is_plain(rule))
 	{
 		INSTR_TIME_SET_CURRENT(start);
 		ids = ma_oracle_read(rule, ma_now(), &n);
@@ -222,6 +214,24 @@ put_explained(ReturnSetInfo *result, const MaRuleLine *line)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/* What reads say, which was evaluated before, when the worker came to it. */
+static void
+put_kept(ReturnSetInfo *result, const MaSegment *segment, int64 contact_id)
+{
+	MaSegmentStates *states = ma_states_read(ma_segments(), &contact_id, 1, MA_RUN_READ);
+	int			place = states->all->places[segment->slot];
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false, true, true, false, false, false};
+
+	values[0] = CStringGetTextDatum("as kept by the worker");
+	values[3] = BoolGetDatum(states->bits[place]);
+	values[4] = TimestampTzGetDatum(states->wakes[place]);
+	values[5] = CStringGetTextDatum(states->wakes[place] == DT_NOEND ?
+									"what reads say; evaluated again when a row changes" :
+									"what reads say; evaluated again then, or when a row changes");
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
 /* The instant of the next entry or exit: what a node is true until is only a lower bound of it. */
 static void
 put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
@@ -232,7 +242,10 @@ put_next_change(ReturnSetInfo *result, MaSegment *segment, int64 contact_id)
 	bool		nulls[6] = {false, true, true, true, false, false};
 
 	if (!segment->sync)
+	{
+		put_kept(result, segment, contact_id);
 		return;
+	}
 	values[0] = CStringGetTextDatum("next change");
 	values[4] = TimestampTzGetDatum(at);
 	values[5] = CStringGetTextDatum(at == DT_NOEND ? "none until a row changes" :
@@ -283,40 +296,6 @@ put_difference(ReturnSetInfo *result, int64 contact_id, bool stored)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* Those of a portion who fit. */
-static void
-add_expected(const int64 *ids, int n, void *arg)
-{
-	Expected   *expected = arg;
-	MaTruth    *truths = palloc_array(MaTruth, n);
-
-	ma_rule_evaluate(expected->rule, ma_read_contacts(ids, n), n, ma_now(), MA_RUN_READ, truths);
-	if (expected->space - expected->n < n)
-	{
-		expected->space = expected->space * 2 + n;
-		expected->ids = repalloc_huge(expected->ids, mul_size(sizeof(int64), expected->space));
-	}
-	for (int i = 0; i < n; i++)
-		if (truths[i].truth)
-			expected->ids[expected->n++] = ids[i];
-}
-
-/*
- * Who should be in the segment, ascending.  The plain SQL runs with our owner's rights,
- * so a rule with functions of users is evaluated instead, as the owners of its tables.
- */
-static int64 *
-expected_members(MaRule *rule, int *n)
-{
-	Expected	expected = {rule, palloc(sizeof(int64))};
-
-	if (ma_rule_is_sync(rule))
-		return ma_oracle_read(rule, ma_now(), n);
-	ma_contacts_each(0, MA_RUN_READ, add_expected, &expected);
-	*n = expected.n;
-	return expected.ids;
-}
-
 /* verify_segment(name): both sides are ascending. */
 Datum
 ma_verify_segment(PG_FUNCTION_ARGS)
@@ -337,7 +316,7 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 	all = ma_segments();
 	segment = ma_segment_get_whole(all, name);
 	members = ma_members_read(segment, ma_now());
-	expected = expected_members(segment->rule, &n);
+	expected = ma_segment_expected(segment, &n);
 	while (i < members->n || j < n)
 	{
 		if (j == n || (i < members->n && members->ids[i] < expected[j]))
@@ -356,8 +335,9 @@ ma_verify_segment(PG_FUNCTION_ARGS)
 static void
 put_overview(ReturnSetInfo *result, MaSegment *segment)
 {
-	Datum		values[8] = {0};
-	bool		nulls[8] = {0};
+	Datum		values[9] = {0};
+	bool		nulls[9] = {0};
+	TimestampTz evaluated_at = 0;
 
 	values[0] = CStringGetTextDatum(segment->name);
 	/* What is stored is not kept up while it is broken, and not complete while it is built. */
@@ -367,7 +347,7 @@ put_overview(ReturnSetInfo *result, MaSegment *segment)
 	values[2] = CStringGetTextDatum(segment->rule == NULL ? "broken" :
 									segment->error != NULL ? "failing" :
 									segment->building ? "building" : "live");
-	values[3] = CStringGetTextDatum(segment->sync ? "live" : "worker");
+	values[3] = CStringGetTextDatum(ma_segment_maintenance(segment->rule));
 	values[4] = CStringGetTextDatum(segment->rule ? ma_rule_text(segment->rule) : segment->text);
 	values[5] = CStringGetTextDatum(segment->time_zone);
 	nulls[6] = segment->description == NULL;
@@ -376,6 +356,8 @@ put_overview(ReturnSetInfo *result, MaSegment *segment)
 	nulls[7] = segment->error == NULL;
 	if (!nulls[7])
 		values[7] = CStringGetTextDatum(segment->error);
+	nulls[8] = !ma_segment_evaluated_at(segment, &evaluated_at);
+	values[8] = TimestampTzGetDatum(evaluated_at);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -114,6 +114,7 @@ use(MaSegment *segment, MaRule *rule)
 {
 	segment->rule = rule;
 	segment->sync = ma_rule_is_sync(rule);
+	segment->recheck = ma_rule_recheck(rule) > 0;
 	segment->events = ma_rule_events(rule);
 }
 
@@ -170,12 +171,12 @@ view_definition(Oid view)
 	return ma_text(&rows, 0, 1);
 }
 
-/* Names of the columns of users' tables that it reads. */
+/* Names of the columns of users' tables that it reads, and of the tables. */
 static List *
 view_columns(Oid view)
 {
 	static MaStatement read = {
-		"SELECT DISTINCT a.attname::pg_catalog.text FROM pg_catalog.pg_rewrite AS w "
+		"SELECT DISTINCT n.name::pg_catalog.text FROM pg_catalog.pg_rewrite AS w "
 		"JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
 		"AND d.objid OPERATOR(pg_catalog.=) w.oid "
 		"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
@@ -184,6 +185,7 @@ view_columns(Oid view)
 		"AND c.relnamespace OPERATOR(pg_catalog.<>) 'marketing_internal'::pg_catalog.regnamespace "
 		"JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid "
 		"AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid "
+		"CROSS JOIN LATERAL (VALUES (a.attname), (c.relname)) AS n (name) "
 		"WHERE w.ev_class OPERATOR(pg_catalog.=) $1 ORDER BY 1",
 		1, {OIDOID}
 	};

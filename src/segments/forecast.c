@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
 
@@ -193,7 +194,7 @@ require_sync(const MaSegment *segment)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("segment \"%s\" is kept by the worker and cannot be forecast",
 						segment->name),
-				 errdetail("Its rule calls functions that are not built in, which are not run in a read.")));
+				 errdetail("Its rule calls functions that are not built in or has sql (...): when that changes is not known.")));
 }
 
 static int

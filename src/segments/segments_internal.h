@@ -25,9 +25,18 @@ typedef struct MaSegment
 	char	   *error;			/* why it is broken or failing; NULL: it is neither */
 	bool		followed;		/* text is not what is stored: names were renamed since */
 	bool		sync;
+	bool		recheck;
 	List	   *events;			/* MaRuleEvent */
 	int			place;			/* of its rule in the set; -1: broken or failing */
 } MaSegment;
+
+/* A segment that reads an event, and how rows of it move the segment. */
+typedef struct MaSegmentReader
+{
+	int32		event_id;
+	int			segment;		/* place in MaSegments.segments */
+	uint8		moves;
+} MaSegmentReader;
 
 typedef struct MaSegments
 {
@@ -37,10 +46,17 @@ typedef struct MaSegments
 	int			nrules;
 	int			nslots;			/* the greatest slot + 1 */
 	int		   *places;			/* by slot: place in segments; -1: none */
+	bool		building;		/* some segment is */
+	MaSegmentReader *readers;	/* in order of events; not of the broken and failing */
+	int			nreaders;
 } MaSegments;
 
 /* All segments; valid to the end of the transaction. */
 extern MaSegments *ma_segments(void);
+/* The same without reading anything; NULL if they are to be read anew. */
+extern MaSegments *ma_segments_current(void);
+/* The readers of the event: *n of them. */
+extern const MaSegmentReader *ma_segment_readers(const MaSegments *all, int32 event_id, int *n);
 extern MaSegment *ma_segment_find(MaSegments *all, const char *name);
 /* The segment of this name, or an error MA021 with the nearest names. */
 extern MaSegment *ma_segment_get(MaSegments *all, const char *name);
@@ -63,12 +79,6 @@ extern List *ma_segment_view_reads(const MaSegment *segment);
 extern bool ma_segment_view_differs(const MaSegment *segment);
 
 /* ---- failures.c: a rule that fails fails alone ---- */
-
-/*
- * Does `work` in a subtransaction; NULL, or the error that undid it.  Whatever does
- * not come of rules and what they read (a cancel, a lock, memory) is thrown on.
- */
-extern ErrorData *ma_segment_guard(void (*work) (void *arg), void *arg);
 
 /*
  * Evaluates as ma_rule_set_evaluate() does; the segment of a rule that fails is marked
@@ -121,6 +131,11 @@ typedef struct MaSegmentStates
 
 extern MaSegmentStates *ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how);
 
+/* The bits of one contact as stored, and when he is to be looked at; NULL: no row. */
+extern bytea *ma_state_bits(int64 contact_id, TimestampTz *next_wake);
+/* Whether the bit of the slot is set. */
+extern bool ma_state_bit(const bytea *bits, int slot);
+
 /* Sets bit and wake (lazily: a wake that is not due and not too late stays). */
 extern void ma_state_set(MaSegmentStates *states, int contact, int segment, MaTruth truth,
 						 TimestampTz at);
@@ -133,6 +148,15 @@ extern void ma_states_write(MaSegmentStates *states, TimestampTz now);
 extern void ma_segment_consumer_init(void);
 /* Evaluates the segments of these names for all contacts and writes what differs. */
 extern void ma_segments_build(MaSegments *all, List *names, TimestampTz now);
+
+/* ---- kept.c: segments that the worker keeps ---- */
+
+/* live, worker or recheck: who keeps a segment of this rule (NULL: broken). */
+extern const char *ma_segment_maintenance(const MaRule *rule);
+/* No answer that is read is of an earlier time; false if it is live, or that is not known. */
+extern bool ma_segment_evaluated_at(const MaSegment *segment, TimestampTz *at);
+/* contact_ids the rule is true for now, ascending: by its SQL if that runs nothing of users. */
+extern int64 *ma_segment_expected(MaSegment *segment, int *n);
 
 /* ---- transitions.c ---- */
 

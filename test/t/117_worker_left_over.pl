@@ -1,4 +1,4 @@
-# 116_worker_left_over.pl
+# 117_worker_left_over.pl
 #
 # What a turn could not do, since a contact was locked, is looked at again soon and not only at the next
 # poll.  Measured in turns beside the scheduler of another database of the same server, which only polls.
