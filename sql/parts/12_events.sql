@@ -40,6 +40,17 @@ COMMENT ON TABLE marketing_internal.event_source IS
 CREATE UNIQUE INDEX event_source_column_idx ON marketing_internal.event_source (table_id)
 	WHERE event_column IS NOT NULL;
 
+CREATE TABLE marketing_internal.event_lookup (
+	event_source_id int NOT NULL,
+	name text NOT NULL,
+	table_id int NOT NULL,
+	link_column text NOT NULL,
+	key_column text NOT NULL,
+	PRIMARY KEY (event_source_id, name)
+);
+COMMENT ON TABLE marketing_internal.event_lookup IS
+	'Tables whose columns conditions on an attached event may read as name.column: link_column of its table points to key_column, which is unique, of this one.';
+
 CREATE TABLE marketing_internal.event (
 	contact_id bigint NOT NULL,
 	event_id int NOT NULL,

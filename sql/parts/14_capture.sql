@@ -26,7 +26,7 @@ CREATE TABLE marketing_internal.dirty (
 	pruned_before timestamptz
 );
 COMMENT ON TABLE marketing_internal.dirty IS
-	'What a commit left to the worker: a contact, a key of a source (previous_id: re-keyed from), a link of an event attached via another table, or a whole table. events null: the contact itself. No unique index and no constraint, so that an insert never waits. Numbers follow the order of commits for the rows of one key, since the user''s row is locked; step orders the re-keyings of one number. left_at: nothing it stands for is older. pruned_column, pruned_before: of the whole table only rows with an earlier time in that column are concerned, which went with their partition.';
+	'What a commit left to the worker: a contact, a key of a source (previous_id: re-keyed from), a link of an event attached via another table, a whole table, or (table and event source) a key of a lookup table, null for all of them, that waits for the transactions before xid. events null: the contact itself. No unique index and no constraint, so that an insert never waits. Numbers follow the order of commits for the rows of one key, since the user''s row is locked; step orders the re-keyings of one number. left_at: nothing it stands for is older. pruned_column, pruned_before: of the whole table only rows with an earlier time in that column are concerned, which went with their partition.';
 CREATE INDEX dirty_fresh_idx ON marketing_internal.dirty (dirty_id)
 	WHERE retry_at IS NULL AND previous_id IS NULL AND table_id IS NULL;
 CREATE INDEX dirty_resting_idx ON marketing_internal.dirty (retry_at)

@@ -60,7 +60,7 @@ CREATE FUNCTION marketing.split_contact(contact text) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_split_contact';
 COMMENT ON FUNCTION marketing.split_contact(text) IS
-	'Gives an id that came to its contact by match or by merge_contacts() back: as a contact of its own, or as the contact that was merged with all that came with it; returns that contact.';
+	'Gives an id that came to its contact by match or by merge_contacts() back: as a contact of its own, or as the contact that was merged with all that came with it; returns that contact. Errors out (55006) while a message of a journey that would go along is being sent.';
 
 CREATE FUNCTION marketing_internal.contact_text(contact_id bigint) RETURNS text
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED

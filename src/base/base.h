@@ -29,6 +29,16 @@
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
+/* Order of int64 values, for qsort and bsearch. */
+static inline int
+ma_compare_int64(const void *left, const void *right)
+{
+	int64		a = *(const int64 *) left;
+	int64		b = *(const int64 *) right;
+
+	return a < b ? -1 : a > b;
+}
+
 /* ---- guc.c: settings of the server's side, prefix marketing_automation. ---- */
 
 extern bool ma_guc_enroll;		/* per session: may rows start journeys */

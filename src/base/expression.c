@@ -244,7 +244,8 @@ check_walker(Node *node, CheckContext *context)
 		return false;
 	if (exprLocation(node) >= 0)
 		context->location = exprLocation(node);
-	if (IsA(node, SubLink) && !context->queries)
+	/* One without a place was put there by us. */
+	if (IsA(node, SubLink) && !context->queries && castNode(SubLink, node)->location >= 0)
 		refuse_node(context, "It holds a subquery.");
 	if (IsA(node, SQLValueFunction))
 		refuse_node(context, "It reads the clock or the session (CURRENT_DATE, CURRENT_USER and the like).");

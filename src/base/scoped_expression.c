@@ -62,6 +62,7 @@ static void place_callback(void *arg);
 static Node *column_hook(ParseState *pstate, ColumnRef *reference);
 static Node *nested_hook(ParseState *pstate, ColumnRef *reference, Node *found);
 static Node *resolve(ParseState *pstate, ColumnRef *reference);
+static bool name_results(Node *node, void *context);
 static bool collect_vars(Node *node, Walk *walk);
 static Node *replace_clock(Node *node, Walk *walk);
 static Node *with_clock_column(Node *tree, Oid clock, const MaScope *scope);
@@ -116,6 +117,7 @@ ma_scoped_expression_check(const char *source, const char *whole, const MaScope 
 		clock = LookupFuncName(list_make2(makeString(MA_SCHEMA), makeString("now")), 0, NULL, true);
 		result->builtin_only = ma_expression_check_queries(result->tree, what, source, clock,
 														   &result->relations, &result->subquery);
+		(void) name_results(result->tree, NULL);
 	}
 	else
 		result->builtin_only = ma_expression_check_tree(result->tree, what, source);
@@ -260,6 +262,30 @@ analyse(ParseState *pstate, Node *raw, Oid type, const char *what)
 	}
 	assign_expr_collations(pstate, tree);
 	return tree;
+}
+
+/*
+ * Results of sub-selects get names of their own: those of columns would be printed
+ * as before once the columns are renamed.
+ */
+static bool
+name_results(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+	{
+		Query	   *query = castNode(Query, castNode(SubLink, node)->subselect);
+		ListCell   *cell;
+
+		foreach(cell, query->targetList)
+			if (!lfirst_node(TargetEntry, cell)->resjunk)
+				lfirst_node(TargetEntry, cell)->resname = psprintf("value%d",
+																   foreach_current_index(cell) + 1);
+	}
+	if (IsA(node, Query))
+		return query_tree_walker(castNode(Query, node), name_results, context, 0);
+	return expression_tree_walker(node, name_results, context);
 }
 
 /* The columns of the expression's own tables. */

@@ -16,6 +16,7 @@
 #include "utils/varlena.h"
 
 #define MAX_SUGGESTIONS 3
+#define MAX_LISTED 20
 
 typedef struct Suggestion
 {
@@ -25,6 +26,7 @@ typedef struct Suggestion
 
 static int	far_from(const char *name);
 static int	collect(const char *name, List *candidates, Suggestion *best);
+static char *column_list(Oid relid);
 
 /* Edits at which another name is still taken for a typo of this one. */
 static int
@@ -69,7 +71,8 @@ collect(const char *name, List *candidates, Suggestion *best)
 		Suggestion	candidate = {lfirst(cell), 0};
 		int			place;
 
-		candidate.distance = ma_name_distance(name, candidate.name, limit);
+		if (pg_strcasecmp(name, candidate.name) != 0)
+			candidate.distance = ma_name_distance(name, candidate.name, limit);
 		if (candidate.distance > limit || candidate.distance >= (int) strlen(name))
 			continue;
 		for (place = n; place > 0 && best[place - 1].distance > candidate.distance; place--)
@@ -96,11 +99,27 @@ ma_column_names(Oid relid)
 	return names;
 }
 
+/* The columns' names in words, the first of many. */
+static char *
+column_list(Oid relid)
+{
+	List	   *names = ma_column_names(relid);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < Min(list_length(names), MAX_LISTED); i++)
+		appendStringInfo(&text, "%s%s", i > 0 ? ", " : "", (char *) list_nth(names, i));
+	if (list_length(names) > MAX_LISTED)
+		appendStringInfo(&text, " and %d more", list_length(names) - MAX_LISTED);
+	return text.data;
+}
+
 AttrNumber
 ma_column_required(Oid relid, const char *column, const char *what)
 {
 	AttrNumber	number = get_attnum(relid, column);
 	char	   *nearest;
+	char	   *hint;
 
 	if (number > 0)
 	{
@@ -108,11 +127,16 @@ ma_column_required(Oid relid, const char *column, const char *what)
 		return number;
 	}
 	nearest = ma_nearest(column, ma_column_names(relid));
+	/* A column of another name altogether is found in the list. */
+	if (nearest == NULL)
+		hint = psprintf("Its columns are %s.", column_list(relid));
+	else
+		hint = psprintf("Did you mean %s?", nearest);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("table \"%s\" has no column \"%s\"", get_rel_name(relid), column),
 			 errdetail("It was given as %s.", what),
-			 nearest ? errhint("Did you mean %s?", nearest) : 0));
+			 errhint("%s", hint)));
 }
 
 void

@@ -9,6 +9,8 @@
  */
 #include "base/base.h"
 
+#include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
@@ -98,7 +100,10 @@ ma_channel_normalise(const char *channel, const char *address)
 	return address[0] == '\0' ? NULL : pstrdup(address);
 }
 
-/* The key, made when first needed; remembered as long as no definition changes. */
+/*
+ * The key, made when first needed; remembered as long as no definition changes, but not
+ * by the transaction that makes it, whose end may be a rollback.
+ */
 static const uint8 *
 shop_key(void)
 {
@@ -113,6 +118,7 @@ shop_key(void)
 	};
 	static uint8 key[KEY_BYTES];
 	static uint64 epoch = 0;
+	static TransactionId made_in = InvalidTransactionId;
 	MaRows		rows;
 	bool		isnull;
 	bytea	   *value;
@@ -133,10 +139,10 @@ shop_key(void)
 		(void) ma_run(&make, &datum, NULL, MA_RUN_WRITE_LATEST);
 		/* Somebody may have been first; and ours may yet be rolled back: not remembered. */
 		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
-		epoch = 0;
+		made_in = GetTopTransactionId();
 	}
-	else
-		epoch = ma_definitions_epoch();
+	epoch = GetTopTransactionIdIfAny() == made_in && TransactionIdIsValid(made_in) ? 0 :
+		ma_definitions_epoch();
 	value = DatumGetByteaPP(ma_value(&rows, 0, 1, &isnull));
 	if (VARSIZE_ANY_EXHDR(value) != KEY_BYTES)
 		ereport(ERROR,

@@ -41,10 +41,11 @@ static void set_columns(const MaConsentChange *changes, int n, Datum *values);
 static void raise_events(const MaConsentChange *change, int64 entry_id, bool evaluating);
 static Datum event_properties(const MaConsentChange *change);
 static void merged(int64 contact_id, int64 merged_id);
+static void split(int64 contact_id, int64 split_id);
 
 MA_FUNCTION(ma_verify_consent);
 
-static const MaContactListener listener = {merged, NULL};
+static const MaContactListener listener = {merged, split};
 
 void
 ma_consent_ledger_init(void)
@@ -127,7 +128,7 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"AND s.channel OPERATOR(pg_catalog.=) u.channel LIMIT 1) AS c ON true "
 		"WHERE COALESCE(c.state, 'none') OPERATOR(pg_catalog.<>) u.state "
 		"AND (u.state OPERATOR(pg_catalog.<>) 'none' "
-		"OR pg_catalog.starts_with(c.origin, 'column '))), "
+		"OR c.origin OPERATOR(pg_catalog.~) '^((merge|split): )*column ')), "
 		"hashed AS (SELECT new.*, " HASH_SQL("new", "new.previous") " AS hash FROM new), "
 		"logged AS (INSERT INTO marketing_internal.consent_entry (contact_id, topic_id, channel, "
 		"entry_no, state, origin, proof, recorded_at, recorded_by, hash) "
@@ -294,6 +295,54 @@ merged(int64 contact_id, int64 merged_id)
 			if (strcmp(state, state_names[s]) == 0)
 				changes[i].state = s;
 		changes[i].origin = psprintf("merge: %s", ma_text(&rows, i, 4));
+		changes[i].quiet = true;
+	}
+	(void) ma_consent_append(changes, rows.n, false);
+}
+
+/*
+ * What was withdrawn while the two were one holds for both, since nobody knows which of
+ * them it was; what a column said only for the one whose row says so.
+ */
+static void
+split(int64 contact_id, int64 split_id)
+{
+	static MaStatement find = {
+		"SELECT c.topic_id, c.channel, c.origin FROM marketing_internal.consent AS c "
+		"JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) c.topic_id "
+		"LEFT JOIN marketing_internal.consent AS o ON o.contact_id OPERATOR(pg_catalog.=) $2 "
+		"AND o.topic_id OPERATOR(pg_catalog.=) c.topic_id "
+		"AND o.channel OPERATOR(pg_catalog.=) c.channel "
+		"WHERE c.contact_id OPERATOR(pg_catalog.=) $1 "
+		"AND c.state OPERATOR(pg_catalog.=) 'opted_out' "
+		"AND NOT pg_catalog.starts_with(c.origin, 'merge: ') "
+		"AND (o.since IS NULL OR o.since OPERATOR(pg_catalog.<=) c.since) "
+		"AND c.since OPERATOR(pg_catalog.>=) COALESCE((SELECT pg_catalog.max(m.merged_at) "
+		"FROM marketing_internal.contact_merge AS m "
+		"WHERE m.merged_id OPERATOR(pg_catalog.=) $2 "
+		"AND m.contact_id OPERATOR(pg_catalog.=) $1), '-infinity') "
+		"AND (NOT pg_catalog.starts_with(c.origin, 'column ') OR EXISTS ("
+		"SELECT FROM marketing_internal.contact_key AS k "
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) $2 AND k.mapped OPERATOR(pg_catalog.->>) "
+		"pg_catalog.concat(t.name, '/', c.channel) OPERATOR(pg_catalog.=) 'false')) "
+		"ORDER BY c.topic_id, c.channel",
+		2, {INT8OID, INT8OID}
+	};
+	Datum		values[2];
+	MaRows		rows;
+	MaConsentChange *changes;
+
+	values[0] = Int64GetDatum(contact_id);
+	values[1] = Int64GetDatum(split_id);
+	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
+	changes = palloc0_array(MaConsentChange, Max(rows.n, 1));
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		changes[i].contact_id = split_id;
+		changes[i].topic_id = ma_int32(&rows, i, 1);
+		changes[i].channel = ma_text(&rows, i, 2);
+		changes[i].state = MA_CONSENT_OPTED_OUT;
+		changes[i].origin = psprintf("split: %s", ma_text(&rows, i, 3));
 		changes[i].quiet = true;
 	}
 	(void) ma_consent_append(changes, rows.n, false);

@@ -21,6 +21,7 @@ static List *channels_of(const MaTopic *topic, const char *channel, const char *
 static MaConsentState state_after(int64 contact_id, const MaTopic *topic, const char *channel);
 static char *describe(const MaTopic *topic, const char *channel, MaConsentState state,
 					  bool changed);
+static int64 lock_contact_of(const MaToken *token);
 
 MA_FUNCTION(ma_subscribe);
 MA_FUNCTION(ma_unsubscribe);
@@ -192,6 +193,25 @@ ma_unsubscribe(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(n);
 }
 
+/* The contact of a token, locked; one that was merged while he was waited for is another now. */
+static int64
+lock_contact_of(const MaToken *token)
+{
+	int64		contact_id = ma_contact_now(token->contact_id);
+
+	for (;;)
+	{
+		int64		again;
+
+		ma_contact_lock(contact_id);
+		again = ma_contact_now(token->contact_id);
+		if (again == contact_id)
+			return contact_id;
+		ma_contact_unlock(contact_id);
+		contact_id = again;
+	}
+}
+
 /* marketing.confirm(token): all the contact has pending. */
 Datum
 ma_confirm(PG_FUNCTION_ARGS)
@@ -215,8 +235,7 @@ ma_confirm(PG_FUNCTION_ARGS)
 	(void) ma_extension_required();
 	ma_call_begin(&call);
 	ma_token_read(token, MA_TOKEN_CONFIRM, &read);
-	contact_id = ma_contact_now(read.contact_id);
-	ma_contact_lock(contact_id);
+	contact_id = lock_contact_of(&read);
 	value = Int64GetDatum(contact_id);
 	rows = ma_run(&pending, &value, NULL, MA_RUN_READ_LATEST);
 	changes = palloc0_array(MaConsentChange, Max(rows.n, 1));
@@ -252,7 +271,6 @@ ma_unsubscribe_by_token(PG_FUNCTION_ARGS)
 	(void) ma_extension_required();
 	ma_call_begin(&call);
 	ma_token_read(token, MA_TOKEN_UNSUBSCRIBE, &read);
-	change.contact_id = ma_contact_now(read.contact_id);
 	change.topic_id = read.topic_id;
 	change.channel = ma_channel_by_number(read.channel);
 	change.state = MA_CONSENT_OPTED_OUT;
@@ -260,7 +278,7 @@ ma_unsubscribe_by_token(PG_FUNCTION_ARGS)
 	if (change.channel != NULL && change.topic_id != MA_TOPIC_TRANSACTIONAL_ID &&
 		ma_topic_by_id(change.topic_id) != NULL)
 	{
-		ma_contact_lock(change.contact_id);
+		change.contact_id = lock_contact_of(&read);
 		ma_recipients_lock(&change.contact_id, 1, list_make1(unconstify(char *, change.channel)),
 						   true);
 		n = ma_consent_append(&change, 1, false);

@@ -63,6 +63,7 @@ typedef struct Previous
 	int32		event_source_id;	/* 0: none */
 	int32		table_id;
 	int32		via_table_id;	/* 0: none */
+	List	   *lookup_table_ids;
 	char	   *values[NUM_FIELDS];
 } Previous;
 
@@ -73,7 +74,9 @@ static void read_previous(const MaEventSource *source, Previous *previous);
 static void fill(const MaEventOptions *options, const char *time_zone, char **values);
 static char *columns_text(List *columns);
 static char *changes(const Previous *previous, char **values, const MaEventOptions *options);
-static void write_row(const Previous *previous, int32 table_id, int32 event_id, char **values);
+static int32 write_row(const Previous *previous, int32 table_id, int32 event_id, char **values);
+static List *attach_lookups(MaCall *call, const MaEventOptions *options, bool *unseen);
+static void release_tables(MaCall *call, const Previous *previous, int32 table_id);
 static void reevaluate(int32 table_id);
 static void tell_without_key(Oid relid);
 
@@ -134,6 +137,7 @@ attach(MaCall *call, MaEventOptions *options)
 	char	   *summary = NULL;
 	bool		unseen;
 	bool		via_unseen = false;
+	List	   *lookups;
 	int32		event_id;
 	int32		table_id;
 
@@ -149,6 +153,8 @@ attach(MaCall *call, MaEventOptions *options)
 	{
 		tell_without_key(options->relid);
 		summary = ma_event_summary(options, time_zone);
+		ma_event_tell_strangers(options, time_zone, ma_source_by_id(ma_definitions(),
+																	 options->contact_source_id));
 		summary = psprintf("%s; %s", summary, ma_index_advice(options));
 	}
 
@@ -156,15 +162,13 @@ attach(MaCall *call, MaEventOptions *options)
 	if (options->via != NULL)
 		values[FIELD_VIA_TABLE] = psprintf("%d", ma_table_attach(call, options->via->relid,
 																 options->on_replica, &via_unseen));
+	lookups = attach_lookups(call, options, &via_unseen);
 	if (summary == NULL && !unseen && !via_unseen && previous.table_id == table_id)
 		return psprintf("unchanged: %s", options->label);
 
-	write_row(&previous, table_id, event_id, values);
+	ma_lookups_store(write_row(&previous, table_id, event_id, values), options->lookup, lookups);
 	ma_definitions_changed();
-	if (previous.event_source_id != 0 && previous.table_id != table_id)
-		(void) ma_table_detach_if_unused(call, previous.table_id);
-	if (previous.via_table_id != 0)
-		(void) ma_table_detach_if_unused(call, previous.via_table_id);
+	release_tables(call, &previous, table_id);
 	ma_tell_attached();
 	reevaluate(table_id);
 	if (summary == NULL)
@@ -172,6 +176,38 @@ attach(MaCall *call, MaEventOptions *options)
 	if (previous.event_source_id == 0 || changed == NULL)
 		return psprintf("%s: %s", options->label, summary);
 	return psprintf("%s: changed %s; %s", options->label, changed, summary);
+}
+
+/* Tables (int) of the lookups; *unseen is set if a trigger had to be made. */
+static List *
+attach_lookups(MaCall *call, const MaEventOptions *options, bool *unseen)
+{
+	List	   *ids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, options->lookup)
+	{
+		bool		new = false;
+
+		ids = lappend_int(ids, ma_table_attach(call, ((MaLink *) lfirst(cell))->relid,
+											   options->on_replica, &new));
+		*unseen |= new;
+	}
+	return ids;
+}
+
+/* Lets go of tables that only the previous definition needed. */
+static void
+release_tables(MaCall *call, const Previous *previous, int32 table_id)
+{
+	ListCell   *cell;
+
+	if (previous->event_source_id != 0 && previous->table_id != table_id)
+		(void) ma_table_detach_if_unused(call, previous->table_id);
+	if (previous->via_table_id != 0)
+		(void) ma_table_detach_if_unused(call, previous->via_table_id);
+	foreach(cell, previous->lookup_table_ids)
+		(void) ma_table_detach_if_unused(call, lfirst_int(cell));
 }
 
 /*
@@ -257,12 +293,16 @@ read_previous(const MaEventSource *source, Previous *previous)
 	Oid			type = INT4OID;
 	Datum		value;
 	MaRows		rows;
+	ListCell   *cell;
 
 	if (source == NULL)
 		return;
 	previous->event_source_id = source->id;
 	previous->table_id = source->table->id;
 	previous->via_table_id = source->via_table ? source->via_table->id : 0;
+	foreach(cell, source->lookups)
+		previous->lookup_table_ids = list_append_unique_int(previous->lookup_table_ids,
+															((MaLookup *) lfirst(cell))->table->id);
 	initStringInfo(&sql);
 	for (int i = 0; i < NUM_FIELDS; i++)
 		appendStringInfo(&sql, "%s %s", i == 0 ? "SELECT" : ",", fields[i].column);
@@ -338,8 +378,8 @@ changes(const Previous *previous, char **values, const MaEventOptions *options)
 	return text.len > 0 ? text.data + strlen(", ") : NULL;
 }
 
-/* Adds the row, or overwrites the previous one. */
-static void
+/* Adds the row, or overwrites the previous one; returns its number. */
+static int32
 write_row(const Previous *previous, int32 table_id, int32 event_id, char **values)
 {
 	StringInfoData columns;
@@ -348,6 +388,7 @@ write_row(const Previous *previous, int32 table_id, int32 event_id, char **value
 	Datum		datums[NUM_FIELDS + 2];
 	char		nulls[NUM_FIELDS + 3];
 	char	   *sql;
+	MaRows		rows;
 
 	initStringInfo(&columns);
 	initStringInfo(&parameters);
@@ -367,13 +408,15 @@ write_row(const Previous *previous, int32 table_id, int32 event_id, char **value
 	nulls[NUM_FIELDS + 2] = '\0';
 	if (previous->event_source_id == 0)
 		sql = psprintf("INSERT INTO marketing_internal.event_source (table_id, event_id%s) "
-					   "VALUES ($1, $2%s)", columns.data, parameters.data);
+					   "VALUES ($1, $2%s) RETURNING event_source_id", columns.data,
+					   parameters.data);
 	else
 		sql = psprintf("UPDATE marketing_internal.event_source "
 					   "SET (table_id, event_id%s) = ROW($1, $2%s) "
-					   "WHERE event_source_id OPERATOR(pg_catalog.=) %d",
+					   "WHERE event_source_id OPERATOR(pg_catalog.=) %d RETURNING event_source_id",
 					   columns.data, parameters.data, previous->event_source_id);
-	ma_run_once(sql, NUM_FIELDS + 2, types, datums, nulls, MA_RUN_WRITE_LATEST);
+	rows = ma_run_once(sql, NUM_FIELDS + 2, types, datums, nulls, MA_RUN_WRITE_LATEST);
+	return ma_int32(&rows, 0, 1);
 }
 
 /* Leaves what depends on events of the table to the worker, if anything does. */

@@ -43,6 +43,7 @@ static void mark_event_side(const RowChange *row, CaptureEvent *event, HeapTuple
 static void mark_via(const RowChange *row, CaptureVia *via);
 static void mark_via_events(const CaptureVia *via, MaMarkKind kind, int32 id, const char *text,
 							uint8 sign);
+static void mark_lookup(const RowChange *row, const CaptureLookup *lookup);
 static CaptureName *event_of_row(const RowChange *row, CaptureEvent *event, HeapTuple tuple);
 static bool may_be_event(const RowChange *row, CaptureEvent *event, HeapTuple tuple);
 static void keep_image(const RowChange *row, CaptureEvent *event);
@@ -97,6 +98,8 @@ capture_row(TriggerData *trigger, CapturePlan *plan)
 		mark_event(&row, &plan->events[i]);
 	for (int i = 0; i < plan->nvias; i++)
 		mark_via(&row, &plan->vias[i]);
+	for (int i = 0; i < plan->nlookups; i++)
+		mark_lookup(&row, &plan->lookups[i]);
 }
 
 /* True unless both tuples are there and the columns hold the same bytes. */
@@ -239,6 +242,23 @@ mark_via_events(const CaptureVia *via, MaMarkKind kind, int32 id, const char *te
 {
 	for (int i = 0; i < via->nnames && text != NULL; i++)
 		ma_mark(kind, id, text, false, via->names[i].event_id, sign);
+}
+
+/* A row of a lookup table: whose events point to it is found by its key later. */
+static void
+mark_lookup(const RowChange *row, const CaptureLookup *lookup)
+{
+	HeapTuple	sides[] = {row->old, row->new};
+
+	if (!columns_changed(row, lookup->columns, lookup->ncolumns))
+		return;
+	for (int i = 0; i < lengthof(sides); i++)
+	{
+		char	   *key = sides[i] == NULL ? NULL : column_text(row, sides[i], &lookup->key);
+
+		if (key != NULL)
+			ma_mark_lookup(lookup->event_source_id, row->plan->table_id, key);
+	}
 }
 
 /* Whether this side is somebody's event of row grade if its condition holds. */

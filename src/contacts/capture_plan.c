@@ -35,6 +35,8 @@ static bool build_event(CaptureEvent *event, Relation relation, MaDefinitions *d
 						MaEventSource *source);
 static void build_via(CaptureVia *via, Relation relation, MaDefinitions *definitions,
 					  MaEventSource *source);
+static void build_lookups(CapturePlan *plan, Relation relation, MaDefinitions *definitions,
+						  MaTable *table);
 static int	watched_names(MaDefinitions *definitions, MaEventSource *source, CaptureName **names);
 static List *watched_columns(MaDefinitions *definitions, MaEventSource *source);
 static void build_row(CapturePlan *plan, Relation relation);
@@ -128,6 +130,7 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 	plan->context = NULL;
 	plan->table_id = 0;
 	plan->source_id = plan->nevents = plan->nvias = plan->nkey = plan->ncolumns = 0;
+	plan->nlookups = 0;
 	plan->idle = true;
 	if (old_context != NULL)
 		MemoryContextDelete(old_context);
@@ -163,7 +166,9 @@ build(CapturePlan *plan, Relation relation, Trigger *trigger)
 		if (((MaSource *) lfirst(cell))->table == table)
 			build_source(plan, relation, lfirst(cell));
 	build_events(plan, relation, definitions, table);
-	plan->idle = plan->source_id == 0 && plan->nevents == 0 && plan->nvias == 0;
+	build_lookups(plan, relation, definitions, table);
+	plan->idle = plan->source_id == 0 && plan->nevents == 0 && plan->nvias == 0 &&
+		plan->nlookups == 0;
 	MemoryContextSwitchTo(previous);
 	/* What was looked up before a message came in may be out of date. */
 	plan->valid = !plan->expired;
@@ -267,6 +272,44 @@ build_via(CaptureVia *via, Relation relation, MaDefinitions *definitions, MaEven
 		via->columns[via->ncolumns++] = via->contact.attnum;
 	if (via->key.attnum > 0)
 		via->columns[via->ncolumns++] = via->key.attnum;
+}
+
+/* The events for which this is a lookup table, where something reads "name.column". */
+static void
+build_lookups(CapturePlan *plan, Relation relation, MaDefinitions *definitions, MaTable *table)
+{
+	List	   *found = NIL;
+	ListCell   *cell;
+	ListCell   *inner;
+	ListCell   *column;
+
+	foreach(cell, definitions->event_sources)
+	{
+		MaEventSource *source = lfirst(cell);
+		List	   *watched = watched_columns(definitions, source);
+
+		foreach(inner, source->lookups)
+		{
+			MaLookup   *lookup = lfirst(inner);
+			size_t		length = strlen(lookup->name);
+			List	   *columns = list_make1(lookup->key_column);
+			CaptureLookup *captured = palloc0_object(CaptureLookup);
+
+			foreach(column, lookup->table == table ? watched : NIL)
+				if (strncmp(lfirst(column), lookup->name, length) == 0 &&
+					((char *) lfirst(column))[length] == '.')
+					columns = lappend(columns, (char *) lfirst(column) + length + 1);
+			if (list_length(columns) == 1)
+				continue;
+			captured->event_source_id = source->id;
+			set_column(&captured->key, relation, lookup->key_column);
+			captured->columns = to_attnums(relation, columns, &captured->ncolumns);
+			found = lappend(found, captured);
+		}
+	}
+	plan->lookups = palloc_array(CaptureLookup, Max(list_length(found), 1));
+	foreach(cell, found)
+		plan->lookups[plan->nlookups++] = *(CaptureLookup *) lfirst(cell);
 }
 
 /* Events of the source that something depends on. */

@@ -55,6 +55,15 @@ typedef struct CaptureVia
 	AttrNumber	columns[2];
 } CaptureVia;
 
+/* This relation is a lookup table of an event, and something reads its columns. */
+typedef struct CaptureLookup
+{
+	int32		event_source_id;
+	CaptureColumn key;
+	int			ncolumns;		/* the key and what is read */
+	AttrNumber *columns;
+} CaptureLookup;
+
 typedef struct CapturePlan
 {
 	Oid			relid;			/* hash key */
@@ -72,6 +81,8 @@ typedef struct CapturePlan
 	CaptureEvent *events;
 	int			nvias;
 	CaptureVia *vias;
+	int			nlookups;
+	CaptureLookup *lookups;
 	int			nkey;			/* unique key, for row grade */
 	CaptureColumn *key;
 	int			ncolumns;		/* all columns, for row grade */

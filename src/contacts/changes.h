@@ -110,6 +110,7 @@ typedef struct MaChanges
 	List	   *tables;			/* int: table_id of truncated tables */
 	List	   *relations;		/* Oid: tables of which partitions with rows were dropped */
 	List	   *pruned;			/* MaPruned *: those of which old rows only are gone */
+	List	   *lookups;		/* MaLookupMarks *: changed rows of lookup tables */
 	bool		images_spilled; /* some are in the capture log already */
 } MaChanges;
 
@@ -128,6 +129,8 @@ extern void ma_mark_table(int32 table_id);
 extern void ma_mark_relation(Oid relid);
 extern void ma_mark_pruned(Oid relid, const char *column, TimestampTz before);
 extern void ma_mark_image(const MaImage *image);
+/* lookups.c: the row with this key of a lookup table has changed. */
+extern void ma_mark_lookup(int32 event_source_id, int32 table_id, const char *key);
 
 /* Adds an event to a mark, or a sign to an event it has. */
 extern void ma_mark_add_event(MaMark *mark, int32 event_id, uint8 sign);
@@ -173,5 +176,8 @@ extern void ma_number_images(List *images);
 extern void ma_spill_tables(List *tables);
 /* MaPruned: of which partitions with old rows are gone. */
 extern void ma_spill_pruned(List *pruned);
+extern void ma_spill_lookups(List *lookups);
+/* Runs one INSERT as our owner, also in a transaction that was set READ ONLY. */
+extern void ma_spill_insert(MaStatement *statement, Datum *values, const char *nulls);
 
 #endif							/* MA_CONTACTS_CHANGES_H */

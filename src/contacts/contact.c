@@ -27,6 +27,7 @@ static char *nearest_source(const char *name);
 static void unknown_source(const char *name, bool create) pg_attribute_noreturn();
 static void unknown_contact(const MaSource *source, const char *id) pg_attribute_noreturn();
 static int64 make_contact(MaSource *source, const char *id, bool create);
+static Datum contact_text_answer(FunctionCallInfo fcinfo, bool now);
 static char *contact_text(int64 contact_id, MaRun how);
 static Datum checked_attributes(Jsonb *attributes, List **removed);
 static void check_field(const char *name, JsonbValue *value);
@@ -330,16 +331,16 @@ ma_key_text(const MaSource *source, const char *external_id)
 	return psprintf("%s:%s", source->name, external_id);
 }
 
-/* marketing_internal.contact_text(bigint), for views: null for a contact without a key. */
-Datum
-ma_contact_text_sql(PG_FUNCTION_ARGS)
+static Datum
+contact_text_answer(FunctionCallInfo fcinfo, bool now)
 {
 	MemoryContext context = CurrentMemoryContext;
+	int64		contact_id = PG_GETARG_INT64(0);
 	MaCall		call;
 	char	   *text;
 
 	ma_call_begin(&call);
-	text = contact_text(PG_GETARG_INT64(0), MA_RUN_READ);
+	text = contact_text(now ? ma_contact_now(contact_id) : contact_id, MA_RUN_READ);
 	if (text != NULL)
 		text = MemoryContextStrdup(context, text);
 	ma_call_end(&call);
@@ -348,22 +349,18 @@ ma_contact_text_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }
 
+/* marketing_internal.contact_text(contact_id) */
+Datum
+ma_contact_text_sql(PG_FUNCTION_ARGS)
+{
+	return contact_text_answer(fcinfo, false);
+}
+
 /* marketing_internal.contact_text_now(contact_id) */
 Datum
 ma_contact_text_now_sql(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = CurrentMemoryContext;
-	MaCall		call;
-	char	   *text;
-
-	ma_call_begin(&call);
-	text = contact_text(ma_contact_now(PG_GETARG_INT64(0)), MA_RUN_READ);
-	if (text != NULL)
-		text = MemoryContextStrdup(context, text);
-	ma_call_end(&call);
-	if (text == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(text));
+	return contact_text_answer(fcinfo, true);
 }
 
 /* marketing.identify(contact, attributes) */

@@ -63,6 +63,15 @@ typedef struct MaEvent
 	struct MaEventSource *source;	/* its own; NULL: see ma_event_sources() */
 } MaEvent;
 
+/* A table whose columns conditions on an event may read: product.category. */
+typedef struct MaLookup
+{
+	char	   *name;
+	MaTable    *table;
+	char	   *link_column;	/* of the event's table */
+	char	   *key_column;		/* of the lookup's, unique there */
+} MaLookup;
+
 /* One attached event of a table. */
 typedef struct MaEventSource
 {
@@ -84,6 +93,7 @@ typedef struct MaEventSource
 	char	   *via_link_column;	/* of table */
 	char	   *via_key_column; /* of via_table */
 	Oid			via_key_type;
+	List	   *lookups;		/* MaLookup */
 	MaStatement images;			/* row images to facts, see rows.c */
 	MaStatement via;			/* contacts of links, see resolve.c */
 } MaEventSource;

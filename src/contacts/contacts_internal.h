@@ -140,6 +140,17 @@ extern char *ma_key_value_text(Oid relid, Oid type, Datum value);
  * False for the text of a key that a value of this type, narrower than where the
  * key comes from, cannot be: no row has it.
  */
+/* Base type of the table's column; InvalidOid if either is gone. */
+extern Oid	ma_column_type(const MaTable *table, const char *column);
+
+/* FROM of the source's rows (alias t); *contact is the SQL of the contact column. */
+extern char *ma_event_from(const MaEventSource *source, char **contact);
+
+/* ---- lookups.c ---- */
+
+extern void ma_lookups_load(MaDefinitions *definitions);
+extern bool ma_source_looks_up(const MaEventSource *source, const MaTable *table);
+
 extern bool ma_key_holds(Oid type, const char *text);
 
 /*

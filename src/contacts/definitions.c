@@ -49,7 +49,6 @@ static void load_watches(MaDefinitions *definitions);
 static Oid	find_relation(const MaTable *table);
 static Oid	find_by_trigger(const MaTable *table, Oid named);
 static bool is_owners(const MaTable *table, Oid relid);
-static Oid	column_type(const MaTable *table, const char *column);
 static char *occurred_sql(const MaTable *table, const char *column, const char *zone);
 static List *text_list(const MaRows *rows, uint64 row, int column);
 static List *int_list(const MaRows *rows, uint64 row, int column);
@@ -149,6 +148,7 @@ load(MaDefinitions *definitions)
 	load_sources(definitions);
 	load_events(definitions);
 	load_event_sources(definitions);
+	ma_lookups_load(definitions);
 	load_watches(definitions);
 	ma_become_back(&caller);
 	ma_spi_end();
@@ -210,7 +210,7 @@ load_sources(MaDefinitions *definitions)
 		source->name = ma_text(&rows, i, 2);
 		source->table = ma_table_by_id(definitions, ma_int32(&rows, i, 3));
 		source->key_column = ma_text(&rows, i, 4);
-		source->key_type = column_type(source->table, source->key_column);
+		source->key_type = ma_column_type(source->table, source->key_column);
 		source->email_column = ma_text(&rows, i, 5);
 		source->phone_column = ma_text(&rows, i, 6);
 		source->time_zone_column = ma_text(&rows, i, 7);
@@ -277,8 +277,8 @@ load_event_sources(MaDefinitions *definitions)
 		source->via_table = ma_table_by_id(definitions, ma_int32(&rows, i, 13));
 		source->via_link_column = ma_text(&rows, i, 14);
 		source->via_key_column = ma_text(&rows, i, 15);
-		source->via_key_type = column_type(source->via_table, source->via_key_column);
-		source->contact_type = column_type(source->via_table ? source->via_table : source->table,
+		source->via_key_type = ma_column_type(source->via_table, source->via_key_column);
+		source->contact_type = ma_column_type(source->via_table ? source->via_table : source->table,
 										   source->contact_column);
 		definitions->event_sources = lappend(definitions->event_sources, source);
 	}
@@ -408,8 +408,8 @@ find_by_trigger(const MaTable *table, Oid named)
 }
 
 /* Base type of a column; InvalidOid when table or column is not there. */
-static Oid
-column_type(const MaTable *table, const char *column)
+Oid
+ma_column_type(const MaTable *table, const char *column)
 {
 	AttrNumber	attnum;
 
@@ -427,7 +427,7 @@ occurred_sql(const MaTable *table, const char *column, const char *zone)
 {
 	char	   *name = psprintf("t.%s", quote_identifier(column));
 
-	switch (column_type(table, column))
+	switch (ma_column_type(table, column))
 	{
 		case TIMESTAMPOID:
 			return psprintf("pg_catalog.timezone(%s, %s)", quote_literal_cstr(zone), name);

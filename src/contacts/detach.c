@@ -234,7 +234,7 @@ detach_table(MaCall *call, MaTable *table, const char *event)
 	ma_tell_attached();
 	dropped = drop_unused(call, removal.tables, table_id);
 	if (removal.names == NIL)
-		return psprintf("table %s stays attached: events of other tables find their contacts by it",
+		return psprintf("table %s stays attached: events of other tables need it",
 						quote_identifier(name));
 	return psprintf("detached %s of table %s%s", joined(removal.names), quote_identifier(name),
 					dropped ? "" : ", which stays attached");
@@ -293,6 +293,7 @@ choose(Removal *removal, MaDefinitions *definitions, MaTable *table, const char 
 {
 	bool		found = false;
 	ListCell   *cell;
+	ListCell   *lookup;
 
 	removal->tables = list_append_unique_int(removal->tables, table->id);
 	foreach(cell, definitions->event_sources)
@@ -307,6 +308,9 @@ choose(Removal *removal, MaDefinitions *definitions, MaTable *table, const char 
 		removal->names = lappend(removal->names, pstrdup(name_of(source)));
 		if (source->via_table != NULL)
 			removal->tables = list_append_unique_int(removal->tables, source->via_table->id);
+		foreach(lookup, source->lookups)
+			removal->tables = list_append_unique_int(removal->tables,
+													 ((MaLookup *) lfirst(lookup))->table->id);
 	}
 	if (event != NULL)
 	{
@@ -406,6 +410,8 @@ static void
 remove_event_sources(List *ids)
 {
 	static MaStatement remove = {
+		"WITH lookups AS (DELETE FROM marketing_internal.event_lookup "
+		"WHERE event_source_id OPERATOR(pg_catalog.=) $1) "
 		"DELETE FROM marketing_internal.event_source "
 		"WHERE event_source_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}

@@ -58,11 +58,12 @@ ma_drain_init(void)
 	ma_worker_register_duty(&drain_duty);
 }
 
-/* All three, so that a long row of re-keyings does not keep the marks waiting. */
+/* All of them, so that a long row of re-keyings does not keep the marks waiting. */
 static bool
 drain(void)
 {
-	static bool (*const turns[]) (void) = {ma_drain_rekeys, expand_table, drain_marks};
+	static bool (*const turns[]) (void) = {ma_drain_rekeys, ma_drain_lookups, expand_table,
+	drain_marks};
 	bool		more = false;
 
 	for (int i = 0; i < lengthof(turns); i++)
@@ -259,7 +260,8 @@ sources_of_table(int32 table_id, bool *everybody)
 	{
 		MaEventSource *source = lfirst(cell);
 
-		if (table != NULL && (source->table == table || source->via_table == table))
+		if (table != NULL && (source->table == table || source->via_table == table ||
+							  ma_source_looks_up(source, table)))
 			ids[n++] = source->contact_source->id;
 	}
 	return ma_int4_array(ids, n);
@@ -276,7 +278,7 @@ expand_table(void)
 	static MaStatement next = {
 		"SELECT d.ctid, d.contact_id, d.table_id, d.left_at, d.pruned_column, d.pruned_before "
 		"FROM marketing_internal.dirty AS d "
-		"WHERE d.table_id IS NOT NULL LIMIT 1 FOR UPDATE SKIP LOCKED"
+		"WHERE d.table_id IS NOT NULL AND d.event_source_id IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED"
 	};
 	static MaStatement add = {
 		"WITH part AS (SELECT c.contact_id FROM marketing_internal.contact AS c "

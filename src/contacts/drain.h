@@ -63,6 +63,11 @@ extern MaRows ma_dirty_read(int size);
 /* Does waiting re-keyings; true if any was done. */
 extern bool ma_drain_rekeys(void);
 
+/* ---- lookups.c ---- */
+
+/* Leaves to the log whom changed rows of lookup tables concern; true if any row was done. */
+extern bool ma_drain_lookups(void);
+
 /* ---- the duties ---- */
 
 extern void ma_drain_init(void);

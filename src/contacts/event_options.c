@@ -61,7 +61,13 @@ ma_event_options_read(FunctionCallInfo fcinfo)
 		ma_table_check_attachable(options->via->relid);
 	}
 	if (!PG_ARGISNULL(ARG_LOOKUP))
+	{
+		ListCell   *cell;
+
 		options->lookup = ma_lookup_read(PG_GETARG_JSONB_P(ARG_LOOKUP), options->relid);
+		foreach(cell, options->lookup)
+			ma_table_check_attachable(((MaLink *) lfirst(cell))->relid);
+	}
 	read_contact(options, fcinfo);
 	read_time(options, fcinfo);
 	read_measures(options, fcinfo);

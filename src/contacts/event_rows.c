@@ -19,8 +19,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-static char *from_clause(const MaEventSource *source, char **contact);
-
 List *
 ma_event_sources(MaDefinitions *definitions, const MaEvent *event)
 {
@@ -61,9 +59,8 @@ ma_equality_operator(Oid type)
 	return text;
 }
 
-/* FROM of the source's rows; *contact is the SQL of the contact column. */
-static char *
-from_clause(const MaEventSource *source, char **contact)
+char *
+ma_event_from(const MaEventSource *source, char **contact)
 {
 	if (!OidIsValid(source->table->relid) ||
 		(source->via_table != NULL && !OidIsValid(source->via_table->relid)))
@@ -102,7 +99,7 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 						 "AND t.event_id OPERATOR(pg_catalog.=) %d", columns, key, event->id);
 		return sql.data;
 	}
-	from = from_clause(source, &contact);
+	from = ma_event_from(source, &contact);
 	*key_type = source->contact_type;
 	if (!OidIsValid(*key_type))
 		ereport(ERROR,

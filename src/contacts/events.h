@@ -34,6 +34,9 @@ typedef struct MaLink
 extern List *ma_lookup_read(Jsonb *lookup, Oid relid);
 extern MaLink *ma_via_read(Jsonb *via, Oid relid);
 
+/* lookups.c: stores the links (MaLink) of an event source with their tables (int). */
+extern void ma_lookups_store(int32 event_source_id, List *links, List *table_ids);
+
 /* Canonical jsonb, tables qualified; via has a single link. */
 extern Datum ma_lookup_jsonb(List *links);
 extern Datum ma_via_jsonb(const MaLink *link);
@@ -87,6 +90,10 @@ extern char *ma_index_advice(const MaEventOptions *options);
 
 /* How many rows the event has and since when, in words. */
 extern char *ma_event_summary(const MaEventOptions *options, const char *time_zone);
+
+/* Tells in a NOTICE how many of the first rows name no contact of the source. */
+extern void ma_event_tell_strangers(const MaEventOptions *options, const char *time_zone,
+									const MaSource *source);
 
 /* ---- attach_events.c ---- */
 

@@ -302,6 +302,7 @@ spill(MaEvaluation *evaluation, MaChanges *changes)
 	ma_spill_images(evaluation->failed_images);
 	ma_spill_tables(changed_tables(changes));
 	ma_spill_pruned(pruned_tables(changes));
+	ma_spill_lookups(changes->lookups);
 }
 
 /*

@@ -46,16 +46,17 @@ static bool index_fits(HeapTuple tuple, const Wanted *wanted);
 static bool is_btree(Oid index);
 static bool named_within(const char *name, const List *columns, int from, int to);
 static char *index_columns(Oid relid, const Form_pg_index index, int n);
-static void advise(const Wanted *wanted);
+static void advise(const Wanted *wanted, const char *one);
 
 char *
 ma_index_advice(const MaEventOptions *options)
 {
 	Wanted		rows = wanted_for_rows(options);
 	char	   *found = find_index(&rows);
+	ListCell   *cell;
 
 	if (found == NULL)
-		advise(&rows);
+		advise(&rows, "contact");
 	if (options->via != NULL)
 	{
 		/* From a contact to its rows of the via table, and on by the link. */
@@ -63,9 +64,18 @@ ma_index_advice(const MaEventOptions *options)
 
 		if (find_index(&parents) == NULL)
 		{
-			advise(&parents);
+			advise(&parents, "contact");
 			found = NULL;
 		}
+	}
+	/* From a changed row of a lookup table to the events that point to it. */
+	foreach(cell, options->lookup)
+	{
+		Wanted		pointing = {options->relid, 1, list_make1(((MaLink *) lfirst(cell))->column),
+		NIL};
+
+		if (find_index(&pointing) == NULL)
+			advise(&pointing, psprintf("lookup.%s", ((MaLink *) lfirst(cell))->name));
 	}
 	return found ? psprintf("index %s found", found) : "no index for it";
 }
@@ -105,6 +115,8 @@ included(const MaEventOptions *options, const List *columns)
 
 	if (options->value_column != NULL)
 		wanted = lcons(options->value_column, wanted);
+	foreach(cell, options->lookup)
+		wanted = lappend(wanted, ((MaLink *) lfirst(cell))->column);
 	foreach(cell, wanted)
 	{
 		if (named_within(lfirst(cell), columns, 0, list_length(columns)) ||
@@ -216,7 +228,7 @@ index_columns(Oid relid, const Form_pg_index index, int n)
 
 /* Says which index to create. */
 static void
-advise(const Wanted *wanted)
+advise(const Wanted *wanted, const char *one)
 {
 	bool		partitioned = get_rel_relkind(wanted->relid) == RELKIND_PARTITIONED_TABLE;
 	StringInfoData sql;
@@ -235,8 +247,8 @@ advise(const Wanted *wanted)
 	if (wanted->include != NIL)
 		appendStringInfoChar(&sql, ')');
 	ereport(NOTICE,
-			(errmsg("table \"%s\" has no index to find the rows of one contact",
-					get_rel_name(wanted->relid)),
+			(errmsg("table \"%s\" has no index to find the rows of one %s",
+					get_rel_name(wanted->relid), one),
 			 errhint("Create it with: %s;%s", sql.data,
 					 partitioned ? " (On large partitions first with CONCURRENTLY on each, then attach.)" : "")));
 }

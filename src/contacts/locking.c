@@ -159,6 +159,7 @@ relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids)
 {
 	MaEvent    *event = ma_event_by_id(evaluation->definitions, event_id);
 	ListCell   *cell;
+	ListCell   *inner;
 
 	if (event == NULL)
 		return relids;
@@ -170,6 +171,8 @@ relations_of_event(MaEvaluation *evaluation, int32 event_id, List *relids)
 			continue;
 		relids = add_table(relids, source->table);
 		relids = add_table(relids, source->via_table);
+		foreach(inner, source->lookups)
+			relids = add_table(relids, ((MaLookup *) lfirst(inner))->table);
 	}
 	return relids;
 }

@@ -18,20 +18,10 @@
 #define PORTION 1000
 #define FIRST_SPACE 64
 
-static int	compare_ids(const void *left, const void *right);
 static void add_logged(MaStale *stale);
 static void add_own(MaStale *stale);
 
 MA_FUNCTION(ma_dirty_contacts);
-
-static int
-compare_ids(const void *left, const void *right)
-{
-	int64		a = *(const int64 *) left;
-	int64		b = *(const int64 *) right;
-
-	return a < b ? -1 : (a > b ? 1 : 0);
-}
 
 MaStale *
 ma_stale_contacts(void)
@@ -59,15 +49,16 @@ ma_stale_add(MaStale *stale, int64 contact_id)
 void
 ma_stale_sort(MaStale *stale)
 {
-	qsort(stale->ids, stale->n, sizeof(int64), compare_ids);
-	stale->n = stale->nsorted = (int) qunique(stale->ids, stale->n, sizeof(int64), compare_ids);
+	qsort(stale->ids, stale->n, sizeof(int64), ma_compare_int64);
+	stale->n = stale->nsorted = (int) qunique(stale->ids, stale->n,
+			sizeof(int64), ma_compare_int64);
 }
 
 bool
 ma_stale_has(const MaStale *stale, int64 contact_id)
 {
 	return stale->nsorted > 0 &&
-		bsearch(&contact_id, stale->ids, stale->nsorted, sizeof(int64), compare_ids) != NULL;
+		bsearch(&contact_id, stale->ids, stale->nsorted, sizeof(int64), ma_compare_int64) != NULL;
 }
 
 /*
@@ -111,7 +102,7 @@ add_own(MaStale *stale)
 	if (changes == NULL)
 		return;
 	stale->any |= changes->tables != NIL || changes->relations != NIL || changes->pruned != NIL ||
-		changes->rekeys != NIL;
+		changes->rekeys != NIL || changes->lookups != NIL;
 	hash_seq_init(&scan, changes->marks);
 	while ((mark = hash_seq_search(&scan)) != NULL)
 	{

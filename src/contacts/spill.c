@@ -20,13 +20,11 @@
 
 #define IMAGES 500				/* of one statement: its arrays hold them once more */
 
-static void insert(MaStatement *statement, Datum *values, const char *nulls);
 static char *events_text(const MaMark *mark);
 static void spill_images(List *images, int from, int end);
 
-/* Runs one INSERT as our owner, also in a transaction that was set READ ONLY. */
-static void
-insert(MaStatement *statement, Datum *values, const char *nulls)
+void
+ma_spill_insert(MaStatement *statement, Datum *values, const char *nulls)
 {
 	MaCall		call;
 	bool		read_only = XactReadOnly;
@@ -94,7 +92,7 @@ ma_spill_marks(MaMark **marks, int n)
 	values[2] = ma_int8_array(contacts, n);
 	values[3] = ma_text_array(keys, n);
 	values[4] = ma_text_array(events, n);
-	insert(&add, values, NULL);
+	ma_spill_insert(&add, values, NULL);
 }
 
 /* One number for all, and the order in which they are to be done. */
@@ -131,7 +129,7 @@ ma_spill_rekeys(List *rekeys)
 	values[0] = ma_int4_array(sources, n);
 	values[1] = ma_text_array(old_keys, n);
 	values[2] = ma_text_array(new_keys, n);
-	insert(&add, values, NULL);
+	ma_spill_insert(&add, values, NULL);
 }
 
 void
@@ -194,7 +192,7 @@ spill_images(List *images, int from, int end)
 	}
 	for (int i = 0; i < 9; i++)
 		values[i] = ma_datum_array_nulls(columns[i], nulls[i], end - from, types[i]);
-	insert(&add, values, NULL);
+	ma_spill_insert(&add, values, NULL);
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);
 }
@@ -243,7 +241,7 @@ ma_spill_tables(List *tables)
 	{
 		Datum		value = Int32GetDatum(lfirst_int(cell));
 
-		insert(&add, &value, NULL);
+		ma_spill_insert(&add, &value, NULL);
 	}
 }
 
@@ -265,6 +263,6 @@ ma_spill_pruned(List *pruned)
 		values[0] = Int32GetDatum(one->table_id);
 		values[1] = CStringGetTextDatum(one->column);
 		values[2] = TimestampTzGetDatum(one->before);
-		insert(&add, values, NULL);
+		ma_spill_insert(&add, values, NULL);
 	}
 }

@@ -383,7 +383,9 @@ is_used(int32 table_id)
 		"SELECT EXISTS (SELECT FROM marketing_internal.contact_source "
 		"WHERE table_id OPERATOR(pg_catalog.=) $1) "
 		"OR EXISTS (SELECT FROM marketing_internal.event_source "
-		"WHERE table_id OPERATOR(pg_catalog.=) $1 OR via_table_id OPERATOR(pg_catalog.=) $1)",
+		"WHERE table_id OPERATOR(pg_catalog.=) $1 OR via_table_id OPERATOR(pg_catalog.=) $1) "
+		"OR EXISTS (SELECT FROM marketing_internal.event_lookup "
+		"WHERE table_id OPERATOR(pg_catalog.=) $1)",
 		1, {INT4OID}
 	};
 	Datum		value = Int32GetDatum(table_id);

@@ -163,7 +163,8 @@ ma_table_is_watched(MaDefinitions *definitions, const MaTable *table)
 		{
 			MaEventSource *source = lfirst(inner);
 
-			if (source != NULL && (source->table == table || source->via_table == table))
+			if (source != NULL && (source->table == table || source->via_table == table ||
+								   ma_source_looks_up(source, table)))
 				return true;
 		}
 	}

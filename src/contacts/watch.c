@@ -130,11 +130,15 @@ ma_relations_lock_writers(List *relids)
 static List *
 add_relations(List *relids, const MaEventSource *source)
 {
+	ListCell   *cell;
+
 	if (source == NULL)
 		return list_append_unique_oid(relids, ma_own_table("event"));
 	if (OidIsValid(source->table->relid))
 		relids = list_append_unique_oid(relids, source->table->relid);
 	if (source->via_table != NULL && OidIsValid(source->via_table->relid))
 		relids = list_append_unique_oid(relids, source->via_table->relid);
+	foreach(cell, source->lookups)
+		relids = list_append_unique_oid(relids, ((MaLookup *) lfirst(cell))->table->relid);
 	return relids;
 }

@@ -98,15 +98,6 @@ ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered)
 	MemoryContextDelete(work);
 }
 
-static int
-compare_ids(const void *left, const void *right)
-{
-	int64		one = *(const int64 *) left;
-	int64		other = *(const int64 *) right;
-
-	return one < other ? -1 : one > other;
-}
-
 /* The contacts of the batch, each once. */
 static void
 read_views(Batch *batch)
@@ -116,7 +107,7 @@ read_views(Batch *batch)
 
 	for (int i = 0; i < batch->n; i++)
 		ids[i] = batch->requests[i].contact_id;
-	qsort(ids, batch->n, sizeof(int64), compare_ids);
+	qsort(ids, batch->n, sizeof(int64), ma_compare_int64);
 	for (int i = 0; i < batch->n; i++)
 		if (i == 0 || ids[i] != ids[n - 1])
 			ids[n++] = ids[i];

@@ -136,6 +136,8 @@ ma_admit(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
 		return;
 	if (person->contact->nkeys == 0)
 		reason = "the contact was deleted";
+	else if (signal->reason != NULL)
+		reason = signal->reason;
 	else if (signal->filter_error != NULL)
 		reason = psprintf("filter: %s", signal->filter_error);
 	else if (signal->filter_known && !signal->filter_true)
@@ -186,7 +188,8 @@ repeat(MaTurnBatch *batch, MaJourneyRun *run, MaVersion *version, MaSignal *sign
 	switch (version->program->on_repeat)
 	{
 		case MA_REPEAT_IGNORE:
-			if (version->program->entry->key == NULL)
+			/* One that is entered by enroll() and steps alone has no entry. */
+			if (version->program->entry == NULL || version->program->entry->key == NULL)
 				return false;
 			log_refusal(batch, run->person, version, signal, "is inside with the same key");
 			return true;

@@ -27,7 +27,6 @@ typedef struct Test
 
 static void apply_person(MaTurnBatch *batch, MaPerson *person);
 static bool forward(MaTurnBatch *batch, MaPerson *person);
-static bool follow_split(MaTurnBatch *batch, MaPerson *person, MaSignal *signal);
 static void apply_signal(MaTurnBatch *batch, MaPerson *person, MaSignal *signal);
 static void apply_event(MaTurnBatch *batch, MaJourneyRun *run, MaSignal *signal);
 static bool exit_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
@@ -59,45 +58,7 @@ apply_person(MaTurnBatch *batch, MaPerson *person)
 			if (ma_run_is_live(lfirst(cell)))
 				ma_run_finish(batch, lfirst(cell), MA_STATE_EXITED, batch->now, "contact deleted");
 	foreach(cell, person->signals)
-		if (!follow_split(batch, person, lfirst(cell)))
-			apply_signal(batch, person, lfirst(cell));
-}
-
-/*
- * The message of a run was under way when the run went off with the contact that was
- * split from this one: so does what became of the message.
- */
-static bool
-follow_split(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
-{
-	static MaStatement find = {
-		"SELECT e.contact_id FROM marketing_internal.contact_merge AS m "
-		"JOIN marketing_internal.enrollment AS e "
-		"ON e.contact_id OPERATOR(pg_catalog.=) m.merged_id "
-		"WHERE m.contact_id OPERATOR(pg_catalog.=) $1 AND m.split_at IS NOT NULL "
-		"AND e.enrollment_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
-		2, {INT8OID, INT8OID}
-	};
-	MaSignal	moved = *signal;
-	bool		always = true;
-	Datum		values[2];
-	MaRows		found;
-	ListCell   *cell;
-
-	if (signal->kind != MA_SIGNAL_SETTLED)
-		return false;
-	foreach(cell, person->runs)
-		if (((MaJourneyRun *) lfirst(cell))->enrollment_id == signal->enrollment_id)
-			return false;
-	values[0] = Int64GetDatum(person->contact_id);
-	values[1] = Int64GetDatum(signal->enrollment_id);
-	found = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
-	if (found.n == 0)
-		return false;
-	moved.contact_id = ma_int64(&found, 0, 1);
-	ma_signals_insert(&moved, &always, 1);
-	batch->full = true;
-	return true;
+		apply_signal(batch, person, lfirst(cell));
 }
 
 /*

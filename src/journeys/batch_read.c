@@ -27,7 +27,6 @@ typedef struct Hint
 
 static List *read_hints(TimestampTz now, int limit);
 static List *read_signal_contacts(int limit);
-static int	compare_ids(const void *a, const void *b);
 static bool take_persons(MaTurnBatch *batch, List *hints, List *signallers);
 static MaPerson *find_person(MaTurnBatch *batch, int64 contact_id);
 static void use_hints(MaTurnBatch *batch, List *hints);
@@ -127,15 +126,6 @@ read_signal_contacts(int limit)
 	return signallers;
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		left = *(const int64 *) a;
-	int64		right = *(const int64 *) b;
-
-	return left < right ? -1 : left > right;
-}
-
 /*
  * The persons of hints and signals, in ascending order, each locked unless somebody
  * has it; those are left for the next turn.  False if there is nobody.
@@ -155,7 +145,7 @@ take_persons(MaTurnBatch *batch, List *hints, List *signallers)
 		ids[n++] = ((Hint *) lfirst(cell))->contact_id;
 	foreach(cell, signallers)
 		ids[n++] = ((int64 *) lfirst(cell))[0];
-	qsort(ids, n, sizeof(int64), compare_ids);
+	qsort(ids, n, sizeof(int64), ma_compare_int64);
 	batch->persons = palloc0_array(MaPerson, Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{

@@ -44,7 +44,7 @@ typedef struct MaSignal
 	int64		message_id;
 	char	   *key;			/* entry: value of the key */
 	Datum		row;			/* jsonb, or 0 */
-	char	   *reason;			/* exit; settled: null when sent */
+	char	   *reason;			/* exit; settled: null when sent; entry: why it is refused */
 	bool		filter_known;	/* entry: the filter has been evaluated: */
 	bool		filter_true;
 	char	   *filter_error;

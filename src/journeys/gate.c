@@ -99,40 +99,55 @@ merged(int64 contact_id, int64 merged_id)
 	renew_hints(contact_id);
 }
 
-/* Runs go back with who entered them, or whom he had taken in by then. */
-static void
-split(int64 contact_id, int64 split_id)
-{
 #define THEIRS \
 	"WITH RECURSIVE who (contact_id) AS (SELECT $2 UNION SELECT m.merged_id " \
 	"FROM marketing_internal.contact_merge AS m, who " \
 	"WHERE m.contact_id OPERATOR(pg_catalog.=) who.contact_id AND m.split_at IS NULL) "
+#define RUNS "FROM marketing_internal.enrollment AS e, who "
+#define OF_THEIR_RUN(alias) \
+	"WHERE " alias ".contact_id OPERATOR(pg_catalog.=) $1 " \
+	"AND e.contact_id OPERATOR(pg_catalog.=) $1 " \
+	"AND " alias ".enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id " \
+	"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id "
+
+/*
+ * Runs go back with who entered them, or whom he had taken in by then.  Their messages go
+ * first: from then on none of them is claimed any more.  If none is being sent then, no
+ * signal of them comes after those that go along.
+ */
+static void
+split(int64 contact_id, int64 split_id)
+{
+	static MaStatement messages = {
+		THEIRS "UPDATE marketing_internal.message AS m SET contact_id = $2 " RUNS OF_THEIR_RUN("m")
+		"AND m.state OPERATOR(pg_catalog.<>) 'sending'", 2, {INT8OID, INT8OID}
+	};
+	static MaStatement sending = {
+		THEIRS "SELECT m.message_id " RUNS ", marketing_internal.message AS m "
+		OF_THEIR_RUN("m") "LIMIT 1", 2, {INT8OID, INT8OID}
+	};
 	static MaStatement moves[] = {
 		{THEIRS "UPDATE marketing_internal.enrollment_log AS l SET contact_id = $2 "
-			"FROM marketing_internal.enrollment AS e, who "
-			"WHERE l.contact_id OPERATOR(pg_catalog.=) $1 AND e.contact_id OPERATOR(pg_catalog.=) $1 "
-			"AND l.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id "
-			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}},
+			RUNS OF_THEIR_RUN("l"), 2, {INT8OID, INT8OID}},
 		{THEIRS "UPDATE marketing_internal.enrollment_signal AS s SET contact_id = $2 "
-			"FROM marketing_internal.enrollment AS e, who "
-			"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND e.contact_id OPERATOR(pg_catalog.=) $1 "
-			"AND s.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id "
-			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}},
-		/* One that is being sent is settled where it is; apply.c then looks for the run. */
-		{THEIRS "UPDATE marketing_internal.message AS m SET contact_id = $2 "
-			"FROM marketing_internal.enrollment AS e, who "
-			"WHERE m.contact_id OPERATOR(pg_catalog.=) $1 AND e.contact_id OPERATOR(pg_catalog.=) $1 "
-			"AND m.enrollment_id OPERATOR(pg_catalog.=) e.enrollment_id "
-			"AND m.state OPERATOR(pg_catalog.<>) 'sending' "
-			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}},
+			RUNS OF_THEIR_RUN("s"), 2, {INT8OID, INT8OID}},
 		{THEIRS "UPDATE marketing_internal.enrollment AS e SET contact_id = $2 FROM who "
 			"WHERE e.contact_id OPERATOR(pg_catalog.=) $1 "
 			"AND e.enrolled_as OPERATOR(pg_catalog.=) who.contact_id", 2, {INT8OID, INT8OID}}
 	};
 	Datum		values[2];
+	MaRows		rows;
 
 	values[0] = Int64GetDatum(contact_id);
 	values[1] = Int64GetDatum(split_id);
+	ma_run(&messages, values, NULL, MA_RUN_WRITE_LATEST);
+	rows = ma_run(&sending, values, NULL, MA_RUN_READ_LATEST);
+	if (rows.n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("message " INT64_FORMAT " to the contact is being sent",
+						ma_int64(&rows, 0, 1)),
+				 errhint("Try again when it is on its way; without workers, CALL marketing.work() first.")));
 	for (int i = 0; i < lengthof(moves); i++)
 		ma_run(&moves[i], values, NULL, MA_RUN_WRITE_LATEST);
 	renew_hints(split_id);

@@ -17,6 +17,7 @@
 
 #include "catalog/pg_type.h"
 #include "journeys/engine.h"
+#include "segments/segments.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "worker/worker.h"
@@ -25,9 +26,18 @@ static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static bool rules_read(MaJourneys *journeys, const MaContactChange *contact);
 static void take_rows(MaRowChange *rows, int n, TimestampTz now);
 static bool is_about_segment(const MaCondition *condition, const MaRowChange *row);
-static bool enters(MaVersion *version, MaRowChange *row);
+static bool enters(MaVersion *version, MaRowChange *row, char **reason);
+static void test_entry(void *arg);
 static bool is_followed(const MaVersion *version, int32 event_id);
 static void set_columns(const MaSignal *signals, const bool *always, int n, Datum *values);
+
+/* The where of a version's entry over one row. */
+typedef struct Entry
+{
+	MaVersion  *version;
+	MaRowChange *row;
+	bool		fits;
+} Entry;
 
 static const MaConsumer consumer = {MA_JOURNEYS, evaluate, take_rows, NULL};
 
@@ -96,7 +106,8 @@ take_rows(MaRowChange *rows, int n, TimestampTz now)
 {
 	MaJourneys *journeys = ma_journeys();
 	List	   *signals = NIL;
-	List	   *entering = NIL;
+	int64	   *entering = palloc_array(int64, Max(n, 1));
+	int			nentering = 0;
 	MaSignal   *array;
 	bool	   *always;
 	int			count = 0;
@@ -105,6 +116,7 @@ take_rows(MaRowChange *rows, int n, TimestampTz now)
 	for (int i = 0; i < n && journeys->versions != NIL; i++)
 	{
 		bool		followed = false;
+		bool		enters_any = false;
 		MaSignal	signal = {0};
 
 		if (rows[i].kind != MA_ROW_HAPPENED)
@@ -125,25 +137,27 @@ take_rows(MaRowChange *rows, int n, TimestampTz now)
 		{
 			MaVersion  *version = lfirst(cell);
 
-			if (!version->current || !rows[i].enroll || !enters(version, &rows[i]))
+			if (!version->current || !rows[i].enroll || !enters(version, &rows[i],
+																		 &signal.reason))
 				continue;
 			signal.kind = MA_SIGNAL_ENTER;
 			signal.journey_id = version->journey_id;
 			signal.key = version->program->entry->key ?
 				ma_row_text(signal.row, version->program->entry->key) : NULL;
 			signals = lappend(signals, memcpy(palloc(sizeof(signal)), &signal, sizeof(signal)));
-			entering = lappend(entering, llast(signals));
+			enters_any = true;
 		}
+		if (enters_any)
+			entering[nentering++] = rows[i].contact_id;
 	}
 	array = palloc0_array(MaSignal, Max(list_length(signals), 1));
 	always = palloc0_array(bool, Max(list_length(signals), 1));
+	qsort(entering, nentering, sizeof(int64), ma_compare_int64);
 	foreach(cell, signals)
 	{
-		ListCell   *inner;
-
 		array[count] = *(MaSignal *) lfirst(cell);
-		foreach(inner, entering)
-			always[count] |= ((MaSignal *) lfirst(inner))->contact_id == array[count].contact_id;
+		always[count] = bsearch(&array[count].contact_id, entering, nentering, sizeof(int64),
+								ma_compare_int64) != NULL;
 		count++;
 	}
 	ma_signals_insert(array, always, count);
@@ -178,26 +192,42 @@ is_about_segment(const MaCondition *condition, const MaRowChange *row)
 		(segment != NULL && strcmp(segment, condition->segment) == 0);
 }
 
-/* True if the row is the entry of this version. */
+static void
+test_entry(void *arg)
+{
+	Entry	   *entry = arg;
+	MaRowRule  *where = ma_version_where(entry->version, entry->version->program->entry);
+	MaContactChange *contact = ma_read_contacts_as(&entry->row->contact_id, 1, MA_RUN_READ_LATEST);
+
+	ma_row_rule_test(where, &entry->row->properties, NULL, contact, 1, MA_RUN_READ_LATEST,
+					 &entry->fits);
+}
+
+/*
+ * True if the row is the entry of this version.  A condition that fails stops nobody else:
+ * its entry is refused, as by a filter that fails, and *reason (else NULL) says why.
+ */
 static bool
-enters(MaVersion *version, MaRowChange *row)
+enters(MaVersion *version, MaRowChange *row, char **reason)
 {
 	MaCondition *entry = version->program->entry;
 	MaCompiled *compiled = entry ? &version->conditions[entry->number] : NULL;
-	MaRowRule  *where;
-	MaContactChange *contact;
-	bool		fits;
+	Entry		test = {version, row, false};
+	ErrorData  *error;
 
+	*reason = NULL;
 	if (entry == NULL || compiled->event_id != row->event_id || !is_about_segment(entry, row))
 		return false;
 	if (!compiled->any_machine && ma_row_is_machine(row->properties))
 		return false;
 	if (entry->where == NULL)
 		return true;
-	where = ma_version_where(version, entry);
-	contact = ma_read_contacts_as(&row->contact_id, 1, MA_RUN_READ_LATEST);
-	ma_row_rule_test(where, &row->properties, NULL, contact, 1, MA_RUN_READ_LATEST, &fits);
-	return fits;
+	error = ma_segment_guard(test_entry, &test);
+	if (error == NULL)
+		return test.fits;
+	*reason = psprintf("where: %s: %s", unpack_sql_state(error->sqlerrcode), error->message);
+	ma_count_error(error->sqlerrcode, error->message);
+	return true;
 }
 
 /* Opens and clicks that a machine made count for nobody. */

@@ -25,7 +25,6 @@ static bool part_has(const MaLeaf *leaf, MaEventSource *part, const char *name,
 static Node *resolve_row(List *names, int location, void *arg);
 static Node *resolve_bare(MaLeaf *leaf, const char *name, int location);
 static Node *resolve_dotted(MaLeaf *leaf, List *names, int location);
-static void refuse_lookup(MaLeaf *leaf, const char *name, int location);
 static Node *resolve_contact(MaLeaf *leaf, List *names, int location);
 static Node *null_like(const MaLeaf *leaf, const char *name);
 static void row_scope(MaLeaf *leaf, MaEventSource *part, bool direct);
@@ -198,7 +197,10 @@ null_like(const MaLeaf *leaf, const char *name)
 	return (Node *) cast;
 }
 
-/* contact.x, entry.x, table.x of a contact, properties.x, the event's own name before a column. */
+/*
+ * contact.x, entry.x, table.x of a contact, lookup.x, properties.x, the event's own name
+ * before a column.
+ */
 static Node *
 resolve_dotted(MaLeaf *leaf, List *names, int location)
 {
@@ -217,47 +219,19 @@ resolve_dotted(MaLeaf *leaf, List *names, int location)
 		if (lfirst(cell) == NULL && strcmp(first, "properties") == 0)
 			return leaf->source_part == NULL ? resolve_bare(leaf, name, location) :
 				null_like(leaf, name);
-	found = resolve_contact(leaf, names, location);
+	found = strcmp(first, "contact") == 0 ? NULL : ma_leaf_lookup(leaf, first, name, location);
+	if (found == NULL)
+		found = resolve_contact(leaf, names, location);
 	if (found == NULL)
 	{
 		List	   *candidates = list_make3("contact", MA_ENTRY_ALIAS, leaf->event->name);
 
-		refuse_lookup(leaf, first, location);
+		candidates = list_concat(candidates, ma_lookup_names(leaf->parts, name));
 		foreach(cell, leaf->parser->definitions->sources)
 			candidates = lappend(candidates, ma_source_alias(lfirst(cell)));
 		ma_leaf_unknown_column(leaf, psprintf("%s.%s", first, name), location, candidates);
 	}
 	return found;
-}
-
-/* A name of attach_events(lookup): its table is not captured, so a rule would miss changes. */
-static void
-refuse_lookup(MaLeaf *leaf, const char *name, int location)
-{
-	static MaStatement find = {
-		"SELECT FROM marketing_internal.event_source AS s "
-		"WHERE s.event_source_id OPERATOR(pg_catalog.=) $1 AND s.lookup OPERATOR(pg_catalog.?) $2",
-		2, {INT4OID, TEXTOID}
-	};
-	ListCell   *cell;
-
-	foreach(cell, leaf->parts)
-	{
-		MaEventSource *part = lfirst(cell);
-		Datum		values[2];
-
-		if (part == NULL)
-			continue;
-		values[0] = Int32GetDatum(part->id);
-		values[1] = CStringGetTextDatum(name);
-		if (ma_run(&find, values, NULL, MA_RUN_READ_LATEST).n > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s: columns of lookup \"%s\" are not available in rules yet",
-							leaf->parser->what, name),
-					 errhint("Keep a copy of the column in the event's table, or attach a table that has it."),
-					 ma_rule_place(leaf->parser->text, ma_leaf_byte(leaf, location))));
-	}
 }
 
 static Node *
@@ -342,6 +316,7 @@ compile(MaLeaf *leaf, MaValueType type, MaStreamPart *part, char **text, char **
 	ListCell   *cell;
 
 	leaf->reads_contact = leaf->reads_entry = false;
+	leaf->lookups = leaf->lookup_columns = NIL;
 	row_scope(leaf, part->source, false);
 	checked = analyse(leaf, type, &shown);
 	*sql = *direct = typed(checked, type);
@@ -351,6 +326,8 @@ compile(MaLeaf *leaf, MaValueType type, MaStreamPart *part, char **text, char **
 	foreach(cell, checked->reads)
 		if (((MaScopeRead *) lfirst(cell))->table == 0)
 			part->columns = lappend(part->columns, ((MaScopeRead *) lfirst(cell))->column);
+	part->columns = list_concat(part->columns, leaf->lookup_columns);
+	part->lookups = list_concat_unique_ptr(part->lookups, leaf->lookups);
 	leaf->stream->entry |= leaf->reads_entry;
 	if (leaf->reads_contact)
 	{

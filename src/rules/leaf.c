@@ -104,6 +104,7 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	MaParser   *parser = leaf->parser;
 	MaScope		scope = {leaf->tables, leaf->ntables, resolve, leaf, parser->search_path,
 	leaf->recheck, leaf->recheck ? MA_CLOCK_ALIAS : NULL};
+	MemoryContext context = CurrentMemoryContext;
 	MaScopedExpression *checked;
 	MaScopedExpression *again;
 
@@ -131,6 +132,8 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	}
 	PG_CATCH();
 	{
+		/* An error leaves us in a context that the flush empties. */
+		MemoryContextSwitchTo(context);
 		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
 			PG_RE_THROW();
 		FlushErrorState();
@@ -138,8 +141,17 @@ ma_leaf_analyse(MaLeaf *leaf, Oid type, MaLeafResolve resolve, char **text)
 	}
 	PG_END_TRY();
 	if (again == NULL || !equal(again->tree, checked->tree))
+	{
+		if (leaf->lookups != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_MA_INVALID_RULE),
+					 errmsg("%s: a condition with columns of a lookup must not depend on the search_path",
+							parser->what),
+					 errhint("Write its functions, operators and types with their schema."),
+					 ma_rule_place(parser->text, leaf->start)));
 		*text = IsA(checked->tree, BoolExpr) ? psprintf("(%s) is true", checked->text) :
 			checked->text;
+	}
 	return checked;
 }
 

@@ -44,6 +44,8 @@ typedef struct MaLeaf
 	bool		direct;			/* columns of contacts as such, not their images */
 	bool		reads_contact;
 	bool		reads_entry;
+	List	   *lookups;		/* MaLookup: tables it reads */
+	List	   *lookup_columns; /* char *: "product.category" */
 } MaLeaf;
 
 /*
@@ -64,6 +66,13 @@ extern void ma_leaf_unknown_column(MaLeaf *leaf, const char *name, int location,
 
 /* entry.x: a member of the image of the entry's row. */
 extern Node *ma_leaf_entry_member(MaLeaf *leaf, List *names, int location);
+
+/* ---- lookup.c ---- */
+
+/* name.column of a lookup of the event's; NULL: there is no such lookup. */
+extern Node *ma_leaf_lookup(MaLeaf *leaf, const char *name, const char *column, int location);
+/* "lookup.column" (char *) with each lookup of these parts (MaEventSource), for hints. */
+extern List *ma_lookup_names(const List *parts, const char *column);
 
 /* ---- columns.c ---- */
 

@@ -12,6 +12,7 @@ static void print_node(StringInfo out, const MaNode *node, int outer);
 static void print_list(StringInfo out, const MaNode *node, const char *word);
 static void print_atom(StringInfo out, const MaNode *node);
 static void print_date(StringInfo out, const MaNode *node);
+static bool is_name(const char *text);
 static void print_number(StringInfo out, const MaNumber *number, int outer);
 
 char *
@@ -225,6 +226,20 @@ print_number(StringInfo out, const MaNumber *number, int outer)
 	}
 }
 
+/* A name that needs no quotes, or two with a dot between. */
+static bool
+is_name(const char *text)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+	const char *rest = text + strspn(text, letters);
+
+	if (rest == text || isdigit((unsigned char) *text))
+		return false;
+	if (*rest == '.' && strspn(rest + 1, letters) > 0 && !isdigit((unsigned char) rest[1]))
+		rest += 1 + strspn(rest + 1, letters);
+	return *rest == '\0';
+}
+
 /* The aggregate without its window. */
 char *
 ma_print_aggregate(const MaNumber *number)
@@ -237,8 +252,7 @@ ma_print_aggregate(const MaNumber *number)
 	appendStringInfo(&out, "%s(%s%s", functions[number->function],
 					 number->distinct ? "distinct " : "", quote_identifier(stream->event->name));
 	if (stream->measure != NULL)
-		appendStringInfo(&out, strspn(stream->measure, "abcdefghijklmnopqrstuvwxyz_0123456789") ==
-						 strlen(stream->measure) ? ".%s" : ".(%s)", stream->measure);
+		appendStringInfo(&out, is_name(stream->measure) ? ".%s" : ".(%s)", stream->measure);
 	if (stream->where != NULL)
 		appendStringInfo(&out, " where (%s)", stream->where);
 	appendStringInfoChar(&out, ')');

@@ -175,6 +175,7 @@ collect_relations(List **relids, const MaRule *rule)
 {
 	ListCell   *cell;
 	ListCell   *inner;
+	ListCell   *lookup;
 
 	foreach(cell, rule->attributes)
 		if (((MaAttribute *) lfirst(cell))->source != NULL)
@@ -190,6 +191,9 @@ collect_relations(List **relids, const MaRule *rule)
 			*relids = list_append_unique_oid(*relids, source->table->relid);
 			if (source->via_table != NULL)
 				*relids = list_append_unique_oid(*relids, source->via_table->relid);
+			foreach(lookup, ((MaStreamPart *) lfirst(inner))->lookups)
+				*relids = list_append_unique_oid(*relids,
+												 ((MaLookup *) lfirst(lookup))->table->relid);
 		}
 	foreach(cell, rule->segments)
 		collect_relations(relids, ((MaNode *) lfirst(cell))->rule);

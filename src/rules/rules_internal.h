@@ -90,7 +90,8 @@ typedef struct MaStreamPart
 	char	   *direct_measure;
 	bool		reads_contact;	/* these two do */
 	List	   *contacts;		/* MaSource whose columns they read */
-	List	   *columns;
+	List	   *lookups;		/* MaLookup whose tables they read */
+	List	   *columns;		/* of the row; "product.category" of a lookup */
 } MaStreamPart;
 
 /* Rows of an event for which a condition holds, with one value each. */

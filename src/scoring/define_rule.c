@@ -221,6 +221,11 @@ check_expression(RuleOptions *options, const char *source, Oid type, const char 
 		text = checked->text;
 		add_columns(options, checked->columns);
 	}
+	if (text == NULL && missing == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of event \"%s\" is gone", options->event),
+				 errhint("Look at marketing.status, and attach the event again or detach it.")));
 	if (text == NULL)
 		ReThrowError(missing);
 	return text;

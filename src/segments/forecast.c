@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
 

@@ -32,6 +32,12 @@ extern void ma_segment_required(const char *name);
 /* True if its rule reads the list, also through segments it names; false if it is not there. */
 extern bool ma_segment_reads_list(const char *segment, const char *list);
 
+/*
+ * Does `work` in a subtransaction; NULL, or the error that undid it.  Whatever does
+ * not come of rules and what they read (a cancel, a lock, memory) is thrown on.
+ */
+extern ErrorData *ma_segment_guard(void (*work) (void *arg), void *arg);
+
 extern void ma_segments_init(void);
 
 #endif							/* MA_SEGMENTS_H */

@@ -69,12 +69,6 @@ extern bool ma_segment_view_differs(const MaSegment *segment);
 /* ---- failures.c: a rule that fails fails alone ---- */
 
 /*
- * Does `work` in a subtransaction; NULL, or the error that undid it.  Whatever does
- * not come of rules and what they read (a cancel, a lock, memory) is thrown on.
- */
-extern ErrorData *ma_segment_guard(void (*work) (void *arg), void *arg);
-
-/*
  * Evaluates as ma_rule_set_evaluate() does; the segment of a rule that fails is marked
  * for everybody, and its `wanted` is taken back.
  */

@@ -110,10 +110,16 @@ ma_duty_is_due(int duty)
 }
 
 bool
+ma_duty_is_busy(int duty)
+{
+	return is_ours(duty) && duties[duty].duty->busy != NULL && duties[duty].duty->busy();
+}
+
+bool
 ma_duty_busy(void)
 {
 	for (int i = 0; i < number_of_duties; i++)
-		if (is_ours(i) && duties[i].duty->busy != NULL && duties[i].duty->busy())
+		if (ma_duty_is_busy(i))
 			return true;
 	return false;
 }
@@ -256,12 +262,14 @@ rest(DutyState *state, int at_least, int at_most)
 }
 
 /*
- * Runs one tick in a subtransaction of the caller's transaction.  In a session
- * a user's cancel goes on to the user; a scheduler counts it like any error.
+ * Runs one tick in a subtransaction of the caller's transaction.  A scheduler counts a
+ * cancel like any error.  In a session the first one is handed to the caller, who may
+ * have something to bring to its end; a second one ends the session's work here.
  */
 bool
-ma_duty_run(int duty, bool in_session)
+ma_duty_run(int duty, ErrorData **cancel)
 {
+	bool		in_session = cancel != NULL;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
@@ -294,7 +302,12 @@ ma_duty_run(int duty, bool in_session)
 	if (error == NULL)
 		rest(&duties[duty], more ? 0 : duties[duty].duty->every_ms, more ? 0 : pause);
 	else if (in_session && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		ReThrowError(error);
+	{
+		if (*cancel != NULL)
+			ReThrowError(error);
+		duties[duty].failed = true;
+		*cancel = error;
+	}
 	else
 	{
 		ma_duty_failed(duty, error, in_session);

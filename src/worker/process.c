@@ -27,6 +27,8 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 
+static bool session_ends = false;	/* its user has cancelled CALL work() */
+
 void
 ma_process_signals(bool gently)
 {
@@ -98,7 +100,14 @@ ma_process_reload(void)
 bool
 ma_worker_is_ending(void)
 {
-	return ProcDiePending || ShutdownRequestPending || ma_process_should_stop();
+	return ProcDiePending || QueryCancelPending || session_ends || ShutdownRequestPending ||
+		ma_process_should_stop();
+}
+
+void
+ma_session_set_ending(bool ending)
+{
+	session_ends = ending;
 }
 
 uint32

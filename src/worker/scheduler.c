@@ -169,6 +169,8 @@ must_finish(void)
 {
 	static int64 since = 0;
 
+	/* A cancel has nothing to cancel here. */
+	QueryCancelPending = false;
 	if (!ma_worker_is_ending())
 		return ma_duty_busy();
 	if (since == 0)
@@ -222,7 +224,7 @@ work(int duty, bool *more)
 		met = ma_turn_begin(&installed);
 		answer(met, installed);
 		if (met == MA_TURN_GO && duty >= 0)
-			again = ma_duty_run(duty, false);
+			again = ma_duty_run(duty, NULL);
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		CommitTransactionCommand();
 		if (met == MA_TURN_GO && duty >= 0)

@@ -8,6 +8,11 @@
  * Every duty is due at the beginning of a call, whatever its interval and its
  * past failures.
  *
+ * A user's cancel (or statement_timeout) ends the call, but not between a duty's ticks
+ * that belong together: what was claimed to be sent would be in doubt for ever.  It is
+ * put off while a duty is busy, costs at most the tick it hits, and what is under way is
+ * then brought to its end without beginning anything new.  A second cancel does not wait.
+ *
  * A scheduler may run in the same database: each tick holds the duty's lock
  * (duty.c), so the two take turns.  A NOTICE says so, since the caller may have
  * expected to be the only one.
@@ -19,12 +24,16 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
+#define FINISH_TURNS 8			/* tries to bring to its end what is under way */
+
 MA_FUNCTION(ma_work);
 
 static void check_call(FunctionCallInfo fcinfo);
 static int64 duration_ms(FunctionCallInfo fcinfo);
 static void run(int64 run_for);
-static bool turn(void);
+static bool turn(ErrorData **cancel);
+static bool step(int duty, ErrorData **cancel);
+static void finish(ErrorData *cancel) pg_attribute_noreturn();
 static void begin_or_refuse(void);
 static void pause_for(int64 ms);
 
@@ -52,6 +61,7 @@ ma_work(PG_FUNCTION_ARGS)
 	PG_FINALLY();
 	{
 		ma_worker_set_active(false);
+		ma_session_set_ending(false);
 		ma_duty_end();
 	}
 	PG_END_TRY();
@@ -102,14 +112,18 @@ static void
 run(int64 run_for)
 {
 	int64		end = ma_monotonic_ms() + run_for;
+	ErrorData  *cancel = NULL;
 
 	ma_duty_restart();
 	for (;;)
 	{
 		int64		left;
+		bool		more = turn(&cancel);
 
+		if (cancel != NULL)
+			finish(cancel);
 		/* What one duty has done may be what another one waited for. */
-		if (turn())
+		if (more)
 		{
 			ma_duty_woken();
 			continue;
@@ -123,30 +137,56 @@ run(int64 run_for)
 
 /* Each due duty once, with a commit after it; true when one has more to do. */
 static bool
-turn(void)
+turn(ErrorData **cancel)
 {
 	bool		more = false;
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation turn",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext previous = MemoryContextSwitchTo(context);
 
 	(void) ma_duty_was_woken();
-	for (int i = 0; i < ma_duty_count(); i++)
-	{
-		if (!ma_duty_is_due(i))
-			continue;
-		begin_or_refuse();
-		ma_now_renew();
-		more |= ma_duty_run(i, true);
-		ma_spi_commit();
-		ma_duty_committed(i);
-		MemoryContextSwitchTo(context);
-		CHECK_FOR_INTERRUPTS();
-	}
-	MemoryContextSwitchTo(previous);
-	MemoryContextDelete(context);
+	for (int i = 0; i < ma_duty_count() && *cancel == NULL; i++)
+		if (ma_duty_is_due(i))
+			more |= step(i, cancel);
 	/* One may have left work to another that had its turn before. */
 	return ma_duty_was_woken() || more;
+}
+
+/* One tick and its commit. */
+static bool
+step(int duty, ErrorData **cancel)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(outer, "marketing_automation turn",
+												  ALLOCSET_DEFAULT_SIZES);
+	ErrorData  *first = *cancel;
+	bool		more;
+
+	MemoryContextSwitchTo(context);
+	/* A cancel that came while messages were sent is met in the tick, which can bear it. */
+	HOLD_CANCEL_INTERRUPTS();
+	begin_or_refuse();
+	ma_now_renew();
+	RESUME_CANCEL_INTERRUPTS();
+	more = ma_duty_run(duty, cancel);
+	ma_spi_commit();
+	ma_duty_committed(duty);
+	MemoryContextSwitchTo(outer);
+	/* The cancel's own memory is in it. */
+	if (*cancel == first)
+		MemoryContextDelete(context);
+	if (!ma_duty_busy())
+		CHECK_FOR_INTERRUPTS();
+	return more;
+}
+
+/* Brings to its end what is under way, then ends the call as the user wished. */
+static void
+finish(ErrorData *cancel)
+{
+	ma_session_set_ending(true);
+	for (int tries = 0; ma_duty_busy() && tries < FINISH_TURNS; tries++)
+		for (int i = 0; i < ma_duty_count(); i++)
+			if (ma_duty_is_busy(i))
+				(void) step(i, &cancel);
+	ReThrowError(cancel);
 }
 
 /* Locks the extension for this transaction. */

@@ -168,6 +168,8 @@ extern void ma_process_settings(const char *name);
 extern bool ma_process_interrupts(void);
 /* The same while something must be brought to its end first: only reloads. */
 extern bool ma_process_reload(void);
+/* What ma_worker_is_ending() says in a session that works. */
+extern void ma_session_set_ending(bool ending);
 extern uint32 ma_wait_event(void);
 
 /* ---- dbevents.c ---- */
@@ -197,8 +199,11 @@ extern void ma_duty_woken(void);
 extern bool ma_duty_was_woken(void);
 /* All duties fall due and forget their failures. */
 extern void ma_duty_restart(void);
-/* Runs one tick; true when there is more to do at once. */
-extern bool ma_duty_run(int duty, bool in_session);
+/*
+ * Runs one tick; true when there is more to do at once.  `cancel` is NULL in a worker; in
+ * a session a user's first cancel is left there, in the current context.
+ */
+extern bool ma_duty_run(int duty, ErrorData **cancel);
 /* To be called when its transaction has committed. */
 extern void ma_duty_committed(int duty);
 /* Counts a failure outside of the tick (at commit). */
@@ -206,8 +211,9 @@ extern void ma_duty_failed(int duty, const ErrorData *error, bool in_session);
 extern void ma_worker_set_active(bool active);
 /* Whose duties this process does. */
 extern void ma_duty_choose(bool scheduler, bool helper);
-/* Does a duty of this process wait for its further ticks? */
+/* Does a duty of this process wait for its further ticks?  This one? */
 extern bool ma_duty_busy(void);
+extern bool ma_duty_is_busy(int duty);
 /* Tells duties that this session does no more. */
 extern void ma_duty_end(void);
 

@@ -11,9 +11,15 @@ CREATE TABLE orders (
 );
 CREATE TABLE carts (id bigint PRIMARY KEY, customer_id bigint, updated_at timestamptz);
 CREATE TABLE site_events (id bigint PRIMARY KEY, customer_id bigint, name text, at timestamptz, url text);
+CREATE TABLE ways (name text PRIMARY KEY, kind text, weight numeric);
+INSERT INTO ways VALUES ('web', 'online', 2), ('shop', 'street', 1);
 CREATE INDEX ON orders (customer_id, created_at);
 CREATE INDEX ON carts (customer_id, updated_at);
 CREATE INDEX ON site_events (customer_id, name, at);
+
+-- How many contacts there are, and rows for them to share; the setting makes a larger shop.
+CREATE FUNCTION people() RETURNS int LANGUAGE sql STABLE
+	AS $$ SELECT coalesce(nullif(current_setting('test.people', true), ''), '8')::int $$;
 
 CREATE FUNCTION pick(VARIADIC choices text[]) RETURNS text LANGUAGE sql VOLATILE
 	AS $$ SELECT choices[1 + floor(random() * cardinality(choices))::int] $$;
@@ -36,6 +42,7 @@ CREATE FUNCTION some_source() RETURNS text LANGUAGE sql VOLATILE AS $$
 	SELECT pick('order_placed', 'order_placed where (total > 50)', 'order_placed where (channel = ''web'')',
 		'order_placed where (total > contact.credit)', 'order_placed where (channel = customers.city or contact.vip)',
 		'order_placed where (total >= entry.total and id <> entry.id)', 'order_placed where (channel = entry.channel or entry.total > contact.credit)',
+		'order_placed where (way.kind = ''online'')', 'order_placed where (way.weight * total > contact.credit or way.kind is null)',
 		'cart_updated', 'cart_updated where (updated_at > contact.trial_ends)',
 		'page_viewed', 'page_viewed where (url like ''/a%'')', 'page_viewed where (properties.url = ''/a/t'' or contact.email like ''a%'')',
 		'signed_up') $$;
@@ -44,14 +51,15 @@ CREATE FUNCTION some_duration() RETURNS text LANGUAGE sql VOLATILE AS $$
 	SELECT pick('1 hour', '5 hours', '1 day', '3 days', '20 days', '1 month') $$;
 
 -- Some kinds stand there twice or more, since they come most often.
-CREATE FUNCTION some_atom(kind int DEFAULT floor(random() * 19)::int) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION some_atom(kind int DEFAULT floor(random() * 22)::int) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
 	CASE kind
 	WHEN 0, 1, 2 THEN RETURN pick('any ', 'no ') || some_source() || some_window();
 	WHEN 3, 4 THEN RETURN 'count(' || some_source() || ')' || some_window()
 		|| pick(' >= ', ' > ', ' = ', ' < ', ' <= ', ' <> ') || pick('0', '1', '2', '3');
 	WHEN 5, 6 THEN RETURN pick('sum', 'avg', 'min', 'max') || '(order_placed.'
-		|| pick('total', '(total * 2)', 'total where (channel = ''web'')', '(total - contact.credit)', '(total - entry.total) where (contact.vip)') || ')'
+		|| pick('total', '(total * 2)', 'total where (channel = ''web'')', '(total - contact.credit)', '(total - entry.total) where (contact.vip)',
+			'way.weight', '(way.weight * total) where (way.kind <> channel)') || ')'
 		|| some_window() || pick(' >= ', ' > ', ' < ', ' = ') || pick('0', '40', '100', 'credit', '- 5 + credit * 2');
 	WHEN 7 THEN RETURN 'count(distinct ' || pick('page_viewed.url', 'order_placed.channel') || ')'
 		|| some_window() || ' >= ' || pick('1', '2');
@@ -73,6 +81,9 @@ BEGIN
 		|| pick('today', 'within 3 days', 'within 1 month');
 	WHEN 16 THEN RETURN pick('entry.total > 50', 'entry.channel = contact.city or entry.total > credit', 'entry.channel is null');
 	WHEN 17 THEN RETURN 'any cart_updated where (updated_at > customers.trial_ends)' || some_window();
+	WHEN 19 THEN RETURN 'in segment ' || pick('regular', 'online');
+	WHEN 20 THEN RETURN 'in list staff';
+	WHEN 21 THEN RETURN 'subscribed ' || pick('offers', 'offers by email', 'news', 'news by sms');
 	ELSE RETURN pick('city = ''Istanbul''', 'vip', 'credit between 10 and 30', 'city is null',
 		'email like ''a%'' or city = ''Rome''', 'lower(city) = lower(contact.locale)',
 		'sql (exists (select from carts where customer_id = customers.id and updated_at < trial_ends)) recheck every 1 day');
@@ -90,10 +101,10 @@ CREATE FUNCTION some_rule(depth int DEFAULT 2) RETURNS text LANGUAGE sql VOLATIL
 -- One random change of one row.
 CREATE FUNCTION some_change() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-	who bigint := 1 + floor(random() * 8);
-	row bigint := 1 + floor(random() * 60);
+	who bigint := 1 + floor(random() * people());
+	row bigint := 1 + floor(random() * 60 * people() / 8);
 BEGIN
-	CASE floor(random() * 10)::int
+	CASE floor(random() * 12)::int
 	WHEN 0, 1, 2, 3 THEN
 		INSERT INTO orders VALUES (row, who, (random() * 100)::int, pick('paid', 'paid', 'cancelled'),
 			pick('web', 'shop', NULL), some_time())
@@ -114,6 +125,20 @@ BEGIN
 		ELSE
 			PERFORM marketing.track(who, 'page_viewed', '{"url": "/a/t"}', some_time());
 		END IF;
+	WHEN 9 THEN
+		IF random() < 0.2 THEN
+			DELETE FROM ways WHERE name = pick('web', 'shop');
+		ELSE
+			INSERT INTO ways VALUES (pick('web', 'shop'), pick('online', 'street'), (random() * 3)::int)
+			ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind, weight = EXCLUDED.weight;
+		END IF;
+	WHEN 10 THEN
+		CASE floor(random() * 4)::int
+		WHEN 0 THEN PERFORM marketing.add_to_list(who, 'staff');
+		WHEN 1 THEN PERFORM marketing.remove_from_list(who, 'staff');
+		WHEN 2 THEN PERFORM marketing.subscribe(who, pick('offers', 'news'), channel => pick('email', 'sms'));
+		ELSE PERFORM marketing.unsubscribe(who, pick('offers', 'news'), channel => pick('email', 'sms', NULL));
+		END CASE;
 	ELSE
 		UPDATE customers SET city = pick('Istanbul', 'Rome', NULL), credit = (random() * 40)::int,
 			vip = random() < 0.5, trial_ends = some_time(),
@@ -126,17 +151,24 @@ END $$;
 INSERT INTO customers
 SELECT i, CASE WHEN i % 3 > 0 THEN 'a' || i || '@example.com' END,
 	(ARRAY['Europe/Istanbul', 'America/St_Johns', 'America/New_York', 'Europe/London', NULL])[1 + i % 5],
-	(ARRAY['Istanbul', 'Rome', NULL])[1 + i % 3], date '1992-02-29' + i::int * 41,
-	timestamp '2025-10-20 12:00' + i * interval '3 days 7 hours', timestamptz '2025-11-20 00:00+00' - i * interval '5 days',
-	i * 5, i % 2 = 0
-FROM generate_series(1, 8) AS i;
+	(ARRAY['Istanbul', 'Rome', NULL])[1 + i % 3], date '1992-02-29' + (i % 40)::int * 41,
+	timestamp '2025-10-20 12:00' + i % 40 * interval '3 days 7 hours', timestamptz '2025-11-20 00:00+00' - i % 40 * interval '5 days',
+	i % 40 * 5, i % 2 = 0
+FROM generate_series(1, people()) AS i;
 
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', time_zone => 'tz');
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id',
-	occurred_at => 'created_at', condition => $$ status <> 'cancelled' $$);
+	occurred_at => 'created_at', condition => $$ status <> 'cancelled' $$,
+	lookup => '{"way": {"table": "ways", "on": "channel = name"}}');
 SELECT marketing.attach_events('carts', event => 'cart_updated', contact => 'customer_id', occurred_at => 'updated_at');
 SELECT marketing.attach_events('site_events', event_column => 'name', contact => 'customer_id', occurred_at => 'at');
 SELECT count(marketing.declare_event(n, '{"url": "text"}')) FROM unnest('{page_viewed,signed_up}'::text[]) AS n;
+
+SELECT marketing.define_list('staff');
+SELECT marketing.define_topic('offers', channels => '{email,sms}');
+SELECT marketing.define_topic('news', consent => 'opt_out', channels => '{email,sms}');
+SELECT marketing.define_segment('regular', 'count(order_placed) in 9 days >= 2', 'UTC');
+SELECT marketing.define_segment('online', 'any of last 2 order_placed matching (channel = ''web'') and not in segment regular', 'UTC');
 
 -- The evaluator against the oracle at one instant, and at the last one its answers hold for; returns
 -- how many answers were compared and raises at the first that differs.
@@ -228,7 +260,7 @@ BEGIN
 END $$;
 
 -- Every kind, until each has changed often enough in each way; raises when one does not.
-CREATE FUNCTION cover_atoms(seed float8, often int DEFAULT 20, kinds int DEFAULT 18) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION cover_atoms(seed float8, often int DEFAULT 20, kinds int DEFAULT 21) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
 	rare text;
 BEGIN
@@ -237,12 +269,12 @@ BEGIN
 		FOR turn IN 1 .. 40 LOOP
 			PERFORM cover_atom(i, 10);
 			EXIT WHEN EXISTS (SELECT FROM atom_coverage WHERE kind = i AND least(row_true, row_false) >= often
-				-- Time alone changes neither the columns of a contact nor the row of an entry.
-				AND (least(time_true, time_false) >= often OR i IN (16, 18)));
+				-- Time alone changes neither columns, lists and consent of a contact nor the row of an entry.
+				AND (least(time_true, time_false) >= often OR i IN (16, 18, 20, 21)));
 		END LOOP;
 	END LOOP;
 	SELECT string_agg(c::text, ' ') INTO rare FROM atom_coverage AS c
-	WHERE least(row_true, row_false) < often OR (least(time_true, time_false) < often AND kind NOT IN (16, 18));
+	WHERE least(row_true, row_false) < often OR (least(time_true, time_false) < often AND kind NOT IN (16, 18, 20, 21));
 	IF rare IS NOT NULL THEN
 		RAISE EXCEPTION 'kinds of atoms that were not tested enough (kind, by row true, false, by time true, false): %', rare;
 	END IF;

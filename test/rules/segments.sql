@@ -31,6 +31,7 @@ BEGIN
 		('fresh', 'first page_viewed less than 15 days ago and credit > 10'),
 		('parity', 'count(order_placed) in 9 days = 1 or count(order_placed) in 9 days = 3'),
 		('listed', 'in list staff and any cart_updated in 5 days'),
+		('online', 'any order_placed where (way.kind = ''online'') in 9 days and sum(order_placed.way.weight) in 20 days > 2'),
 		('ratio', 'sum(order_placed.total) in 10 days / count(order_placed) in 20 days > 20')) AS s(name, rule);
 END $$;
 
@@ -109,7 +110,7 @@ END $$;
 -- A change near the clock, so that windows move; one in three elsewhere, late or in the future.
 CREATE FUNCTION change_now() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	who bigint := 1 + floor(random() * 8);
+	who bigint := 1 + floor(random() * people());
 	moment timestamptz := marketing.now() + (random() * 4 - 3) * (CASE WHEN random() < 0.5 THEN interval '1 hour' ELSE interval '4 days' END);
 BEGIN
 	IF random() < 0.33 THEN
@@ -132,7 +133,7 @@ END $$;
 -- One transaction of changes; what this transaction itself has changed is read right before its end.
 CREATE PROCEDURE transact() LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM change_now() FROM generate_series(1, 1 + floor(random() * 3)::int);
+	PERFORM change_now() FROM generate_series(1, (1 + floor(random() * 3)::int) * people() / 8);
 	IF random() < 0.2 THEN
 		BEGIN
 			PERFORM change_now();

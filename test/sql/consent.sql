@@ -107,6 +107,16 @@ SELECT channel, reason, length(address_hash) FROM marketing_internal.suppression
 SELECT count(*) FROM marketing_internal.suppression WHERE strpos(suppression::text, 'example') > 0;
 SELECT marketing.unsuppress('a@example.com'), marketing.unsuppress('a@example.com');
 
+-- a key that was rolled back protects nothing
+\c
+BEGIN;
+DELETE FROM marketing_internal.shop_key;
+SELECT marketing.suppress('r1@example.com'), marketing.suppress('r2@example.com');
+ROLLBACK;
+SELECT marketing.suppress('r1@example.com');
+\c
+SELECT marketing.suppress('r1@example.com');
+
 -- two contacts become one: who has withdrawn under one of his numbers has withdrawn
 SELECT marketing.subscribe(3, 'tips'), marketing.subscribe(1, 'tips');
 SELECT marketing.set_clock('2026-03-04 10:00+00');
@@ -115,6 +125,23 @@ SELECT marketing.merge_contacts(3, '1');
 SELECT topic, channel, state, source FROM marketing.consent_state WHERE contact = '1' ORDER BY 1, 2, 3;
 SELECT marketing.split_contact(1);
 SELECT contact, topic, channel, state, source FROM marketing.consent_state WHERE contact IN ('1', '3') ORDER BY 1, 2, 3;
+-- a column's word that came by a merge is taken back by that column
+INSERT INTO customers (id, email, news) VALUES (11, 'k@example.com', NULL), (12, 'l@example.com', true);
+SELECT marketing.merge_contacts(11, '12');
+SELECT contact, state, source FROM marketing.consent_state WHERE contact IN ('11', '12');
+UPDATE customers SET news = NULL WHERE id = 12;
+SELECT contact, state, source FROM marketing.consent_state WHERE contact IN ('11', '12');
+-- who withdrew while he was one with another has withdrawn when they are split; the column of one is not the other's
+INSERT INTO customers (id, email, news) VALUES (13, 'm@example.com', NULL), (14, 'n@example.com', true),
+	(15, 'o@example.com', true), (16, 'p@example.com', true);
+SELECT marketing.subscribe(14, 'letter'), marketing.subscribe(15, 'tips'), marketing.subscribe(16, 'tips');
+SELECT marketing.set_clock('2026-03-05 10:00+00');
+SELECT marketing.merge_contacts(13, '14'), marketing.merge_contacts(15, '16');
+UPDATE customers SET news = false WHERE id IN (14, 15);
+SELECT marketing.unsubscribe(13, 'letter'), marketing.unsubscribe(15, 'tips');
+SELECT marketing.split_contact(14), marketing.split_contact(16);
+SELECT contact, topic, channel, state, source FROM marketing.consent_state
+	WHERE contact IN ('13', '14', '15', '16') ORDER BY 1, 2, 3;
 
 -- the ledger proves itself
 SELECT * FROM marketing.verify_consent();

@@ -27,6 +27,15 @@ CREATE INDEX orders_by_customer ON orders (customer_id, created_at) INCLUDE (tot
 -- the same again
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', occurred_at => 'created_at',
 	condition => $$status<>'cancelled'$$, value => 'total', currency => 'currency');
+-- rows of nobody are counted: a wrong column, and ids of contacts that are gone
+CREATE TABLE page_views (id int PRIMARY KEY, page int, who int, at timestamptz);
+CREATE INDEX ON page_views (page, at);
+CREATE INDEX ON page_views (who, at);
+INSERT INTO page_views SELECT i, 100 + i, i % 4 + 1, timestamptz '2026-02-01' FROM generate_series(1, 40) AS i;
+SELECT marketing.attach_events('page_views', event => 'viewed', contact => 'page', occurred_at => 'at');
+SELECT marketing.attach_events('page_views', event => 'viewed', contact => 'who', occurred_at => 'at');
+SELECT marketing.detach('page_views');
+
 -- the same from a session with another time zone and another search path
 SET timezone = 'Asia/Tokyo';
 SET search_path = pg_catalog;

@@ -117,7 +117,7 @@ SELECT :attach, via => '{"table": "products"}');
 SELECT :attach, via => '"products"');
 SELECT :attach, via => '{"table": "products", "on": "product_id = id"}');
 SELECT :attach, via => '{"table": "orders_view", "on": "product_id = id"}');
--- another's table: may not be read, may not be attached
+-- another's table: may not be read, may not be attached, nor carry the trigger a lookup needs
 SET ROLE regress_events_shop;
 SELECT marketing.attach_events('orders2', event => 'a', contact => 'customer_id', contact_source => 'customers', occurred_at => 'created_at',
 	lookup => '{"product": {"table": "products", "on": "product_id = id"}}');

@@ -4,7 +4,7 @@ CREATE EXTENSION marketing_automation;
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 CREATE TABLE people (id bigint PRIMARY KEY, email text, vip boolean);
-CREATE TABLE carts (id bigint PRIMARY KEY, person bigint, items int, tags text[], at timestamptz);
+CREATE TABLE carts (id bigint PRIMARY KEY, person bigint, items int, tags text[], at timestamptz, note text);
 SELECT marketing.attach_contacts('people', id => 'id', email => 'email') IS NOT NULL;
 SELECT marketing.attach_events('carts', event => 'cart_updated', contact => 'person', contact_source => 'people',
 	occurred_at => 'at', condition => 'items > 0', repeat => true) IS NOT NULL;
@@ -37,5 +37,27 @@ SELECT marketing.define_journey('bad', $$ {"entry": {"event": "cart_updated"}, "
 	"exit_on": [{"if": "entry.tags is null"}], "steps": [{"branch": [{"if": "entry.items > 'x'", "then": []}]}]} $$);
 SELECT marketing.define_journey('bad', '{"filter": "entry.items > 1", "steps": [{"exit": "x"}]}');
 SELECT marketing.define_segment('bad', 'any cart_updated where (id = entry.id)');
+-- A journey that is entered by steps alone has no entry: who is inside it and is sent there again stays so.
+SELECT marketing.define_journey('inner', '{"steps": [{"wait": "1 day"}]}'), marketing.activate_journey('inner');
+SELECT marketing.define_journey('outer', '{"entry": {"event": "cart_updated"}, "reentry": "always", "steps": [{"enroll": "inner"}]}'),
+	marketing.activate_journey('outer');
+INSERT INTO carts VALUES (11, 3, 1, NULL, marketing.now());
+CALL marketing.work();
+INSERT INTO carts VALUES (12, 3, 1, NULL, marketing.now());
+CALL marketing.work();
+SELECT l.what, l.detail FROM marketing_internal.enrollment_log AS l JOIN marketing_internal.journey AS j USING (journey_id)
+	WHERE j.name = 'inner' ORDER BY log_id;
+-- A condition that fails for a row, or that its table no longer fits, refuses its own entry and stops no other journey.
+SELECT marketing.define_journey('odd', '{"entry": {"event": "cart_updated", "where": "10 / (items - 5) > 1 or note is not null"}, "reentry": "always", "steps": [{"wait": "1 day"}]}'),
+	marketing.activate_journey('odd');
+SELECT marketing.define_journey('even', '{"entry": {"event": "cart_updated", "where": "items > 0"}, "reentry": "always", "steps": [{"wait": "1 day"}]}'),
+	marketing.activate_journey('even');
+INSERT INTO carts VALUES (13, 2, 5, NULL, marketing.now()), (14, 2, 6, NULL, marketing.now());
+ALTER TABLE carts DROP COLUMN note;
+INSERT INTO carts VALUES (15, 2, 6, NULL, marketing.now());
+CALL marketing.work();
+SELECT j.name, l.what, l.detail FROM marketing_internal.enrollment_log AS l JOIN marketing_internal.journey AS j USING (journey_id)
+	WHERE j.name IN ('odd', 'even') ORDER BY j.name, log_id;
+SELECT count(*) FROM marketing_internal.capture_row;
 DROP VIEW runs;
 DROP EXTENSION marketing_automation;

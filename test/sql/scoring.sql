@@ -152,6 +152,12 @@ RESET ROLE;
 DROP OWNED BY regress_scorer;
 DROP ROLE regress_scorer;
 
+-- The table of an event is gone: no SQL over its rows can be checked.
+CREATE TABLE gone (id int PRIMARY KEY, customer_id bigint, at timestamptz);
+SELECT marketing.attach_events('gone', event => 'went', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at') IS NOT NULL;
+DROP TABLE gone;
+SELECT marketing.define_score_rule('lead', 'r', 'went', 1, condition => 'id > 1');
+
 -- The extension goes without CASCADE.
 DROP VIEW told;
 DROP EXTENSION marketing_automation;

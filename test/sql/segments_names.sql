@@ -30,3 +30,21 @@ UPDATE k1 SET value = 100;
 INSERT INTO q SELECT g, 6, '2026-02-03', 1, 5, 5 FROM generate_series(10, 13) AS g;
 SELECT name, marketing.segment_size(name), (SELECT string_agg(contact, ',' ORDER BY contact) FROM marketing.segment_members(name)) AS members,
 	(SELECT count(*) FROM marketing.verify_segment(name)) AS differences FROM marketing.segments ORDER BY name;
+-- Functions that only the definer's search path finds: kept with their schemas, however many.
+CREATE ROLE segments_names_owner;
+CREATE SCHEMA app;
+GRANT USAGE ON SCHEMA app TO segments_names_owner;
+ALTER TABLE c OWNER TO segments_names_owner;
+CREATE FUNCTION app.good(n int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT n > 3';
+CREATE FUNCTION app.nice(t text) RETURNS bool LANGUAGE sql IMMUTABLE AS $$ SELECT t <> 'key4' $$;
+SET search_path = app, public;
+SELECT marketing.define_segment('s', $$ good(c.n) AND nice(c.key) AND (good(c.n + 1) OR nice(c.key || 'x')) AND NOT good(c.n - 5) AND c.n BETWEEN 0 AND 100 $$);
+RESET search_path;
+SELECT rule FROM marketing.segments WHERE name = 's';
+CALL marketing.work();
+SELECT contact FROM marketing.segment_members('s') ORDER BY 1;
+SELECT * FROM marketing.verify_segment('s');
+DROP EXTENSION marketing_automation CASCADE;
+DROP TABLE c, k1, q;
+DROP SCHEMA old, app CASCADE;
+DROP ROLE segments_names_owner;

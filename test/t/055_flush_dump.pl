@@ -45,7 +45,7 @@ CREATE EXTENSION marketing_automation;
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', exclude => 'NOT ok');
 SELECT marketing.attach_contacts('leads', id => 'id', email => 'email', match => 'email');
 SELECT marketing.attach_events('orders', event => 'order_placed', contact => 'customer_id', occurred_at => 'at', condition => $$ status <> 'void' $$, on_replica => true);
-SELECT marketing.attach_events('items', event => 'item_bought', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', via => '{"table": "orders", "on": "order_id = id"}');
+SELECT marketing.attach_events('items', event => 'item_bought', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', via => '{"table": "orders", "on": "order_id = id"}', lookup => '{"bill": {"table": "orders", "on": "order_id = id"}}');
 SELECT marketing.attach_events('visits', event_column => 'name', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
 SELECT marketing.attach_events('keeper.calls', event => 'call', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', mode => 'async');
 SELECT marketing_internal.define_counter('orders', 'order_placed');
@@ -86,7 +86,8 @@ INSERT INTO subscribers VALUES ('a', 'c1@example.com'), ('b', 'b@example.com');
 SELECT marketing.attach_contacts('subscribers', id => 'id', email => 'email', match => 'email');
 CREATE TABLE visits (id int, customer_id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 CREATE TABLE visits_2020 PARTITION OF visits FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
-SELECT marketing.attach_events('visits', event => 'visit', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at');
+CREATE TABLE places (id int PRIMARY KEY, name text);
+SELECT marketing.attach_events('visits', event => 'visit', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at', lookup => '{"place": {"table": "places", "on": "id = id"}}');
 SELECT marketing_internal.define_counter('visits', 'visit');
 INSERT INTO proof.recount VALUES ('visits', $$ SELECT proof.contact('customers', customer_id::text), count(*) FROM visits GROUP BY 1 $$);
 CREATE TABLE visits_2021 PARTITION OF visits FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
@@ -200,7 +201,7 @@ for my $way ('plain', 'custom', 'data and schema apart')
 	is(contents($copy), $contents, "$way: every row and sequence");
 	is($node->safe_psql($copy, 'SELECT count(*) FROM marketing_internal.authority'), '0', "$way: disarmed");
 	is($node->safe_psql($copy, q{SELECT value FROM marketing.status WHERE item = 'delivery'}), 'disarmed', "$way: and says so");
-	is($node->safe_psql($copy, q{SELECT string_agg(value, ' ') FROM marketing.status WHERE item LIKE 'table %'}), 'attached attached attached attached', "$way: triggers are there");
+	is($node->safe_psql($copy, q{SELECT string_agg(value, ' ') FROM marketing.status WHERE item LIKE 'table %'}), 'attached attached attached attached attached', "$way: triggers are there");
 	is($node->safe_psql($copy, q{SELECT string_agg(item, ', ' ORDER BY item) FROM marketing.status WHERE state = 'error'}),
 		'segment known, segment odd', "$way: the errors of segments are in status, and no other");
 	exact($node, $copy, "$way: what waited is done", left => 'some');
