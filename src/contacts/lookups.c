@@ -37,7 +37,8 @@ static void begin_waits(void);
 static MaRows next_batch(void);
 static char *concerned_sql(const MaEventSource *source, int32 table_id, Oid *type);
 static bool add_concerned(const MaEventSource *source, int32 table_id, const MaRows *rows);
-static void add_everybody(int32 table_id);
+static void add_everybody(int32 table_id, const MaRows *rows);
+static TimestampTz oldest(const MaRows *rows);
 
 /* ---- definitions ---- */
 
@@ -204,7 +205,7 @@ next_batch(void)
 		"WITH b AS (SELECT d.table_id, d.event_source_id, d.external_id IS NULL AS everybody "
 		"FROM marketing_internal.dirty AS d WHERE d.table_id IS NOT NULL "
 		"AND d.event_source_id IS NOT NULL AND d.retry_at IS NOT NULL AND " OVER_SQL " LIMIT 1) "
-		"SELECT d.ctid, d.table_id, d.event_source_id, d.external_id "
+		"SELECT d.ctid, d.table_id, d.event_source_id, d.external_id, d.left_at "
 		"FROM marketing_internal.dirty AS d JOIN b USING (table_id, event_source_id) "
 		"WHERE d.retry_at IS NOT NULL AND " OVER_SQL " "
 		"AND (d.external_id IS NULL) OPERATOR(pg_catalog.=) b.everybody "
@@ -249,15 +250,15 @@ static bool
 add_concerned(const MaEventSource *source, int32 table_id, const MaRows *rows)
 {
 	static MaStatement add = {
-		"INSERT INTO marketing_internal.dirty (xid, source_id, external_id) "
-		"SELECT pg_catalog.pg_current_xact_id(), $1, u.key FROM pg_catalog.unnest($2) AS u (key)",
-		2, {INT4OID, TEXTARRAYOID}
+		"INSERT INTO marketing_internal.dirty (xid, source_id, external_id, left_at) "
+		"SELECT pg_catalog.pg_current_xact_id(), $1, u.key, $3 FROM pg_catalog.unnest($2) AS u (key)",
+		3, {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID}
 	};
 	Oid			type = InvalidOid;
 	char	   *sql = concerned_sql(source, table_id, &type);
 	Datum	   *keys = palloc_array(Datum, rows->n);
 	char	  **contacts;
-	Datum		values[2];
+	Datum		values[3];
 	Oid			array;
 	int			n = 0;
 	int			zone;
@@ -286,21 +287,35 @@ add_concerned(const MaEventSource *source, int32 table_id, const MaRows *rows)
 		return false;
 	values[0] = Int32GetDatum(source->contact_source->id);
 	values[1] = ma_text_array(contacts, (int) found.n);
+	values[2] = TimestampTzGetDatum(oldest(rows));
 	ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
 	return true;
 }
 
 static void
-add_everybody(int32 table_id)
+add_everybody(int32 table_id, const MaRows *rows)
 {
 	static MaStatement add = {
-		"INSERT INTO marketing_internal.dirty (xid, table_id) "
-		"VALUES (pg_catalog.pg_current_xact_id(), $1)",
-		1, {INT4OID}
+		"INSERT INTO marketing_internal.dirty (xid, table_id, left_at) "
+		"VALUES (pg_catalog.pg_current_xact_id(), $1, $2)",
+		2, {INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		value = Int32GetDatum(table_id);
+	Datum		values[2];
 
-	ma_run(&add, &value, NULL, MA_RUN_WRITE_LATEST);
+	values[0] = Int32GetDatum(table_id);
+	values[1] = TimestampTzGetDatum(oldest(rows));
+	ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
+}
+
+/* When the first of these rows was left. */
+static TimestampTz
+oldest(const MaRows *rows)
+{
+	TimestampTz at = DT_NOEND;
+
+	for (uint64 i = 0; i < rows->n; i++)
+		at = Min(at, ma_int64(rows, i, 5));
+	return at;
 }
 
 bool
@@ -323,7 +338,7 @@ ma_drain_lookups(void)
 	source = ma_event_source_by_id(ma_definitions(), ma_int32(&rows, 0, 3));
 	if (source != NULL && (ma_text(&rows, 0, 4) == NULL ||
 						   !add_concerned(source, ma_int32(&rows, 0, 2), &rows)))
-		add_everybody(source->table->id);
+		add_everybody(source->table->id, &rows);
 	for (uint64 i = 0; i < rows.n; i++)
 		places = lappend_int(places, (int) i);
 	ma_drain_delete(&rows, places);

@@ -120,6 +120,7 @@ ma_pruned_is_read(int32 table_id, const char *column, TimestampTz before)
 	MaDefinitions *definitions = ma_definitions();
 	MaTable    *table = ma_table_by_id(definitions, table_id);
 	ListCell   *cell;
+	ListCell   *inner;
 
 	if (table == NULL)
 		return true;
@@ -132,6 +133,9 @@ ma_pruned_is_read(int32 table_id, const char *column, TimestampTz before)
 
 		if (source->via_table == table)
 			return true;
+		foreach(inner, source->lookups)
+			if (((MaLookup *) lfirst(inner))->table == table)
+				return true;
 		if (source->table == table && (strcmp(source->occurred_column, column) != 0 ||
 									   reads_source(definitions, source, before)))
 			return true;
