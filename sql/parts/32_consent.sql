@@ -23,10 +23,11 @@ CREATE TABLE marketing_internal.consent_entry (
 	recorded_at timestamptz NOT NULL,
 	recorded_by text NOT NULL,
 	hash bytea NOT NULL,
+	quiet boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (contact_id, topic_id, channel, entry_no)
 );
 COMMENT ON TABLE marketing_internal.consent_entry IS
-	'The ledger of consent: rows are only added. hash covers the row and the hash of the entry before it for the same contact, topic and channel; marketing.verify_consent() checks.';
+	'The ledger of consent: rows are only added. hash covers the row and the hash of the entry before it for the same contact, topic and channel; marketing.verify_consent() checks. quiet: known before, so no event.';
 CREATE INDEX consent_entry_entry_idx ON marketing_internal.consent_entry (entry_id);
 
 CREATE TABLE marketing_internal.consent (

@@ -88,6 +88,8 @@ extern bool ma_extension_lock(void);
 
 /* Counts up whenever definitions may have changed; caches compare it. */
 extern uint64 ma_definitions_epoch(void);
+/* Another one whenever a relation, any, may have changed. */
+extern uint64 ma_relations_epoch(void);
 
 /* Makes every backend re-read the definitions at commit (and this one now). */
 extern void ma_definitions_changed(void);
@@ -239,6 +241,10 @@ extern MaIndexRead *ma_index_begin(const char *name, int ncolumns, const RegProc
 extern void ma_index_find(MaIndexRead *read, const Datum *values);
 extern TupleTableSlot *ma_index_next(MaIndexRead *read);
 extern void ma_index_end(MaIndexRead *read);
+/* From now on under a new snapshot, and by place only. */
+extern void ma_index_renew(MaIndexRead *read, MaRun how);
+/* The row at this place; NULL if that version of it is not the valid one any more. */
+extern TupleTableSlot *ma_index_at(MaIndexRead *read, ItemPointer place);
 
 /* Frees a kept plan; the statement prepares itself again when next run. */
 extern void ma_statement_forget(MaStatement *statement);

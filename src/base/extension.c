@@ -37,6 +37,7 @@ static bool state_known = false;	/* state has been looked up and is not stale */
 static bool state_present = false;	/* the extension exists */
 static uint64 messages = 0;		/* invalidations heeded, to notice those during a lookup */
 static uint64 definitions_epoch = 1;
+static uint64 relations_epoch = 1;	/* messages of any relation */
 
 static void look_up(void);
 static bool find_objects(MaExtension *found);
@@ -54,6 +55,7 @@ ma_extension_init(void)
 static void
 relcache_callback(Datum arg, Oid relid)
 {
+	relations_epoch++;
 	if (!OidIsValid(relid) || !state_known || !state_present ||
 		relid == state.definition_table || relid == state.setting_table)
 	{
@@ -196,6 +198,12 @@ ma_extension_lock(void)
 	AcceptInvalidationMessages();
 	extension = ma_extension();
 	return extension != NULL && OidIsValid(extension_field_owner(extension->oid, NULL));
+}
+
+uint64
+ma_relations_epoch(void)
+{
+	return relations_epoch;
 }
 
 uint64

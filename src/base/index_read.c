@@ -17,10 +17,12 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/index.h"
+#include "storage/lmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #define MAX_COLUMNS 4
+#define MAX_KNOWN 16
 
 struct MaIndexRead
 {
@@ -33,21 +35,66 @@ struct MaIndexRead
 	ScanKeyData keys[MAX_COLUMNS];
 };
 
-/* The table is locked first, as everywhere; both locks stay, as those of a statement do. */
+/* Where an index stands, until anything is heard of any relation. */
+typedef struct Known
+{
+	const char *name;			/* the caller's constant */
+	Oid			index;
+	Oid			table;
+	uint64		epoch;
+} Known;
+
+static Known known[MAX_KNOWN];
+
+static Known *look_up(const char *name);
+
+/* A place in `known` by the name's address; callers are few, and each has its own constant. */
+static Known *
+look_up(const char *name)
+{
+	Known	   *found = &known[0];
+
+	for (int i = 0; i < MAX_KNOWN; i++)
+		if (known[i].name == name || known[i].name == NULL)
+		{
+			found = &known[i];
+			break;
+		}
+	if (found->name == name && found->epoch == ma_relations_epoch())
+		return found;
+	/* The epoch first: what is heard during the lookup makes it void. */
+	found->name = name;
+	found->epoch = ma_relations_epoch();
+	found->index = ma_own_table(name);
+	found->table = OidIsValid(found->index) ? IndexGetRelation(found->index, true) : InvalidOid;
+	if (OidIsValid(found->table))
+		return found;
+	found->epoch = 0;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("index \"%s.%s\" does not exist", MA_INTERNAL, name),
+			 errhint("It belongs to the extension: create it as \\d of another database with the extension shows it.")));
+}
+
+/*
+ * The table is locked first, as everywhere; both locks stay, as those of a statement do.
+ * Locking hears of what happened to the index meanwhile.
+ */
 MaIndexRead *
 ma_index_begin(const char *name, int ncolumns, const RegProcedure *equal, MaRun how)
 {
 	MaIndexRead *read = palloc(sizeof(MaIndexRead));
-	Oid			index = ma_own_table(name);
-	Oid			table = OidIsValid(index) ? IndexGetRelation(index, true) : InvalidOid;
+	Known	   *place = look_up(name);
+	Oid			table;
 
-	if (!OidIsValid(table))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("index \"%s.%s\" does not exist", MA_INTERNAL, name),
-				 errhint("It belongs to the extension: create it as \\d of another database with the extension shows it.")));
-	read->table = table_open(table, AccessShareLock);
-	read->index = index_open(index, AccessShareLock);
+	do
+	{
+		table = place->table;
+		LockRelationOid(table, AccessShareLock);
+		place = look_up(name);
+	} while (place->table != table);
+	read->table = table_open(place->table, NoLock);
+	read->index = index_open(place->index, AccessShareLock);
 	Assert(ncolumns <= MAX_COLUMNS &&
 		   ncolumns <= IndexRelationGetNumberOfKeyAttributes(read->index));
 	read->ncolumns = ncolumns;
@@ -83,4 +130,18 @@ ma_index_end(MaIndexRead *read)
 	index_close(read->index, NoLock);
 	table_close(read->table, NoLock);
 	pfree(read);
+}
+
+void
+ma_index_renew(MaIndexRead *read, MaRun how)
+{
+	UnregisterSnapshot(read->snapshot);
+	read->snapshot = ma_read_snapshot(how);
+}
+
+TupleTableSlot *
+ma_index_at(MaIndexRead *read, ItemPointer place)
+{
+	return table_tuple_fetch_row_version(read->table, place, read->snapshot, read->slot) ?
+		read->slot : NULL;
 }

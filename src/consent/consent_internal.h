@@ -46,7 +46,9 @@ extern char *ma_token_make(char kind, const MaToken *token);
 /* Errors out for what is not a token of this kind that this shop has made. */
 extern void ma_token_read(const char *text, char kind, MaToken *token);
 
-/* ---- columns.c, ledger.c: registration ---- */
+/* ---- columns.c, ledger.c, events.c: registration ---- */
+
+extern void ma_consent_events_init(void);
 
 extern void ma_consent_columns_init(void);
 extern void ma_consent_ledger_init(void);

@@ -11,4 +11,5 @@ ma_consent_init(void)
 {
 	ma_consent_columns_init();
 	ma_consent_ledger_init();
+	ma_consent_events_init();
 }

@@ -115,13 +115,14 @@ static int
 append(MaConsentChange *changes, int n, bool evaluating)
 {
 	static MaStatement insert = {
-		"WITH new AS (SELECT u.n, u.contact_id, u.topic_id, u.channel, u.state, u.origin, u.proof, "
+		"WITH new AS (SELECT u.n, u.contact_id, u.topic_id, u.channel, u.state, u.origin, u.proof, u.quiet, "
 		"$7 AS recorded_at, $8 AS recorded_by, "
 		"COALESCE(c.entry_no, 0) OPERATOR(pg_catalog.+) 1 AS entry_no, "
 		"COALESCE(c.hash, '') AS previous "
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) WITH ORDINALITY "
-		"AS u (contact_id, topic_id, channel, state, origin, proof, n) "
+		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
+		"pg_catalog.unnest($9)) WITH ORDINALITY "
+		"AS u (contact_id, topic_id, channel, state, origin, proof, quiet, n) "
 		"LEFT JOIN LATERAL (SELECT * FROM marketing_internal.consent AS s "
 		"WHERE s.contact_id OPERATOR(pg_catalog.=) u.contact_id "
 		"AND s.topic_id OPERATOR(pg_catalog.=) u.topic_id "
@@ -131,9 +132,9 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"OR c.origin OPERATOR(pg_catalog.~) '^((merge|split): )*column ')), "
 		"hashed AS (SELECT new.*, " HASH_SQL("new", "new.previous") " AS hash FROM new), "
 		"logged AS (INSERT INTO marketing_internal.consent_entry (contact_id, topic_id, channel, "
-		"entry_no, state, origin, proof, recorded_at, recorded_by, hash) "
+		"entry_no, state, origin, proof, recorded_at, recorded_by, hash, quiet) "
 		"SELECT contact_id, topic_id, channel, entry_no, state, origin, proof, recorded_at, "
-		"recorded_by, hash FROM hashed ORDER BY n "
+		"recorded_by, hash, quiet FROM hashed ORDER BY n "
 		"RETURNING contact_id, topic_id, channel, entry_id), "
 		"kept AS (INSERT INTO marketing_internal.consent AS s (contact_id, topic_id, channel, "
 		"state, since, origin, entry_no, hash) "
@@ -145,10 +146,10 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"ON l.contact_id OPERATOR(pg_catalog.=) h.contact_id "
 		"AND l.topic_id OPERATOR(pg_catalog.=) h.topic_id "
 		"AND l.channel OPERATOR(pg_catalog.=) h.channel ORDER BY h.n",
-		8, {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
-		TIMESTAMPTZOID, TEXTOID}
+		9, {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+		TIMESTAMPTZOID, TEXTOID, BOOLARRAYOID}
 	};
-	Datum		values[8];
+	Datum		values[9];
 	MaRows		rows;
 
 	set_columns(changes, n, values);
@@ -167,7 +168,7 @@ append(MaConsentChange *changes, int n, bool evaluating)
 	return rows.n;
 }
 
-/* The changes as arrays: the first six parameters of append()'s statement. */
+/* The changes as arrays: parameters of append()'s statement. */
 static void
 set_columns(const MaConsentChange *changes, int n, Datum *values)
 {
@@ -176,6 +177,7 @@ set_columns(const MaConsentChange *changes, int n, Datum *values)
 	char	  **texts[3];
 	Datum	   *proofs = palloc_array(Datum, n);
 	bool	   *nulls = palloc_array(bool, n);
+	Datum	   *quiet = palloc_array(Datum, n);
 
 	for (int f = 0; f < lengthof(texts); f++)
 		texts[f] = palloc_array(char *, n);
@@ -188,12 +190,14 @@ set_columns(const MaConsentChange *changes, int n, Datum *values)
 		texts[2][i] = unconstify(char *, changes[i].origin);
 		proofs[i] = changes[i].proof;
 		nulls[i] = changes[i].proof == (Datum) 0;
+		quiet[i] = BoolGetDatum(changes[i].quiet);
 	}
 	values[0] = ma_int8_array(contacts, n);
 	values[1] = ma_int4_array(topics, n);
 	for (int f = 0; f < lengthof(texts); f++)
 		values[f + 2] = ma_text_array(texts[f], n);
 	values[5] = ma_datum_array_nulls(proofs, nulls, n, JSONBOID);
+	values[8] = ma_datum_array(quiet, n, BOOLOID);
 }
 
 static Datum

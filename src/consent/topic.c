@@ -329,6 +329,8 @@ ma_drop_topic(PG_FUNCTION_ARGS)
 	(void) ma_topic_required(name);
 	ma_require_unused("topic", name);
 	(void) ma_run(&drop, &value, NULL, MA_RUN_WRITE_LATEST);
+	/* Consents and messages of it have no topic from now on, which rules may read. */
+	ma_contacts_leave_all();
 	ma_definitions_changed();
 	ma_call_end(&call);
 	MemoryContextSwitchTo(context);

@@ -3,10 +3,11 @@
  *		Events of our own: their names and columns, and how a room raises one.
  *
  * A built-in event is one like those of users: journeys begin, end and wait on it
- * by its name.  Its rows stand in the tables of the room it belongs to, so nothing
- * is stored here; raising it only tells the consumers of rows, and only when
- * something watches the name.  It gets its number when the first definition names
- * it, since a number made by the install script would meet that of a dump.
+ * by its name, and rules may read its rows where its room has registered them.  Those
+ * stand in the tables of that room, so nothing is stored here; raising it marks the
+ * contact and tells the consumers of rows, and only when something watches the name.
+ * It gets its number when the first definition names it, since a number made by the
+ * install script would meet that of a dump.
  */
 #include "base/base.h"
 
@@ -69,6 +70,11 @@ static const MaBuiltinEvent message_events[] = {
 	{"replied", message_columns}
 };
 
+#define MAX_ROWS 32
+
+static const MaBuiltinRows *stored[MAX_ROWS];
+static int	nstored = 0;
+
 static const MaBuiltinColumn *message_event(const char *name);
 static MaEvent *watched(const char *name);
 
@@ -111,14 +117,62 @@ ma_builtin_names(void)
 	return names;
 }
 
-/* The event if its rows are followed by anybody, else NULL. */
+/* ---- rows that conditions may read ---- */
+
+void
+ma_register_builtin_rows(const MaBuiltinRows *rows, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (nstored == MAX_ROWS)
+			elog(ERROR, "cannot happen: more than %d built-in events with rows", MAX_ROWS);
+		stored[nstored++] = &rows[i];
+	}
+}
+
+const MaBuiltinRows *
+ma_builtin_rows(const char *event)
+{
+	for (int i = 0; i < nstored; i++)
+		if (strcmp(stored[i]->event, event) == 0)
+			return stored[i];
+	return NULL;
+}
+
+MaEvent *
+ma_builtin_event(MaDefinitions *definitions, const char *name)
+{
+	MaEvent    *event = ma_event_by_name(definitions, name);
+
+	if (event != NULL)
+		return event;
+	event = palloc0_object(MaEvent);
+	event->name = pstrdup(name);
+	event->builtin = true;
+	for (int i = 0; i < nstored; i++)
+		if (strcmp(stored[i]->event, name) == 0)
+			event->id = -1 - i;
+	return event;
+}
+
+bool
+ma_builtin_is_read(const char *name)
+{
+	MaEvent    *event = ma_event_by_name(ma_definitions(), name);
+
+	return event != NULL && event->set_grade;
+}
+
+/* ---- raising ---- */
+
+/* The event if anything depends on it, else NULL. */
 static MaEvent *
 watched(const char *name)
 {
 	MaEvent    *event = ma_event_by_name(ma_definitions(), name);
 
 	Assert(ma_builtin_columns(name) != NULL);
-	return event != NULL && event->row_grade ? event : NULL;
+	return event != NULL && (event->row_grade || event->set_grade) ? event : NULL;
 }
 
 void
@@ -136,7 +190,8 @@ ma_tell_events(const char *name, MaRowChange *rows, int n, TimestampTz now)
 {
 	MaEvent    *event = watched(name);
 
-	if (event == NULL || n == 0)
+	/* Who is being evaluated has his rows read after this. */
+	if (event == NULL || !event->row_grade || n == 0)
 		return;
 	for (int i = 0; i < n; i++)
 	{

@@ -10,21 +10,25 @@
  * carries the id of its (sub)transaction, and at the commit only those of it and
  * of its committed subtransactions count; so no subtransaction callback is needed.
  *
- * Memory is bounded: beyond a number of marks or images in all, those that belong
- * to the current (sub)transaction are written to the dirty or capture log at once,
- * from then on each as it comes.  Rolled back they vanish with the rows they tell
- * of; those of outer levels stay in memory, since an inner rollback would lose
- * them, and no more join them.
+ * Memory is bounded: beyond a number of marks (as many as work_mem holds) or images in
+ * all, those that belong to the current (sub)transaction are written to the dirty or
+ * capture log at once, from then on each as it comes.  Rolled back they vanish with the
+ * rows they tell of; those of outer levels stay in memory, since an inner rollback would
+ * lose them, and no more join them.
  */
 #include "base/base.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "contacts/changes.h"
+#include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#define MAX_MARKS 10000			/* marks in memory */
+/* Marks in memory: as many as work_mem holds, within these bounds. */
+#define MARK_BYTES 200
+#define MIN_MARKS 10000
+#define MAX_MARKS 200000
 
 static MaChanges *current = NULL;
 static SubTransactionId level_subid = InvalidSubTransactionId;
@@ -180,7 +184,9 @@ ma_mark_add_event(MaMark *mark, int32 event_id, uint8 sign)
 static void
 bound_marks(void)
 {
-	if (hash_get_num_entries(current->marks) > MAX_MARKS)
+	long		space = Min(Max(work_mem * 1024L / MARK_BYTES, MIN_MARKS), MAX_MARKS);
+
+	if (hash_get_num_entries(current->marks) > space)
 		spill_marks_of_level();
 }
 

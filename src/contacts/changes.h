@@ -109,8 +109,8 @@ typedef struct MaChanges
 	List	   *rekeys;			/* MaRekey * */
 	List	   *tables;			/* int: table_id of truncated tables */
 	List	   *relations;		/* Oid: tables of which partitions with rows were dropped */
-	List	   *pruned;			/* MaPruned *: those of which old rows only are gone */
 	List	   *lookups;		/* MaLookupMarks *: changed rows of lookup tables */
+	List	   *pruned;			/* MaPruned *: those of which old rows only are gone */
 	bool		images_spilled; /* some are in the capture log already */
 } MaChanges;
 
@@ -174,10 +174,10 @@ extern void ma_spill_images(List *images);
 /* Gives images that have none their numbers in the capture log. */
 extern void ma_number_images(List *images);
 extern void ma_spill_tables(List *tables);
-/* MaPruned: of which partitions with old rows are gone. */
-extern void ma_spill_pruned(List *pruned);
 extern void ma_spill_lookups(List *lookups);
 /* Runs one INSERT as our owner, also in a transaction that was set READ ONLY. */
 extern void ma_spill_insert(MaStatement *statement, Datum *values, const char *nulls);
+/* MaPruned: of which partitions with old rows are gone. */
+extern void ma_spill_pruned(List *pruned);
 
 #endif							/* MA_CONTACTS_CHANGES_H */

@@ -16,6 +16,9 @@ static int	nconsumers = 0;
 static void (*listeners[MAX_LISTENERS]) (void);
 static int	nlisteners = 0;
 
+static bool is_watched_by(MaDefinitions *definitions, const MaContactChange *contact,
+						  const char *consumer);
+
 void
 ma_register_consumer(const MaConsumer *consumer)
 {
@@ -30,6 +33,42 @@ ma_consumers_evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	for (int i = 0; i < nconsumers; i++)
 		if (consumers[i]->evaluate != NULL)
 			consumers[i]->evaluate(contacts, n, now);
+}
+
+/* Whether one of the contact's events is of those the consumer depends on. */
+static bool
+is_watched_by(MaDefinitions *definitions, const MaContactChange *contact, const char *consumer)
+{
+	for (int i = 0; i < contact->nevents; i++)
+	{
+		MaEvent    *event = ma_event_by_id(definitions, contact->events[i].event_id);
+		ListCell   *cell;
+
+		foreach(cell, event != NULL ? event->watchers : NIL)
+			if (strcmp(lfirst(cell), consumer) == 0)
+				return true;
+	}
+	return false;
+}
+
+void
+ma_consumers_evaluate_one(MaDefinitions *definitions, MaContactChange *contact, TimestampTz now)
+{
+	for (int i = 0; i < nconsumers; i++)
+		if (consumers[i]->evaluate != NULL &&
+			(contact->identity || is_watched_by(definitions, contact, consumers[i]->name)))
+			consumers[i]->evaluate(contact, 1, now);
+}
+
+bool
+ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChange *contact, TimestampTz now)
+{
+	for (int i = 0; i < nconsumers; i++)
+		if (consumers[i]->evaluate != NULL &&
+			is_watched_by(definitions, contact, consumers[i]->name) &&
+			(consumers[i]->unmoved == NULL || !consumers[i]->unmoved(contact, now)))
+			return false;
+	return true;
 }
 
 void

@@ -59,6 +59,7 @@ typedef struct MaEvent
 	bool		set_grade;		/* a consumer of counts depends on it */
 	bool		row_grade;		/* a consumer of row images depends on it */
 	List	   *columns;		/* columns (char *) its dependents read */
+	List	   *watchers;		/* consumers of set grade (char *) that depend on it */
 	List	   *read_with;		/* events (int) whose rows one dependent reads with it */
 	struct MaEventSource *source;	/* its own; NULL: see ma_event_sources() */
 } MaEvent;
@@ -129,6 +130,8 @@ typedef struct MaKept
 
 /* The value, loaded anew when any definition has changed; valid as ma_definitions() is. */
 extern void *ma_kept(MaKept *kept);
+/* The value if nothing has changed since it was loaded, else NULL; runs no statement. */
+extern void *ma_kept_current(const MaKept *kept);
 
 /* Frees the context at the end of the transaction, after `leave` if that is not NULL. */
 extern void ma_retire(MemoryContext context, void (*leave) (void *value), void *value);
@@ -183,10 +186,31 @@ extern const MaBuiltinColumn *ma_builtin_columns(const char *name);
 extern List *ma_builtin_names(void);
 
 /*
+ * Where rows of a built-in event stand, for conditions on them: `sql` selects contact_id,
+ * occurred_at and properties (a jsonb object of the event's columns) from our own tables,
+ * first of all `table`.  The room that writes them raises the event, or marks the
+ * contact, whenever a row is added; when rows go or change it leaves the contacts.
+ */
+typedef struct MaBuiltinRows
+{
+	const char *event;
+	const char *table;
+	const char *sql;
+} MaBuiltinRows;
+
+extern void ma_register_builtin_rows(const MaBuiltinRows *rows, int n);
+/* NULL: there are none yet. */
+extern const MaBuiltinRows *ma_builtin_rows(const char *event);
+/* The built-in event of this name; one nothing has named yet gets a number below zero. */
+extern MaEvent *ma_builtin_event(MaDefinitions *definitions, const char *name);
+/* True if rules read rows of the built-in event. */
+extern bool ma_builtin_is_read(const char *name);
+
+/*
  * Raises a built-in event in a call or a worker's transaction (not while contacts
  * are being evaluated): told at the commit, like any event of a user, under the
  * contact's lock.  `row_id` tells its rows apart; `properties` is a jsonb object of
- * the event's columns.  Nothing happens where no journey watches it.
+ * the event's columns.  Nothing happens where nothing watches it.
  */
 extern void ma_raise_event(const char *name, int64 contact_id, int64 row_id,
 						   TimestampTz occurred_at, Datum properties);
@@ -447,6 +471,13 @@ typedef struct MaConsumer
 	bool		(*wants_new_contacts) (void);
 
 	/*
+	 * True if the events of this contact, whose lock is held, change nothing for the
+	 * consumer; asked at commit before all else.  No SPI is connected, and the contact's
+	 * keys are not there.  NULL: never.
+	 */
+	bool		(*unmoved) (const MaContactChange *contact, TimestampTz now);
+
+	/*
 	 * No evaluation from now on reads a row of the event from before this instant; NULL:
 	 * it may read all.
 	 */
@@ -454,6 +485,14 @@ typedef struct MaConsumer
 } MaConsumer;
 
 extern void ma_register_consumer(const MaConsumer *consumer);
+
+/* Errors that come of an expression of a user's: of a function it calls or a value it reads. */
+extern bool ma_error_of_expression(int sqlerrcode);
+/*
+ * True where such an error undoes the evaluation and has it done once more: then this is
+ * false, and who evaluates several expressions together finds out which of them fails.
+ */
+extern bool ma_flush_tries_again(void);
 
 /*
  * Told in every call that attaches or detaches, when the new definitions are there:

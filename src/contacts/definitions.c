@@ -288,7 +288,7 @@ static void
 load_watches(MaDefinitions *definitions)
 {
 	static MaStatement all = {
-		"SELECT w.event_id, w.row_grade, w.columns, ARRAY(SELECT o.event_id "
+		"SELECT w.event_id, w.row_grade, w.columns, w.consumer, ARRAY(SELECT o.event_id "
 		"FROM marketing_internal.event_watch AS o "
 		"WHERE o.consumer OPERATOR(pg_catalog.=) w.consumer "
 		"AND o.object OPERATOR(pg_catalog.=) w.object "
@@ -309,9 +309,12 @@ load_watches(MaDefinitions *definitions)
 		if (ma_bool(&rows, i, 2))
 			event->row_grade = true;
 		else
+		{
 			event->set_grade = true;
+			event->watchers = lappend(event->watchers, ma_text(&rows, i, 4));
+		}
 		event->columns = list_concat(event->columns, text_list(&rows, i, 3));
-		event->read_with = list_concat_unique_int(event->read_with, int_list(&rows, i, 4));
+		event->read_with = list_concat_unique_int(event->read_with, int_list(&rows, i, 5));
 	}
 	rows = ma_run(&sources, NULL, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)

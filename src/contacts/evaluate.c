@@ -14,11 +14,11 @@
 #include "contacts/evaluate.h"
 #include "miscadmin.h"
 
+static void begin_call(MaEvaluation *evaluation);
 static void make_works(MaEvaluation *evaluation);
 static void rename_keys(MaEvaluation *evaluation);
 static void leave_changed(MaEvaluation *evaluation);
 static void add_created(MaEvaluation *evaluation);
-static void collect_changes(MaEvaluation *evaluation);
 static void add_event(MaContactChange *contact, const MaEventChange *event);
 static void recompute(MaEvaluation *evaluation);
 static void tell_consumers(MaEvaluation *evaluation);
@@ -34,6 +34,9 @@ ma_evaluate(MaEvaluation *evaluation)
 	Assert(evaluation->nmarks <= MA_MAX_MARKS);
 	INSTR_TIME_SET_CURRENT(evaluation->start);
 	make_works(evaluation);
+	evaluation->rows_only = ma_is_rows_only(evaluation);
+	if (!evaluation->rows_only)
+		begin_call(evaluation);
 	if (!ma_lock_relations(evaluation))
 	{
 		evaluation->left_lock += evaluation->nmarks;
@@ -54,6 +57,12 @@ ma_evaluate(MaEvaluation *evaluation)
 	ma_refresh_decide(evaluation);
 	ma_lock_contacts(evaluation);
 	ma_lock_unknown_keys(evaluation);
+	if (evaluation->rows_only && ma_settle_unmoved(evaluation))
+	{
+		finish(evaluation);
+		return;
+	}
+	begin_call(evaluation);
 	ma_load_keys(evaluation);
 	leave_changed(evaluation);
 	ma_refresh_check(evaluation);
@@ -64,12 +73,25 @@ ma_evaluate(MaEvaluation *evaluation)
 		ma_load_keys(evaluation);
 	}
 	wait_for_build(evaluation);
-	collect_changes(evaluation);
+	ma_collect_changes(evaluation);
 	recompute(evaluation);
 	evaluation->now = ma_clock();
 	tell_consumers(evaluation);
 	ma_evaluate_images(evaluation);
 	finish(evaluation);
+}
+
+/* From here on statements may be run. */
+static void
+begin_call(MaEvaluation *evaluation)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (evaluation->call == NULL || evaluation->called)
+		return;
+	ma_call_begin(evaluation->call);
+	MemoryContextSwitchTo(context);
+	evaluation->called = true;
 }
 
 static void
@@ -176,9 +198,8 @@ add_created(MaEvaluation *evaluation)
 	evaluation->ncontacts = n;
 }
 
-/* Gives each contact the identity and events of its marks. */
-static void
-collect_changes(MaEvaluation *evaluation)
+void
+ma_collect_changes(MaEvaluation *evaluation)
 {
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
@@ -256,7 +277,7 @@ tell_consumers(MaEvaluation *evaluation)
 					evaluation->works[j].left = true;
 			continue;
 		}
-		ma_consumers_evaluate(contact, 1, evaluation->now);
+		ma_consumers_evaluate_one(evaluation->definitions, contact, evaluation->now);
 		evaluation->evaluated++;
 	}
 	if (nlate > 0)

@@ -38,6 +38,8 @@ typedef struct MaWork
 	MaAction	action;
 	MaSourceRow *row;			/* the source's row, for identity marks of a source */
 	struct MaWork *same;		/* a link to a key that this work looks at already */
+	ItemPointerData key_at;		/* where the row of the key stood */
+	bool		settled;		/* its contact need not be evaluated */
 	bool		left;			/* for the worker */
 	bool		image_left;		/* an image of a row of a key not known is */
 } MaWork;
@@ -62,8 +64,12 @@ typedef struct MaEvaluation
 	bool		worker;			/* batches, patient locks, no budget */
 	int			wait_ms;		/* time for locks and evaluation in all */
 	int			max_locks;
+	MaCall	   *call;			/* begun when the first statement is needed; NULL: begun already */
 
 	/* in work */
+	bool		called;
+	MaIndexRead *keys_read;		/* left open by ma_resolve_keys() where keys are asked again */
+	bool		rows_only;		/* nothing but rows of events by key is marked */
 	instr_time	start;
 	TimestampTz now;
 	MaWork	   *works;
@@ -81,7 +87,10 @@ typedef struct MaEvaluation
 	int64		left_limit;
 } MaEvaluation;
 
-/* Runs as our owner under pinned settings with SPI connected; errors are the caller's. */
+/*
+ * Runs as our owner under pinned settings with SPI connected; errors are the caller's.
+ * With `call` it begins that itself, and only where it is needed: then `called` is set.
+ */
 extern void ma_evaluate(MaEvaluation *evaluation);
 
 /* True once the time given is used up. */
@@ -94,6 +103,8 @@ extern void ma_resolve_links(MaEvaluation *evaluation);
 extern void ma_resolve_keys(MaEvaluation *evaluation);
 /* The same once the contacts are locked and their keys loaded; asks for the others only. */
 extern void ma_resolve_again(MaEvaluation *evaluation);
+/* True if the row of the work's key is still the one that was found, and counts. */
+extern bool ma_key_stands(MaEvaluation *evaluation, MaWork *work);
 /* Sets `same` of links whose row is to be looked at: each key is looked at once. */
 extern void ma_unite_links(MaEvaluation *evaluation);
 
@@ -150,9 +161,25 @@ extern void ma_lock_unknown_keys(MaEvaluation *evaluation);
 /* Contact locks this transaction holds; to be given back at its end. */
 extern void ma_locks_forget(void);
 
+/* Gives each contact the identity and events of its marks; may be done again. */
+extern void ma_collect_changes(MaEvaluation *evaluation);
+
+/* ---- unmoved.c ---- */
+
+/* True if nothing but rows of events by key is marked: nothing else is to be decided. */
+extern bool ma_is_rows_only(const MaEvaluation *evaluation);
+/* Takes out contacts whose events change nothing, under their locks; true if none is left. */
+extern bool ma_settle_unmoved(MaEvaluation *evaluation);
+
 /* ---- consumers.c ---- */
 
 extern void ma_consumers_evaluate(MaContactChange *contacts, int n, TimestampTz now);
+/* Only those that depend on what changed of the contact. */
+extern void ma_consumers_evaluate_one(MaDefinitions *definitions, MaContactChange *contact,
+									  TimestampTz now);
+/* True if the events of the contact change nothing for any consumer. */
+extern bool ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChange *contact,
+								 TimestampTz now);
 extern void ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now);
 /* True if contacts without any event must be told of as well. */
 extern TimestampTz ma_consumer_reads_from(const char *name, int32 event_id);

@@ -90,6 +90,18 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 	char	   *contact;
 
 	initStringInfo(&sql);
+	if (source == NULL && event->builtin)
+	{
+		const MaBuiltinRows *rows = ma_builtin_rows(event->name);
+
+		if (rows == NULL)
+			elog(ERROR, "cannot happen: built-in event \"%s\" without rows", event->name);
+		*key_type = INT8OID;
+		appendStringInfo(&sql, "SELECT %s FROM (%s) AS t "
+						 "CROSS JOIN LATERAL (SELECT t.occurred_at) AS r (at) "
+						 "WHERE t.contact_id OPERATOR(pg_catalog.=) %s", columns, rows->sql, key);
+		return sql.data;
+	}
 	if (source == NULL)
 	{
 		*key_type = INT8OID;

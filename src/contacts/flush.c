@@ -44,6 +44,7 @@ static void xact_callback(XactEvent event, void *arg);
 static void flush_at_end(bool prepare);
 static void start(MaEvaluation *evaluation, MaChanges *changes);
 static void try_evaluate(MaEvaluation *evaluation);
+static bool try_once(MaEvaluation *evaluation);
 static void run_inside(MaEvaluation *evaluation);
 static void swallow(MaEvaluation *evaluation, ErrorData *error);
 static void spill(MaEvaluation *evaluation, MaChanges *changes);
@@ -53,6 +54,8 @@ static void count(MaEvaluation *evaluation);
 static bool is_async(const MaEvaluation *evaluation, const MaMark *mark);
 static void forget_evaluated(MaEvaluation *evaluation);
 static void leave_rekeyed(MaEvaluation *evaluation);
+
+static bool tries_again = false;	/* an error of an expression is not the end */
 
 MA_FUNCTION(ma_flush);
 
@@ -163,13 +166,56 @@ is_async(const MaEvaluation *evaluation, const MaMark *mark)
 	return true;
 }
 
+bool
+ma_flush_tries_again(void)
+{
+	return tries_again;
+}
+
+bool
+ma_error_of_expression(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+		case ERRCODE_FEATURE_NOT_SUPPORTED:
+		case ERRCODE_CARDINALITY_VIOLATION:
+		case ERRCODE_EXTERNAL_ROUTINE_EXCEPTION:
+		case ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION:
+		case ERRCODE_PLPGSQL_ERROR:
+		case ERRCODE_TO_CATEGORY(ERRCODE_MA_INVALID_RULE):
+			return true;
+		default:
+			return false;
+	}
+}
+
 /*
- * Evaluates in a subtransaction; on return every mark that is not done is to be
- * spilled.  The work context is outside it, so the list survives its abort.
+ * On return every mark that is not done is to be spilled.  Expressions fail seldom, so at
+ * first nobody guards against one that does; then all is done again by those who do.
  */
 static void
 try_evaluate(MaEvaluation *evaluation)
 {
+	MaEvaluation first = *evaluation;
+
+	tries_again = true;
+	if (try_once(evaluation))
+		return;
+	forget_evaluated(evaluation);
+	*evaluation = first;
+	(void) try_once(evaluation);
+}
+
+/*
+ * Evaluates in a subtransaction; false if it is to be done again.  The work context is
+ * outside it, so the list survives its abort.
+ */
+static bool
+try_once(MaEvaluation *evaluation)
+{
+	bool		again = false;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	int			lock_timeout = LockTimeout;
@@ -188,6 +234,7 @@ try_evaluate(MaEvaluation *evaluation)
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		LockTimeout = lock_timeout;
+		tries_again = false;
 		count(evaluation);
 	}
 	PG_CATCH();
@@ -202,9 +249,15 @@ try_evaluate(MaEvaluation *evaluation)
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		LockTimeout = lock_timeout;
-		swallow(evaluation, error);
+		again = tries_again && ma_error_of_expression(error->sqlerrcode);
+		tries_again = false;
+		if (again)
+			FreeErrorData(error);
+		else
+			swallow(evaluation, error);
 	}
 	PG_END_TRY();
+	return !again;
 }
 
 /* Evaluates what is not asynchronous, as our owner. */
@@ -225,10 +278,10 @@ run_inside(MaEvaluation *evaluation)
 	ma_count(MA_COUNT_SPILL_MODE, nall - evaluation->nmarks);
 	if (evaluation->nmarks > 0)
 	{
-		ma_call_begin(&call);
-		MemoryContextSwitchTo(context);
+		evaluation->call = &call;
 		ma_evaluate(evaluation);
-		ma_call_end(&call);
+		if (evaluation->called)
+			ma_call_end(&call);
 	}
 	else
 		evaluation->failed_images = evaluation->images;
@@ -301,8 +354,8 @@ spill(MaEvaluation *evaluation, MaChanges *changes)
 	ma_spill_marks(left, n);
 	ma_spill_images(evaluation->failed_images);
 	ma_spill_tables(changed_tables(changes));
-	ma_spill_pruned(pruned_tables(changes));
 	ma_spill_lookups(changes->lookups);
+	ma_spill_pruned(pruned_tables(changes));
 }
 
 /*

@@ -21,8 +21,9 @@ ma_kept(MaKept *kept)
 	uint64		epoch;
 	void	   *loaded;
 
-	if (kept->context != NULL && kept->epoch == ma_definitions_epoch())
-		return kept->value;
+	loaded = ma_kept_current(kept);
+	if (loaded != NULL)
+		return loaded;
 	/* That of what it is made from: definitions that are out of date already make it so, too. */
 	epoch = ma_definitions()->epoch;
 	context = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation compiled",
@@ -39,6 +40,12 @@ ma_kept(MaKept *kept)
 	kept->context = context;
 	kept->epoch = epoch;
 	return loaded;
+}
+
+void *
+ma_kept_current(const MaKept *kept)
+{
+	return kept->context != NULL && kept->epoch == ma_definitions_epoch() ? kept->value : NULL;
 }
 
 void

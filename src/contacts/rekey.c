@@ -211,10 +211,13 @@ places_of(List *rekeys)
 List *
 ma_rekeys_order(List *rekeys)
 {
-	HTAB	   *table = places_of(rekeys);
+	HTAB	   *table;
 	List	   *steps = NIL;
 	ListCell   *cell;
 
+	if (rekeys == NIL)
+		return NIL;
+	table = places_of(rekeys);
 	foreach(cell, rekeys)
 	{
 		MaRekey    *rekey = lfirst(cell);

@@ -28,7 +28,7 @@ typedef enum KeyColumn
 
 static void resolve_source_links(MaEvaluation *evaluation, MaEventSource *source);
 static void prepare_link_statement(MaEventSource *source);
-static void resolve_works(MaWork **works, int n);
+static MaIndexRead *resolve_works(MaWork **works, int n, bool keep);
 static MaOwnedKey *find_key(MaEvaluation *evaluation, const MaWork *work);
 static int	compare_keys(const void *left, const void *right);
 static MaOwnedKey owned_key(TupleTableSlot *row);
@@ -133,15 +133,15 @@ ma_unite_links(MaEvaluation *evaluation)
 	}
 }
 
-/* Keys of works to contacts; 0 of a key that nobody has. */
-static void
-resolve_works(MaWork **works, int n)
+/* Keys of works to contacts; 0 of a key that nobody has.  With `keep` the read is left open. */
+static MaIndexRead *
+resolve_works(MaWork **works, int n, bool keep)
 {
 	static const RegProcedure equal[] = {F_INT4EQ, F_TEXTEQ};
 	MaIndexRead *read;
 
 	if (n == 0)
-		return;
+		return NULL;
 	read = ma_index_begin("contact_key_pkey", lengthof(equal), equal,
 						  MA_RUN_READ_LATEST);
 	for (int i = 0; i < n; i++)
@@ -156,8 +156,13 @@ resolve_works(MaWork **works, int n)
 		row = ma_index_next(read);
 		work->contact_id = row != NULL ? DatumGetInt64(column(row, KEY_CONTACT)) : 0;
 		work->excluded = row != NULL && DatumGetBool(column(row, KEY_EXCLUDED));
+		if (row != NULL)
+			work->key_at = row->tts_tid;
 	}
+	if (keep)
+		return read;
 	ma_index_end(read);
+	return NULL;
 }
 
 void
@@ -169,7 +174,7 @@ ma_resolve_keys(MaEvaluation *evaluation)
 	for (int i = 0; i < evaluation->nworks; i++)
 		if (evaluation->works[i].external_id != NULL && !evaluation->works[i].left)
 			works[n++] = &evaluation->works[i];
-	resolve_works(works, n);
+	evaluation->keys_read = resolve_works(works, n, evaluation->rows_only);
 }
 
 /*
@@ -187,7 +192,7 @@ ma_resolve_again(MaEvaluation *evaluation)
 		MaWork	   *work = &evaluation->works[i];
 		MaOwnedKey *key;
 
-		if (work->external_id == NULL || work->left)
+		if (work->external_id == NULL || work->left || work->settled)
 			continue;
 		key = find_key(evaluation, work);
 		if (key != NULL)
@@ -195,7 +200,21 @@ ma_resolve_again(MaEvaluation *evaluation)
 		else
 			works[n++] = work;
 	}
-	resolve_works(works, n);
+	(void) resolve_works(works, n, false);
+}
+
+bool
+ma_key_stands(MaEvaluation *evaluation, MaWork *work)
+{
+	TupleTableSlot *row = ma_index_at(evaluation->keys_read, &work->key_at);
+	MaOwnedKey	key;
+
+	/* Room that is free again may be another key's by now. */
+	if (row == NULL)
+		return false;
+	key = owned_key(row);
+	return key.contact_id == work->contact_id && !key.excluded &&
+		key.key.source_id == work->source_id && strcmp(key.key.external_id, work->external_id) == 0;
 }
 
 /* The key of the work among those of its contact, or NULL. */

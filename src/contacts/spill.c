@@ -21,6 +21,7 @@
 #define IMAGES 500				/* of one statement: its arrays hold them once more */
 
 static char *events_text(const MaMark *mark);
+static bool is_of_same_event(const MaMark *a, const MaMark *b);
 static void spill_images(List *images, int from, int end);
 
 void
@@ -54,6 +55,13 @@ events_text(const MaMark *mark)
 	return text.data;
 }
 
+static bool
+is_of_same_event(const MaMark *a, const MaMark *b)
+{
+	return !a->identity && !b->identity && a->nevents == 1 && b->nevents == 1 &&
+		a->events[0].event_id == b->events[0].event_id;
+}
+
 void
 ma_spill_marks(MaMark **marks, int n)
 {
@@ -85,7 +93,9 @@ ma_spill_marks(MaMark **marks, int n)
 		ids[i] = marks[i]->tag.id;
 		contacts[i] = marks[i]->tag.contact_id;
 		keys[i] = marks[i]->tag.text;
-		events[i] = events_text(marks[i]);
+		/* Mostly all are of the one event whose rows are being loaded. */
+		events[i] = i > 0 && is_of_same_event(marks[i], marks[i - 1]) ? events[i - 1] :
+			events_text(marks[i]);
 	}
 	values[0] = ma_int4_array(kinds, n);
 	values[1] = ma_int4_array(ids, n);

@@ -330,13 +330,13 @@ run_guarded(const MaQuery *query, char **params, const int *which, int n, Datum 
 
 		MemoryContextSwitchTo(context);
 		fault = CopyErrorData();
-		/* Who cancels means all of it. */
-		if (fault->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			fault->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-						fault->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		/* Who cancels means all of it; what he ends is the tick's, not this one of ours. */
+		if (fault->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			fault->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+			fault->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+			ReThrowError(fault);
 		*error = fault->message;
 	}
 	PG_END_TRY();

@@ -215,6 +215,7 @@ tick(void)
 	if (choosing)
 	{
 		/* The last claim ended by an error: find out whose fault it is. */
+		ma_gate_resume();
 		if (limit == 1)
 			ma_gate_pass_over();
 		limit = 1;
@@ -317,6 +318,8 @@ after_commit(void)
 	{
 		taken_over = true;
 		limit = Min(limit * 4, BATCH);
+		/* The next choice goes on behind these; after an error it begins with them. */
+		ma_gate_pass_over();
 	}
 	if (next_step == STEP_CHECKED)
 	{

@@ -83,8 +83,10 @@ extern int	ma_gate_recheck(MaMessage *messages, int n);
 
 /* The next choice begins with what is most urgent again. */
 extern void ma_gate_restart(void);
-/* After an error: the messages chosen last are passed over until then. */
+/* After a commit, or an error of one alone: those chosen last are passed over until then. */
 extern void ma_gate_pass_over(void);
+/* The next choice goes on where the last one stood, not at what is most urgent. */
+extern void ma_gate_resume(void);
 
 /* Verdict of the gate on a live message now, for why_not_sent(): NULL if it may go. */
 typedef struct MaGateVerdict
@@ -132,6 +134,10 @@ extern const char *ma_message_state_name(MaMessageState state);
 
 extern void ma_delivery_partitions_ensure(void);
 extern void ma_delivery_partitions_init(void);
+
+/* ---- events.c ---- */
+
+extern void ma_delivery_events_init(void);
 
 /* ---- outbox.c ---- */
 

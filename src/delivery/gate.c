@@ -30,7 +30,6 @@
 #include "worker/worker.h"
 
 #define MAX_CHECKS 24
-#define MAX_PRIORITIES 64
 #define LOOK_BACK 8				/* messages before one that may be of the same template */
 #define PASS_USEC (1000 * 1000) /* a pass over the queue that takes longer begins anew */
 
@@ -46,7 +45,7 @@ typedef struct Place
 static const MaGateCheck *checks[MAX_CHECKS];
 static int	nchecks = 0;
 
-static Place places[MAX_PRIORITIES];
+static Place *places = NULL;		/* of all priorities there are: none is passed over */
 static int	nplaces = 0;
 static bool in_pass = false;
 static TimestampTz pass_begun;
@@ -179,6 +178,13 @@ ma_gate_restart(void)
 	in_pass = false;
 }
 
+/* After an error, however long the pause it brought about. */
+void
+ma_gate_resume(void)
+{
+	pass_begun = GetCurrentTimestamp();
+}
+
 /* What has been left stays behind the pass; what made an error is passed over likewise. */
 void
 ma_gate_pass_over(void)
@@ -192,12 +198,17 @@ static void
 begin_pass(TimestampTz now)
 {
 	static MaStatement priorities = {
-		MA_PRIORITIES_SQL "SELECT priority FROM p WHERE priority IS NOT NULL LIMIT 64",
+		MA_PRIORITIES_SQL "SELECT priority FROM p WHERE priority IS NOT NULL",
 		0
 	};
 	MaRows		rows = ma_run(&priorities, NULL, NULL, MA_RUN_READ_LATEST);
 
-	nplaces = Min(rows.n, MAX_PRIORITIES);
+	nplaces = 0;
+	if (places != NULL)
+		pfree(places);
+	places = NULL;
+	places = MemoryContextAlloc(TopMemoryContext, sizeof(Place) * Max(rows.n, 1));
+	nplaces = rows.n;
 	for (int i = 0; i < nplaces; i++)
 	{
 		places[i].priority = ma_int32(&rows, i, 1);
@@ -617,8 +628,6 @@ ma_gate_claim(int limit, int *n, bool *more)
 		if (messages[i].claimed)
 			messages[(*n)++] = messages[i];
 	left_in_pass += count - *n - naway;
-	/* The next choice goes on behind these. */
-	ma_gate_pass_over();
 	return messages;
 }
 

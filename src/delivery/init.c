@@ -27,6 +27,7 @@ ma_delivery_init(void)
 	/* Duties, in the order of a turn. */
 	ma_deliver_init();
 	ma_delivery_partitions_init();
+	ma_delivery_events_init();
 }
 
 /* Templates name a topic; content/ does not know consent/. */

@@ -271,7 +271,8 @@ raise_event(const MaSettled *message, const MaRows *rows, uint64 row)
 	MaRows		built;
 	bool		isnull;
 
-	if (event == NULL || !event->row_grade || ma_builtin_columns(name) == NULL)
+	if (event == NULL || (!event->row_grade && !event->set_grade) ||
+		ma_builtin_columns(name) == NULL)
 		return;
 	values[0] = CStringGetTextDatum(ma_text(rows, row, 9));
 	values[1] = journey ? CStringGetTextDatum(journey) : (Datum) 0;

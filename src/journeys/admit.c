@@ -195,6 +195,7 @@ repeat(MaTurnBatch *batch, MaJourneyRun *run, MaVersion *version, MaSignal *sign
 			return true;
 		case MA_REPEAT_REFRESH:
 			run->entry = signal->row;
+			run->looked_at = 0;
 			run->changed = true;
 			ma_run_log(batch, run, signal->at, "refreshed", NULL);
 			return true;

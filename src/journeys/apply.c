@@ -169,7 +169,8 @@ wake_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
 	ListCell   *cell;
 	ListCell   *inner;
 
-	if (run->state != MA_STATE_WAITING || run->step->kind != MA_STEP_WAIT_UNTIL)
+	if (run->state != MA_STATE_WAITING || run->step->kind != MA_STEP_WAIT_UNTIL ||
+		run->looked_at == signal->at)
 		return false;
 	foreach(cell, run->step->conditions)
 	{
@@ -188,6 +189,8 @@ wake_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
 			return true;
 		}
 	}
+	/* Those of the commit that follow have been looked at with it. */
+	run->looked_at = signal->at;
 	return false;
 }
 

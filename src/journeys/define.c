@@ -412,6 +412,8 @@ ma_drop_journey(PG_FUNCTION_ARGS)
 	value = Int32GetDatum(journey->id);
 	for (int i = 0; i < lengthof(removes); i++)
 		ma_run(&removes[i], &value, NULL, MA_RUN_WRITE_LATEST);
+	if (ma_journey_events_read())
+		ma_contacts_leave_all();
 	ma_definitions_changed();
 	answer = MemoryContextStrdup(context, psprintf("%s: dropped", name));
 	ma_call_end(&call);

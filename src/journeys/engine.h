@@ -110,6 +110,7 @@ typedef struct MaJourneyRun
 	TimestampTz stored_check;
 	int			steps;			/* done in this turn */
 	int64		last_signal;	/* what has been taken into account */
+	TimestampTz looked_at;		/* no event of this instant wakes it from its step; 0: not known */
 } MaJourneyRun;
 
 /* Of ended runs: what re-entry rules ask. */
@@ -235,5 +236,11 @@ extern void ma_define_init(void);
 extern void ma_listen_init(void);
 extern void ma_journey_gate_init(void);
 extern void ma_journey_why_init(void);
+
+/* ---- events.c ---- */
+
+extern void ma_journey_events_init(void);
+/* True if rules read rows of journey_entered or journey_exited. */
+extern bool ma_journey_events_read(void);
 
 #endif							/* MA_JOURNEYS_ENGINE_H */

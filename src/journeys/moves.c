@@ -78,6 +78,7 @@ ma_run_arrive(MaTurnBatch *batch, MaJourneyRun *run, MaStep *step, TimestampTz a
 	run->since = at;
 	run->due_at = due;
 	run->message_id = 0;
+	run->looked_at = 0;
 	run->state = step->kind == MA_STEP_WAIT_UNTIL ? MA_STATE_WAITING : MA_STATE_DUE;
 	run->changed = true;
 	run->check |= run->version->has_rules;

@@ -169,12 +169,23 @@ anniversary(Moment *moment, const MaNode *node)
 static MaTruth
 exists(Moment *moment, const MaNode *node)
 {
-	Spans		spans = ma_spans(moment, node->stream, node->window);
 	bool		negated = node->test == MA_TEST_NO;
 	bool		found = false;
 	TimestampTz until = DT_NOEND;
 	TimestampTz t = moment->at;
+	Spans		spans;
+	Range		range;
 
+	if (node->follower == NULL && ma_range(moment, node->stream, node->window, &range))
+	{
+		int			from;
+		int			to;
+
+		ma_range_at(&range, t, &from, &to);
+		return (MaTruth) {(from < to) != negated, from < to ? ma_range_end(&range, from) :
+			ma_range_next(&range, t)};
+	}
+	spans = ma_spans(moment, node->stream, node->window);
 	if (node->follower != NULL)
 		ma_spans_follow(&spans, moment, node);
 	for (int i = 0; i < spans.n; i++)

@@ -42,7 +42,7 @@ ma_rule_set_evaluate_entered(MaRuleSet *set, MaContactChange *contacts, int n,
 	previous = MemoryContextSwitchTo(context);
 	batch.worker = wants_worker(&batch, wanted);
 	ma_fetch_prepare(set);
-	ma_fetch_contacts(&batch);
+	ma_fetch_contacts(&batch, wanted);
 	evaluate_batch(&batch, wanted, out);
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);
@@ -75,7 +75,6 @@ evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out)
 {
 	int			nrules = batch->set->nrules;
 	bool	   *pending = palloc0_array(bool, mul_size(batch->n, nrules));
-	bool	   *needed = palloc0_array(bool, batch->n);
 	bool		any = false;
 
 	for (int i = 0; i < batch->n; i++)
@@ -86,12 +85,11 @@ evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out)
 			if (!is_wanted(batch, wanted, i, j))
 				continue;
 			out[k] = one_rule(batch, i, batch->set->rules[j], &pending[k]);
-			needed[i] |= pending[k];
 			any |= pending[k];
 		}
 	if (!any)
 		return;
-	ma_fetch_rows(batch, needed);
+	ma_fetch_rows(batch, pending);
 	batch->have_rows = true;
 	for (int i = 0; i < batch->n; i++)
 		for (int j = 0; j < nrules; j++)
@@ -103,12 +101,9 @@ evaluate_batch(Batch *batch, const bool *wanted, MaTruth *out)
 void
 ma_batch_read(Batch *batch)
 {
-	bool	   *needed = palloc_array(bool, Max(batch->n, 1));
-
-	memset(needed, true, batch->n);
 	ma_fetch_prepare(batch->set);
-	ma_fetch_contacts(batch);
-	ma_fetch_rows(batch, needed);
+	ma_fetch_contacts(batch, NULL);
+	ma_fetch_rows(batch, NULL);
 	batch->have_rows = true;
 }
 

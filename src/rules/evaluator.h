@@ -6,6 +6,7 @@
 #ifndef MA_RULES_EVALUATOR_H
 #define MA_RULES_EVALUATOR_H
 
+#include "nodes/bitmapset.h"
 #include "rules/rules_internal.h"
 
 /* Attributes that are read together: those over one attached table, or the fields. */
@@ -38,11 +39,20 @@ typedef struct EventFetch
 	MaStatement one;
 } EventFetch;
 
+/* What one rule of a set needs, itself or by segments it names. */
+typedef struct RuleNeeds
+{
+	Bitmapset  *contacts;		/* places in contact_fetches */
+	Bitmapset  *events;			/* places in event_fetches */
+	Bitmapset  *facts;			/* places of facts */
+} RuleNeeds;
+
 struct MaRuleSet
 {
 	uint64		id;
 	MaRule	  **rules;
 	int			nrules;
+	RuleNeeds  *needs;			/* of each rule */
 	List	   *attributes;		/* MaAttribute, one for each place */
 	List	   *streams;		/* MaStream, likewise */
 	int			nattributes;
@@ -52,9 +62,8 @@ struct MaRuleSet
 	List	   *facts;			/* MaNode, one for each place */
 	List	   *contact_fetches;
 	List	   *event_fetches;
-	bool		needs_zone;
 	bool		worker;			/* a rule is for the worker */
-	MaStatement fields;			/* (ids) to fields of contact */
+	bool		needs_fields;	/* of contact: the zone, or what a mixed attribute reads */
 };
 
 /* A row of a stream. */
@@ -72,6 +81,10 @@ typedef struct RowList
 	Row		   *rows;
 	int			n;
 	int			space;
+	/* ma_rows_add_up(): of the first i rows, for i from 0 to n */
+	int		   *known;			/* how many have a value; NULL: not added up yet */
+	Numeric    *sums;
+	bool		negative;		/* some value is below zero */
 } RowList;
 
 /* What was read for a batch. */
@@ -123,6 +136,16 @@ typedef struct Spans
 	pg_tz	   *zone;
 } Spans;
 
+/* Rows of a window of which those that count at an instant are neighbours. */
+typedef struct Range
+{
+	RowList    *list;
+	const MaWindow *window;
+	int			n;				/* the first ones: the others never count */
+	TimestampTz *starts;		/* NULL: by the row's own time */
+	TimestampTz *ends;
+} Range;
+
 /* ---- set.c ---- */
 
 /* Sets the places in its rules' trees, where another set has set others. */
@@ -131,9 +154,9 @@ extern void ma_rule_set_place(MaRuleSet *set);
 /* ---- fetch.c ---- */
 
 extern void ma_fetch_prepare(MaRuleSet *set);
-extern void ma_fetch_contacts(Batch *batch);
-/* Rows for the contacts of which `needed` is set. */
-extern void ma_fetch_rows(Batch *batch, const bool *needed);
+/* What rules need; `wanted` is of n * nrules, NULL: all. */
+extern void ma_fetch_contacts(Batch *batch, const bool *wanted);
+extern void ma_fetch_rows(Batch *batch, const bool *wanted);
 extern void ma_fetch_forget(MaRuleSet *set);
 
 /* ---- images.c: what rows are read with ---- */
@@ -161,6 +184,18 @@ extern void ma_spans_follow(Spans *spans, Moment *moment, const MaNode *node);
 extern RowList *ma_rows_of(Moment *moment, const MaStream *stream);
 /* The attribute as an instant; false if it is null. */
 extern bool ma_instant_of(Moment *moment, const MaAttribute *attribute, TimestampTz *at);
+
+/* ---- ranges.c ---- */
+
+extern bool ma_range(Moment *moment, const MaStream *stream, const MaWindow *window, Range *range);
+/* The rows that count at t: the first of them, and the one behind the last. */
+extern void ma_range_at(const Range *range, TimestampTz t, int *from, int *to);
+/* The least instant after t at which a row begins or ceases to count. */
+extern TimestampTz ma_range_next(const Range *range, TimestampTz t);
+/* When row i ceases to count. */
+extern TimestampTz ma_range_end(const Range *range, int i);
+/* Counts and sums of the first rows, once for each list. */
+extern void ma_rows_add_up(RowList *list, MaValueType type);
 
 /* ---- recheck.c ---- */
 

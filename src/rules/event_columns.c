@@ -58,9 +58,16 @@ declared_properties(int32 event_id)
 static bool
 part_has(const MaLeaf *leaf, MaEventSource *part, const char *name, const char **type)
 {
+	const MaBuiltinColumn *columns = ma_builtin_columns(leaf->event->name);
 	JsonbValue	value;
 
 	*type = NULL;
+	for (; part == NULL && columns != NULL && columns->name != NULL; columns++)
+		if (strcmp(columns->name, name) == 0)
+		{
+			*type = format_type_be_qualified(columns->type);
+			return true;
+		}
 	if (part != NULL)
 		return OidIsValid(part->table->relid) && get_attnum(part->table->relid, name) > 0;
 	if (leaf->properties == NULL ||
@@ -122,6 +129,7 @@ ma_event_member(MaDefinitions *definitions, const MaEvent *event, const char *na
 			return (MaMemberType) {true, NULL, format_type_be(type)};
 		return (MaMemberType) {true, format_type_be_qualified(type)};
 	}
+	leaf.event = unconstify(MaEvent *, event);
 	leaf.properties = declared_properties(event->id);
 	if (part_has(&leaf, NULL, name, &declared))
 		return (MaMemberType) {true, unconstify(char *, declared)};
@@ -163,7 +171,13 @@ resolve_bare(MaLeaf *leaf, const char *name, int location)
 		tables = true;
 		candidates = list_concat(candidates, ma_column_names(part->table->relid));
 	}
-	if (leaf->source_part == NULL && !elsewhere && strcmp(name, "properties") == 0)
+	for (const MaBuiltinColumn *column = ma_builtin_columns(leaf->event->name);
+		 column != NULL && column->name != NULL; column++)
+	{
+		tables = true;
+		candidates = lappend(candidates, unconstify(char *, column->name));
+	}
+	if (leaf->source_part == NULL && !elsewhere && !tables && strcmp(name, "properties") == 0)
 		return ma_scope_column(MA_ROW_ALIAS, "properties");
 	/* A property need not be declared, but of an event that stands in tables it must. */
 	if (!elsewhere && tables)
@@ -282,7 +296,7 @@ check_value(MaLeaf *leaf, const MaScopedExpression *checked, MaValueType type, c
 		ma_parse_failed(leaf->parser, leaf->first,
 						psprintf("\"%s\" is of type %s, not a number", shown,
 								 format_type_be(checked->type)),
-						leaf->source_part == NULL ?
+						leaf->source_part == NULL && !leaf->event->builtin ?
 						"Declare the property's type with declare_event(), or cast it." : NULL);
 }
 

@@ -271,7 +271,7 @@ ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, MaRun how, List
 	batch.as_of = palloc0_array(TimestampTz, Max(n, 1));
 	batch.how = how;
 	ma_fetch_prepare(batch.set);
-	ma_fetch_contacts(&batch);
+	ma_fetch_contacts(&batch, NULL);
 	foreach(cell, rule->attributes)
 	{
 		MaAttribute *attribute = lfirst(cell);

@@ -14,11 +14,26 @@
 #include "rules/leaf.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 /* Fields of a contact: email, phone, time_zone, locale, attributes. */
 #define NUM_FIELDS 5
+#define FIELD_TIME_ZONE 2
+#define FIELD_ATTRIBUTES 4		/* jsonb; the others are texts */
+
+/* Their columns in marketing_internal.contact. */
+static const AttrNumber field_columns[NUM_FIELDS] = {2, 3, 4, 5, 7};
+
+/* Where the rows of a statement go. */
+typedef struct Reading
+{
+	Batch	   *batch;
+	const EventFetch *fetch;
+	const int  *owners;			/* place in the batch of each key */
+} Reading;
 
 static void prepare_contacts(ContactFetch *fetch);
 static void prepare_rows(EventFetch *fetch, bool with_keys);
@@ -31,15 +46,18 @@ static void read_values(Batch *batch, ContactFetch *fetch);
 static Datum contact_key(const MaContactChange *contact, const MaSource *source, bool *isnull);
 static void value_arguments(Batch *batch, const ContactFetch *fetch, const int32 *places, int n,
 							Datum *arguments);
-static void read_facts(Batch *batch);
+static void read_facts(Batch *batch, const Bitmapset *places);
 static void read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n,
 					   const int *places);
 static int	event_keys(const EventFetch *fetch, const bool *worker, MaContactChange *contacts,
 					   int n, const int *places, Datum **keys, int **owners);
 static void add_images(Batch *batch, const EventFetch *fetch, const int *owners, int n,
 					   Datum *arguments);
-static void add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows,
-					uint64 row);
+static bool is_needed(const Batch *batch, const bool *wanted, int contact, int fetch);
+static bool take_row(TupleTableSlot *slot, void *arg);
+static char *key_text(TupleTableSlot *slot, int column);
+static RowList *space_for_row(RowList *list);
+static void sort_rows(RowList *list, MaValueType type);
 static int	compare_rows(const void *left, const void *right);
 static int	compare_matching(const void *left, const void *right);
 
@@ -59,15 +77,6 @@ ma_fetch_prepare(MaRuleSet *set)
 	foreach(cell, set->event_fetches)
 		if (((EventFetch *) lfirst(cell))->many.sql == NULL)
 			prepare_rows(lfirst(cell), set->with_keys);
-	if (set->fields.sql == NULL)
-	{
-		set->fields.nargs = 1;
-		set->fields.argtypes[0] = INT8ARRAYOID;
-		set->fields.sql = "SELECT k.n::pg_catalog.int4, c.time_zone, c.email, c.phone, c.locale, c.attributes "
-			"FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (contact_id, n) "
-			"JOIN marketing_internal.contact AS c "
-			"ON c.contact_id OPERATOR(pg_catalog.=) k.contact_id";
-	}
 	MemoryContextSwitchTo(previous);
 }
 
@@ -76,7 +85,6 @@ ma_fetch_forget(MaRuleSet *set)
 {
 	ListCell   *cell;
 
-	ma_statement_forget(&set->fields);
 	foreach(cell, set->contact_fetches)
 		ma_statement_forget(&((ContactFetch *) lfirst(cell))->statement);
 	foreach(cell, set->event_fetches)
@@ -201,6 +209,10 @@ key_column(const EventFetch *fetch)
 	StringInfoData sql;
 	ListCell   *cell;
 
+	/* Rows of ours have no key that means anything to others. */
+	if (fetch->source == NULL && fetch->event->builtin)
+		return psprintf("pg_catalog.concat(%s, t.properties)",
+						quote_literal_cstr(psprintf("%s ", fetch->event->name)));
 	if (fetch->source == NULL)
 		return "pg_catalog.concat('tracked event ', t.event_row_id)";
 	initStringInfo(&sql);
@@ -256,45 +268,68 @@ prepare_rows(EventFetch *fetch, bool with_keys)
 /* ---- contacts ---- */
 
 void
-ma_fetch_contacts(Batch *batch)
+ma_fetch_contacts(Batch *batch, const bool *wanted)
 {
 	MaRuleSet  *set = batch->set;
+	Bitmapset  *fetches = NULL;
+	Bitmapset  *facts = NULL;
 	ListCell   *cell;
 
+	for (int i = 0; i < set->nrules; i++)
+	{
+		bool		any = wanted == NULL;
+
+		for (int j = 0; j < batch->n && !any; j++)
+			any = wanted[j * set->nrules + i];
+		if (!any)
+			continue;
+		fetches = bms_add_members(fetches, set->needs[i].contacts);
+		facts = bms_add_members(facts, set->needs[i].facts);
+	}
 	batch->values = palloc0_array(Datum, Max(mul_size(batch->n, set->nattributes), 1));
 	batch->nulls = palloc_array(bool, Max(mul_size(batch->n, set->nattributes), 1));
 	memset(batch->nulls, true, mul_size(batch->n, set->nattributes));
 	read_fields(batch);
 	foreach(cell, set->contact_fetches)
-		read_values(batch, lfirst(cell));
-	read_facts(batch);
+		if (bms_is_member(foreach_current_index(cell), fetches))
+			read_values(batch, lfirst(cell));
+	read_facts(batch, facts);
 }
 
-/* Zones of the contacts, and what mixed attributes need. */
+/* Zones of the contacts, and what mixed attributes need; by the index, since it is one or a few. */
 static void
 read_fields(Batch *batch)
 {
-	int64	   *ids = palloc_array(int64, batch->n);
-	MaRows		rows;
-	Datum		value;
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaIndexRead *read;
 
 	batch->zones = palloc0_array(pg_tz *, batch->n);
-	for (int i = 0; i < lengthof(batch->fields); i++)
+	for (int i = 0; i < NUM_FIELDS; i++)
 		batch->fields[i] = palloc0_array(char *, batch->n);
+	if (!batch->set->needs_fields)
+		return;
+	read = ma_index_begin("contact_pkey", lengthof(equal), equal, batch->how);
 	for (int i = 0; i < batch->n; i++)
-		ids[i] = batch->contacts[i].contact_id;
-	value = ma_int8_array(ids, batch->n);
-	rows = ma_run(&batch->set->fields, &value, NULL, batch->how);
-	for (uint64 i = 0; i < rows.n; i++)
 	{
-		int			place = ma_int32(&rows, i, 1) - 1;
-		static const int columns[] = {3, 4, 2, 5, 6};
+		Datum		id = Int64GetDatum(batch->contacts[i].contact_id);
+		TupleTableSlot *row;
 
-		for (int j = 0; j < lengthof(columns); j++)
-			batch->fields[j][place] = ma_text(&rows, i, columns[j]);
-		if (batch->fields[2][place] != NULL)
-			batch->zones[place] = ma_zone(batch->fields[2][place]);
+		ma_index_find(read, &id);
+		row = ma_index_next(read);
+		for (int j = 0; row != NULL && j < NUM_FIELDS; j++)
+		{
+			bool		isnull;
+			Datum		value = slot_getattr(row, field_columns[j], &isnull);
+
+			if (!isnull)
+				batch->fields[j][i] = j == FIELD_ATTRIBUTES ?
+					DatumGetCString(DirectFunctionCall1(jsonb_out, value)) :
+					TextDatumGetCString(value);
+		}
+		if (batch->fields[FIELD_TIME_ZONE][i] != NULL)
+			batch->zones[i] = ma_zone(batch->fields[FIELD_TIME_ZONE][i]);
 	}
+	ma_index_end(read);
 }
 
 /* The contact's first key in the source, in the order of the keys' text. */
@@ -399,20 +434,22 @@ read_values(Batch *batch, ContactFetch *fetch)
 }
 
 static void
-read_facts(Batch *batch)
+read_facts(Batch *batch, const Bitmapset *places)
 {
 	int			nfacts = batch->set->nfacts;
 	int64	   *ids = palloc_array(int64, batch->n);
 	MaTruth    *truths = palloc_array(MaTruth, batch->n);
 	ListCell   *cell;
 
-	batch->facts = palloc_array(MaTruth, Max(mul_size(batch->n, nfacts), 1));
+	batch->facts = palloc0_array(MaTruth, Max(mul_size(batch->n, nfacts), 1));
 	for (int i = 0; i < batch->n; i++)
 		ids[i] = batch->contacts[i].contact_id;
 	foreach(cell, batch->set->facts)
 	{
 		MaNode	   *node = lfirst(cell);
 
+		if (!bms_is_member(node->place, places))
+			continue;
 		node->fact->test(node->name, node->by, ids, batch->n, batch->as_of[0], batch->how, truths);
 		for (int i = 0; i < batch->n; i++)
 			batch->facts[i * nfacts + node->place] = truths[i];
@@ -422,41 +459,73 @@ read_facts(Batch *batch)
 /* ---- rows of events ---- */
 
 void
-ma_fetch_rows(Batch *batch, const bool *needed)
+ma_fetch_rows(Batch *batch, const bool *wanted)
 {
 	int			nstreams = batch->set->nstreams;
 	MaContactChange *contacts = palloc_array(MaContactChange, batch->n);
 	int		   *places = palloc_array(int, batch->n);
-	int			n = 0;
 	ListCell   *cell;
 
 	batch->rows = palloc0_array(RowList, Max(mul_size(batch->n, nstreams), 1));
-	for (int i = 0; i < batch->n; i++)
-		if (needed[i])
-		{
-			contacts[n] = batch->contacts[i];
-			places[n++] = i;
-		}
-	foreach(cell, batch->set->event_fetches)
-		read_event(batch, lfirst(cell), contacts, n, places);
 	foreach(cell, batch->set->event_fetches)
 	{
 		EventFetch *fetch = lfirst(cell);
+		int			n = 0;
 		ListCell   *inner;
 
+		for (int i = 0; i < batch->n; i++)
+			if (is_needed(batch, wanted, i, foreach_current_index(cell)))
+			{
+				contacts[n] = batch->contacts[i];
+				places[n++] = i;
+			}
+		if (n == 0)
+			continue;
+		read_event(batch, fetch, contacts, n, places);
 		foreach(inner, fetch->streams)
 		{
 			MaStream   *stream = lfirst(inner);
 
 			for (int i = 0; i < n; i++)
-			{
-				RowList    *list = &batch->rows[places[i] * nstreams + stream->place];
-
-				if (list->n > 1)
-					qsort(list->rows, list->n, sizeof(Row), stream->type == MA_VALUE_BOOL ?
-						  compare_matching : compare_rows);
-			}
+				sort_rows(&batch->rows[places[i] * nstreams + stream->place], stream->type);
 		}
+	}
+}
+
+/* Whether a rule that is wanted of the contact reads the event. */
+static bool
+is_needed(const Batch *batch, const bool *wanted, int contact, int fetch)
+{
+	const MaRuleSet *set = batch->set;
+
+	if (wanted == NULL)
+		return true;
+	for (int i = 0; i < set->nrules; i++)
+		if (wanted[contact * set->nrules + i] && bms_is_member(fetch, set->needs[i].events))
+			return true;
+	return false;
+}
+
+/* An index gives the oldest first: mostly they are only to be turned. */
+static void
+sort_rows(RowList *list, MaValueType type)
+{
+	int			ascending = 1;
+
+	while (ascending < list->n && list->rows[ascending - 1].at < list->rows[ascending].at)
+		ascending++;
+	if (ascending < list->n)
+	{
+		qsort(list->rows, list->n, sizeof(Row),
+			  type == MA_VALUE_BOOL ? compare_matching : compare_rows);
+		return;
+	}
+	for (int i = 0, j = list->n - 1; i < j; i++, j--)
+	{
+		Row			row = list->rows[i];
+
+		list->rows[i] = list->rows[j];
+		list->rows[j] = row;
 	}
 }
 
@@ -539,9 +608,9 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 	int			nkeys = event_keys(fetch, batch->worker, contacts, n, places, &keys, &owners);
 	Datum		arguments[4];
 	MemoryContext context = CurrentMemoryContext;
+	Reading		reading = {batch, fetch, owners};
 	TimestampTz after = DT_NOEND;
 	MaIdentity	caller;
-	MaRows		rows;
 	int			zone = -1;
 	bool		single = nkeys == 1 && !fetch->images;
 
@@ -564,54 +633,74 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 		ma_become_restricted(&caller, ma_extension_required()->owner);
 	PG_TRY();
 	{
-		rows = ma_run(single ? &fetch->one : &fetch->many, arguments, NULL, batch->how);
+		ma_run_each(single ? &fetch->one : &fetch->many, arguments, batch->how, take_row, &reading);
 	}
 	PG_CATCH();
 	{
 		ma_fetch_failed(batch->set, fetch, NULL, context);
 	}
 	PG_END_TRY();
-	for (uint64 i = 0; i < rows.n; i++)
-		add_row(batch, fetch, owners[ma_int64(&rows, i, 1) - 1], &rows, i);
 	ma_become_back(&caller);
 	ma_unpin_settings(zone);
 }
 
 /* Adds the row to the streams it belongs to. */
-static void
-add_row(Batch *batch, const EventFetch *fetch, int contact, const MaRows *rows, uint64 row)
+static bool
+take_row(TupleTableSlot *slot, void *arg)
 {
+	const Reading *reading = arg;
+	Batch	   *batch = reading->batch;
+	bool		isnull;
+	int			contact = reading->owners[DatumGetInt64(slot_getattr(slot, 1, &isnull)) - 1];
+	TimestampTz at = DatumGetTimestampTz(slot_getattr(slot, 2, &isnull));
 	int			column = 3;
 	ListCell   *cell;
 
 	if (batch->set->with_keys)
 		batch->keys = lappend(batch->keys,
-							  ma_text(rows, row, 3 + 2 * list_length(fetch->streams)));
-	foreach(cell, fetch->streams)
+							  key_text(slot, 3 + 2 * list_length(reading->fetch->streams)));
+	foreach(cell, reading->fetch->streams)
 	{
 		MaStream   *stream = lfirst(cell);
 		RowList    *list = &batch->rows[contact * batch->set->nstreams + stream->place];
-		bool		belongs = ma_bool(rows, row, column);
-		Row		   *added;
+		bool		belongs = DatumGetBool(slot_getattr(slot, column, &isnull)) && !isnull;
+		Row		   *row;
 
 		column += 2;
 		if (!belongs)
 			continue;
-		if (list->n == list->space)
-		{
-			list->space = Max(16, list->space * 2);
-			list->rows = list->rows == NULL ? palloc_array(Row, list->space) :
-				repalloc_huge(list->rows, mul_size(sizeof(Row), list->space));
-		}
-		added = &list->rows[list->n++];
-		added->at = ma_int64(rows, row, 2);
-		added->isnull = true;
-		added->key = list_length(batch->keys) - 1;
+		row = &space_for_row(list)->rows[list->n++];
+		row->at = at;
+		row->value = (Datum) 0;
+		row->isnull = true;
+		row->key = list_length(batch->keys) - 1;
 		if (stream->type != MA_VALUE_NONE)
-			added->value = ma_value(rows, row, column - 1, &added->isnull);
-		if (!added->isnull && stream->type == MA_VALUE_NUMBER)
-			added->value = NumericGetDatum(DatumGetNumericCopy(added->value));
-		else if (!added->isnull && stream->type == MA_VALUE_TEXT)
-			added->value = PointerGetDatum(DatumGetTextPCopy(added->value));
+			row->value = slot_getattr(slot, column - 1, &row->isnull);
+		if (!row->isnull && stream->type == MA_VALUE_NUMBER)
+			row->value = NumericGetDatum(DatumGetNumericCopy(row->value));
+		else if (!row->isnull && stream->type == MA_VALUE_TEXT)
+			row->value = PointerGetDatum(DatumGetTextPCopy(row->value));
 	}
+	return true;
+}
+
+/* The row's key as it is shown; NULL: it has none. */
+static char *
+key_text(TupleTableSlot *slot, int column)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static RowList *
+space_for_row(RowList *list)
+{
+	if (list->n < list->space)
+		return list;
+	list->space = Max(16, list->space * 2);
+	list->rows = list->rows == NULL ? palloc_array(Row, list->space) :
+		repalloc_huge(list->rows, mul_size(sizeof(Row), list->space));
+	return list;
 }

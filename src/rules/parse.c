@@ -167,7 +167,7 @@ ma_parse_name(MaParser *parser, const char *what)
 	return token->text;
 }
 
-/* An event that is known; rows of our own ones stand in no table a rule could read yet. */
+/* An event that is known; of our own ones, one whose rows can be read. */
 MaEvent *
 ma_parse_event(MaParser *parser)
 {
@@ -178,6 +178,8 @@ ma_parse_event(MaParser *parser)
 	char	   *nearest;
 	ListCell   *cell;
 
+	if (ma_builtin_rows(name) != NULL)
+		return ma_builtin_event(parser->definitions, name);
 	if (ma_builtin_columns(name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -191,7 +191,7 @@ ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries, MaContactChange *
 	if (reads_contact)
 	{
 		ma_fetch_prepare(rule->set);
-		ma_fetch_contacts(&batch);
+		ma_fetch_contacts(&batch, NULL);
 	}
 	for (int i = 0; i < n; i++)
 	{

@@ -58,6 +58,7 @@ add_event(List **events, const MaStream *stream, uint8 moves)
 	{
 		event = palloc0_object(MaRuleEvent);
 		event->event_id = stream->event->id;
+		event->name = stream->event->name;
 		*events = lappend(*events, event);
 	}
 	event->moves |= moves;
@@ -184,8 +185,12 @@ collect_relations(List **relids, const MaRule *rule)
 	foreach(cell, rule->streams)
 		foreach(inner, ((MaStream *) lfirst(cell))->parts)
 		{
+			MaEvent    *event = ((MaStream *) lfirst(cell))->event;
 			MaEventSource *source = ((MaStreamPart *) lfirst(inner))->source;
 
+			if (source == NULL && event->builtin)
+				*relids = list_append_unique_oid(*relids,
+												 ma_own_table(ma_builtin_rows(event->name)->table));
 			if (source == NULL)
 				continue;
 			*relids = list_append_unique_oid(*relids, source->table->relid);
@@ -250,6 +255,8 @@ ma_rule_watch(const char *consumer, const char *object, const MaRule *rule)
 	{
 		MaRuleEvent *event = lfirst(cell);
 
+		if (event->event_id < 0)
+			event->event_id = ma_event_ensure(event->name);
 		ma_watch_event(consumer, object, event->event_id, false, event->columns);
 	}
 	watch_sources(consumer, object, rule);

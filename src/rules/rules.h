@@ -79,7 +79,8 @@ extern char *ma_rule_sql_entered(const MaRule *rule, const char *now, const char
 
 typedef struct MaRuleEvent
 {
-	int32		event_id;
+	int32		event_id;		/* below zero: a built-in one that nothing has named yet */
+	const char *name;
 	uint8		moves;
 	List	   *columns;		/* columns (char *) of the row it reads */
 } MaRuleEvent;
@@ -87,7 +88,7 @@ typedef struct MaRuleEvent
 /* The events it reads (MaRuleEvent *), also through segments it names. */
 extern List *ma_rule_events(const MaRule *rule);
 
-/* Attached tables (Oid) whose rows it reads, also through segments; in ascending order. */
+/* Tables (Oid) whose rows it reads, ours among them, also through segments; ascending. */
 extern List *ma_rule_relations(const MaRule *rule);
 
 /* Names (char *) after this word ("segment", "list") in it, directly. */

@@ -20,7 +20,10 @@ static void add_stream(MaRuleSet *set, MaStream *stream);
 static void add_fact(MaRuleSet *set, MaNode *fact);
 static void add_contact_fetch(MaRuleSet *set, MaAttribute *attribute);
 static void add_event_fetches(MaRuleSet *set, MaStream *stream);
+static void add_needs(MaRuleSet *set, const MaRule *rule, RuleNeeds *needs);
+static void add_attribute_needs(MaRuleSet *set, const MaAttribute *attribute, RuleNeeds *needs);
 static bool same_text(const char *a, const char *b);
+static bool needs_zone(const MaNode *node);
 static void widen_node(MaRuleSet *set, const MaNode *node);
 static void widen_number(MaRuleSet *set, const MaNumber *number);
 static void widen(MaRuleSet *set, const MaStream *stream, const MaWindow *window);
@@ -50,6 +53,11 @@ ma_rule_set_make(MaRule **rules, int nrules)
 	for (int i = 0; i < nrules; i++)
 		if (rules[i]->top != NULL)	/* a row rule has attributes only */
 			widen_node(set, rules[i]->top);
+	set->needs = palloc0_array(RuleNeeds, Max(nrules, 1));
+	for (int i = 0; i < nrules; i++)
+		add_needs(set, rules[i], &set->needs[i]);
+	foreach(cell, set->contact_fetches)
+		set->needs_fields |= ((ContactFetch *) lfirst(cell))->mixed;
 	callback->func = forget;
 	callback->arg = set;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
@@ -213,7 +221,58 @@ add_event_fetches(MaRuleSet *set, MaStream *stream)
 	}
 }
 
-/* ---- how far back rows matter ---- */
+/* ---- what each rule needs ---- */
+
+static void
+add_needs(MaRuleSet *set, const MaRule *rule, RuleNeeds *needs)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+	ListCell   *outer;
+
+	foreach(cell, rule->attributes)
+		add_attribute_needs(set, lfirst(cell), needs);
+	foreach(cell, rule->streams)
+		foreach(inner, set->event_fetches)
+		{
+			EventFetch *fetch = lfirst(inner);
+			MaStream   *stream = lfirst(cell);
+
+			if (fetch->event->id != stream->event->id || fetch->worker != !stream->builtin_only)
+				continue;
+			needs->events = bms_add_member(needs->events, foreach_current_index(inner));
+			/* Rows are read with what any rule compares them with. */
+			foreach(outer, fetch->outer)
+				add_attribute_needs(set, lfirst(outer), needs);
+		}
+	foreach(cell, rule->facts)
+		needs->facts = bms_add_member(needs->facts, ((MaNode *) lfirst(cell))->place);
+	foreach(cell, rule->segments)
+		add_needs(set, ((MaNode *) lfirst(cell))->rule, needs);
+}
+
+static void
+add_attribute_needs(MaRuleSet *set, const MaAttribute *attribute, RuleNeeds *needs)
+{
+	bool		worker = !attribute->builtin_only || attribute->recheck;
+	ListCell   *cell;
+
+	foreach(cell, set->contact_fetches)
+		if (((ContactFetch *) lfirst(cell))->source == attribute->source &&
+			((ContactFetch *) lfirst(cell))->worker == worker)
+			needs->contacts = bms_add_member(needs->contacts, foreach_current_index(cell));
+}
+
+/* ---- whose local time matters, and how far back rows do ---- */
+
+/* Months, local times and days are those of the contact's zone; exact durations know none. */
+static bool
+needs_zone(const MaNode *node)
+{
+	return node->kind == MA_NODE_DATE || node->kind == MA_NODE_ANNIVERSARY ||
+		node->from.months != 0 || node->to.months != 0;
+}
+
 
 TimestampTz
 ma_rule_set_reads_from(const MaRuleSet *set, int32 event_id, TimestampTz at)
@@ -237,6 +296,7 @@ widen_node(MaRuleSet *set, const MaNode *node)
 	static const MaWindow ever = {MA_WINDOW_EVER};
 	ListCell   *cell;
 
+	set->needs_fields |= needs_zone(node);
 	foreach(cell, node->children)
 		widen_node(set, lfirst(cell));
 	if (node->kind == MA_NODE_SEGMENT)
@@ -270,6 +330,9 @@ widen(MaRuleSet *set, const MaStream *stream, const MaWindow *window)
 	static const int days[] = {1, 7, 31, 92, 366};
 	ListCell   *cell;
 
+	set->needs_fields |= window->kind == MA_WINDOW_CALENDAR || window->from.months != 0 ||
+		window->to.months != 0 ||
+		(window->column != NULL && window->column->type == MA_VALUE_LOCAL);
 	foreach(cell, set->event_fetches)
 	{
 		EventFetch *fetch = lfirst(cell);

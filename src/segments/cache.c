@@ -12,13 +12,21 @@
 #include "utils/memutils.h"
 
 static void *load(void);
+static void set_readers(MaSegments *segments);
+static int	compare_readers(const void *left, const void *right);
+
+static MaKept kept = {"segments", load, NULL};
 
 MaSegments *
 ma_segments(void)
 {
-	static MaKept segments = {"segments", load, NULL};
+	return ma_kept(&kept);
+}
 
-	return ma_kept(&segments);
+MaSegments *
+ma_segments_current(void)
+{
+	return ma_kept_current(&kept);
 }
 
 static void *
@@ -77,8 +85,64 @@ load(void)
 			rules[segments->nrules++] = segment->rule;
 	}
 	segments->set = ma_rule_set_make(rules, segments->nrules);
+	set_readers(segments);
 	ma_become_back(&caller);
 	return segments;
+}
+
+/* So that a change need not ask each segment what it reads. */
+static void
+set_readers(MaSegments *segments)
+{
+	ListCell   *cell;
+	int			space = 0;
+
+	for (int i = 0; i < segments->n; i++)
+		space += list_length(segments->segments[i]->events);
+	segments->readers = palloc_array(MaSegmentReader, Max(space, 1));
+	for (int i = 0; i < segments->n; i++)
+	{
+		MaSegment  *segment = segments->segments[i];
+
+		segments->building |= segment->building;
+		foreach(cell, segment->place >= 0 ? segment->events : NIL)
+		{
+			MaRuleEvent *event = lfirst(cell);
+
+			segments->readers[segments->nreaders++] =
+				(MaSegmentReader) {event->event_id, i, event->moves};
+		}
+	}
+	qsort(segments->readers, segments->nreaders, sizeof(MaSegmentReader), compare_readers);
+}
+
+static int
+compare_readers(const void *left, const void *right)
+{
+	int32		a = ((const MaSegmentReader *) left)->event_id;
+	int32		b = ((const MaSegmentReader *) right)->event_id;
+
+	return a < b ? -1 : a > b;
+}
+
+const MaSegmentReader *
+ma_segment_readers(const MaSegments *all, int32 event_id, int *n)
+{
+	int			low = 0;
+	int			high = all->nreaders;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (all->readers[middle].event_id < event_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (*n = 0; low + *n < all->nreaders && all->readers[low + *n].event_id == event_id;)
+		(*n)++;
+	return &all->readers[low];
 }
 
 MaSegment *

@@ -37,9 +37,12 @@ static int	choose(MaSegmentStates *states, MaContactChange *contacts, int step, 
 static bool is_changed(const MaContactChange *contact);
 static TimestampTz wake_of(const MaSegmentStates *states, int contact, int segment,
 						   TimestampTz now);
-static bool wants(const MaSegmentStates *states, const MaContactChange *contact, int place,
-				  int segment);
-static uint8 moves_of(const MaSegment *segment, const MaContactChange *contact);
+static bool unmoved(const MaContactChange *contact, TimestampTz now);
+static bool wants(const MaSegmentStates *states, const MaContactChange *contact,
+				  const uint8 *moves, int place, int segment);
+static bool may_move(uint8 moves, bool bit);
+static uint8 *moves_of(const MaSegments *all, const MaContactChange *contact);
+static uint8 with_sign(uint8 moves, uint8 sign);
 static void evaluate_chosen(MaSegmentStates *states, MaContactChange *contacts, const int *places,
 							int n, const TimestampTz *as_of, bool *wanted);
 static void tell(const MaSegmentStates *states, const char *name, bool entered, TimestampTz now);
@@ -52,7 +55,7 @@ static bool build_turn(void);
 static void build_part(const int64 *ids, int n, void *arg);
 
 static const MaConsumer consumer = {
-	MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts, reads_from
+	MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts, unmoved, reads_from
 };
 static const MaDuty due_duty = {"due segments", 0, due, next_due};
 static const MaDuty build_duty = {"build segments", 0, build, NULL};
@@ -156,6 +159,7 @@ choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz
 		bool		changed = is_changed(&contacts[i]);
 		TimestampTz at = changed || step == MAX_STEPS ? now : DT_NOEND;
 		bool		any = false;
+		uint8	   *moves;
 
 		if (changed && step > 0)
 			continue;
@@ -165,6 +169,7 @@ choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz
 						 wake_of(states, i, j, now));
 		if (at > now)
 			continue;
+		moves = changed ? moves_of(all, &contacts[i]) : NULL;
 		for (int j = 0; j < all->n; j++)
 		{
 			const MaSegment *segment = all->segments[j];
@@ -173,7 +178,7 @@ choose(MaSegmentStates *states, MaContactChange *contacts, int step, TimestampTz
 			if (segment->place < 0)
 				continue;
 			want = wake_of(states, i, j, now) <= at || (segment->building && step == 0) ||
-				(changed && wants(states, &contacts[i], i, j));
+				(changed && wants(states, &contacts[i], moves, i, j));
 			if (!segment->sync && !ma_worker_is_active())
 				want = false;
 			wanted[chosen * all->nrules + segment->place] = want;
@@ -201,42 +206,73 @@ wake_of(const MaSegmentStates *states, int contact, int segment, TimestampTz now
 
 /* False where the change cannot move the segment, or does not concern it. */
 static bool
-wants(const MaSegmentStates *states, const MaContactChange *contact, int place, int segment)
+wants(const MaSegmentStates *states, const MaContactChange *contact, const uint8 *moves, int place,
+	  int segment)
 {
-	uint8		moves;
-	bool		bit = states->bits[place * states->all->n + segment];
-
-	if (contact->identity)
-		return true;
-	moves = moves_of(states->all->segments[segment], contact);
-	if (moves == 0)
-		return false;
-	return !(moves == MA_MOVES_UP && bit) && !(moves == MA_MOVES_DOWN && !bit);
+	return contact->identity ||
+		may_move(moves[segment], states->bits[place * states->all->n + segment]);
 }
 
-/* The ways in which the contact's events may move the segment. */
-static uint8
-moves_of(const MaSegment *segment, const MaContactChange *contact)
+/* What can only become true is true already, or the other way about: then it stays. */
+static bool
+may_move(uint8 moves, bool bit)
 {
-	uint8		moves = 0;
-	ListCell   *cell;
+	return moves != 0 && !(moves == MA_MOVES_UP && bit) && !(moves == MA_MOVES_DOWN && !bit);
+}
 
-	foreach(cell, segment->events)
+/* The ways in which the contact's events may move each segment. */
+static uint8 *
+moves_of(const MaSegments *all, const MaContactChange *contact)
+{
+	uint8	   *moves = palloc0_array(uint8, Max(all->n, 1));
+
+	for (int i = 0; i < contact->nevents; i++)
 	{
-		MaRuleEvent *event = lfirst(cell);
+		int			n;
+		const MaSegmentReader *readers = ma_segment_readers(all, contact->events[i].event_id, &n);
 
-		for (int i = 0; i < contact->nevents; i++)
-		{
-			if (contact->events[i].event_id != event->event_id)
-				continue;
-			if (contact->events[i].sign & MA_SIGN_PLUS)
-				moves |= event->moves;
-			if (contact->events[i].sign & MA_SIGN_MINUS)
-				moves |= (event->moves & MA_MOVES_UP ? MA_MOVES_DOWN : 0) |
-					(event->moves & MA_MOVES_DOWN ? MA_MOVES_UP : 0);
-		}
+		for (int j = 0; j < n; j++)
+			moves[readers[j].segment] |= with_sign(readers[j].moves, contact->events[i].sign);
 	}
 	return moves;
+}
+
+/* Rows that go move the other way than rows that come. */
+static uint8
+with_sign(uint8 moves, uint8 sign)
+{
+	uint8		result = 0;
+
+	if (sign & MA_SIGN_PLUS)
+		result |= moves;
+	if (sign & MA_SIGN_MINUS)
+		result |= (moves & MA_MOVES_UP ? MA_MOVES_DOWN : 0) |
+			(moves & MA_MOVES_DOWN ? MA_MOVES_UP : 0);
+	return result;
+}
+
+/* Who is due is evaluated, so that what time changed bears its time. */
+static bool
+unmoved(const MaContactChange *contact, TimestampTz now)
+{
+	const MaSegments *all = ma_segments_current();
+	TimestampTz next_wake;
+	uint8	   *moves;
+	bytea	   *bits;
+
+	if (all == NULL || all->building)
+		return false;
+	moves = moves_of(all, contact);
+	for (int i = 0; i < all->n; i++)
+		if (may_move(moves[i], false) && may_move(moves[i], true))
+			return false;
+	bits = ma_state_bits(contact->contact_id, &next_wake);
+	if (next_wake <= now)
+		return false;
+	for (int i = 0; i < all->n; i++)
+		if (may_move(moves[i], bits != NULL && ma_state_bit(bits, all->segments[i]->slot)))
+			return false;
+	return true;
 }
 
 static void
@@ -271,16 +307,20 @@ leave_to_worker(MaSegmentStates *states, MaContactChange *contacts)
 	int			n = 0;
 
 	for (int i = 0; i < states->n; i++)
-		for (int j = 0; j < states->all->n; j++)
+	{
+		uint8	   *moves = is_changed(&contacts[i]) ? moves_of(states->all, &contacts[i]) : NULL;
+
+		for (int j = 0; j < states->all->n && moves != NULL; j++)
 		{
 			const MaSegment *segment = states->all->segments[j];
 
-			if (segment->place < 0 || segment->sync || !is_changed(&contacts[i]) ||
-				!wants(states, &contacts[i], i, j))
+			if (segment->place < 0 || segment->sync ||
+				!wants(states, &contacts[i], moves, i, j))
 				continue;
 			ids[n++] = contacts[i].contact_id;
 			break;
 		}
+	}
 	if (n == 0)
 		return;
 	ma_contacts_leave(ids, n);

@@ -291,10 +291,19 @@ ma_segment_lock_writers(const MaRule *rule)
 {
 	static const char *const own[] = {"contact", "contact_key", "event", "list_member", "consent",
 	"segment_state"};
-	List	   *relids = ma_rule_relations(rule);
+	List	   *relids = NIL;
 	List	   *ours = NIL;
 	ListCell   *cell;
 
+	foreach(cell, ma_rule_relations(rule))
+	{
+		Oid			relid = lfirst_oid(cell);
+
+		if (get_rel_namespace(relid) == ma_extension_required()->internal_schema)
+			ours = lappend_oid(ours, relid);
+		else
+			relids = lappend_oid(relids, relid);
+	}
 	foreach(cell, ma_definitions()->sources)
 	{
 		MaSource   *source = lfirst(cell);

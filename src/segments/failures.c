@@ -27,30 +27,9 @@ typedef struct Together
 	MaTruth    *out;
 } Together;
 
-static bool is_of_rules(int sqlerrcode);
 static void evaluate_set(void *arg);
 static void evaluate_one(MaSegments *all, MaSegment *segment, const Together *together,
 						 bool *wanted, MaTruth *out);
-
-/* Errors that come of the rule, of a function it calls, or of a value it reads. */
-static bool
-is_of_rules(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_DATA_EXCEPTION:
-		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
-		case ERRCODE_FEATURE_NOT_SUPPORTED:
-		case ERRCODE_CARDINALITY_VIOLATION:
-		case ERRCODE_EXTERNAL_ROUTINE_EXCEPTION:
-		case ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION:
-		case ERRCODE_PLPGSQL_ERROR:
-		case ERRCODE_TO_CATEGORY(ERRCODE_MA_INVALID_RULE):
-			return true;
-		default:
-			return false;
-	}
-}
 
 ErrorData *
 ma_segment_guard(void (*work) (void *arg), void *arg)
@@ -78,7 +57,7 @@ ma_segment_guard(void (*work) (void *arg), void *arg)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (!is_of_rules(error->sqlerrcode))
+		if (!ma_error_of_expression(error->sqlerrcode))
 			ReThrowError(error);
 	}
 	PG_END_TRY();
@@ -102,6 +81,11 @@ ma_segments_evaluate(MaSegments *all, MaContactChange *contacts, int n, const Ti
 {
 	Together	together = {all->set, contacts, n, as_of, wanted, out};
 
+	if (ma_flush_tries_again())
+	{
+		evaluate_set(&together);
+		return;
+	}
 	if (ma_segment_guard(evaluate_set, &together) == NULL)
 		return;
 	for (int i = 0; i < all->n; i++)

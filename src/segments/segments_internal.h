@@ -32,6 +32,14 @@ typedef struct MaSegment
 	int			place;			/* of its rule in the set; -1: broken or failing */
 } MaSegment;
 
+/* A segment that reads an event, and how rows of it move the segment. */
+typedef struct MaSegmentReader
+{
+	int32		event_id;
+	int			segment;		/* place in MaSegments.segments */
+	uint8		moves;
+} MaSegmentReader;
+
 typedef struct MaSegments
 {
 	int			n;
@@ -40,11 +48,18 @@ typedef struct MaSegments
 	int			nrules;
 	int			nslots;			/* the greatest slot + 1 */
 	int		   *places;			/* by slot: place in segments; -1: none */
+	bool		building;		/* some segment is */
+	MaSegmentReader *readers;	/* in order of events; not of the broken and failing */
+	int			nreaders;
 	unsigned char *known;		/* nslots bits: there is a segment of the slot */
 } MaSegments;
 
 /* All segments; valid to the end of the transaction. */
 extern MaSegments *ma_segments(void);
+/* The same without reading anything; NULL if they are to be read anew. */
+extern MaSegments *ma_segments_current(void);
+/* The readers of the event: *n of them. */
+extern const MaSegmentReader *ma_segment_readers(const MaSegments *all, int32 event_id, int *n);
 extern MaSegment *ma_segment_find(MaSegments *all, const char *name);
 /* The segment of this name, or an error MA021 with the nearest names. */
 extern MaSegment *ma_segment_get(MaSegments *all, const char *name);
@@ -126,6 +141,11 @@ typedef struct MaSegmentStates
 } MaSegmentStates;
 
 extern MaSegmentStates *ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how);
+
+/* The bits of one contact as stored, and when he is to be looked at; NULL: no row. */
+extern bytea *ma_state_bits(int64 contact_id, TimestampTz *next_wake);
+/* Whether the bit of the slot is set. */
+extern bool ma_state_bit(const bytea *bits, int slot);
 
 /* Sets bit and wake (lazily: a wake that is not due and not too late stays). */
 extern void ma_state_set(MaSegmentStates *states, int contact, int segment, MaTruth truth,

@@ -19,6 +19,7 @@
 #include "utils/fmgroids.h"
 
 /* Columns of marketing_internal.segment_state; none is ever null. */
+#define STATE_NEXT_WAKE 2
 #define STATE_BITS 3
 #define STATE_WAKES 4
 
@@ -29,7 +30,6 @@ static void unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes
 static Datum pack_bits(const MaSegmentStates *states, int contact);
 static Datum pack_wakes(const MaSegmentStates *states, int contact, TimestampTz *next);
 static void write_members(MaSegmentStates *states);
-static TimestampTz entered_at(const MaSegmentStates *states, int contact, int segment);
 static void write_transitions(MaSegmentStates *states, TimestampTz now);
 static void write_states(MaSegmentStates *states);
 static void require_current(const MaSegments *all);
@@ -95,12 +95,8 @@ unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 
 	states->old_bits[contact] = PointerGetDatum(bytes);
 	for (int i = 0; i < all->n; i++)
-	{
-		int			slot = all->segments[i]->slot;
-
-		if (slot / 8 < length && (data[slot / 8] >> (slot % 8)) & 1)
+		if (ma_state_bit(bytes, all->segments[i]->slot))
 			states->bits[contact * all->n + i] = true;
-	}
 	/* Of segments that are gone: their slots are given to others when they are clear. */
 	for (int i = 0; i < length; i++)
 		if (data[i] & ~(i <= all->nslots / 8 ? all->known[i] : 0))
@@ -123,6 +119,37 @@ unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 		else
 			states->changed[contact] = true;	/* of a segment that is gone or broken */
 	}
+}
+
+bool
+ma_state_bit(const bytea *bits, int slot)
+{
+	const unsigned char *data = (const unsigned char *) VARDATA(bits);
+
+	return slot / 8 < VARSIZE(bits) - VARHDRSZ && ((data[slot / 8] >> (slot % 8)) & 1);
+}
+
+bytea *
+ma_state_bits(int64 contact_id, TimestampTz *next_wake)
+{
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaIndexRead *read = ma_index_begin("segment_state_pkey", lengthof(equal), equal,
+						  MA_RUN_READ_LATEST);
+	Datum		contact = Int64GetDatum(contact_id);
+	TupleTableSlot *row;
+	bytea	   *bits = NULL;
+	bool		isnull;
+
+	ma_index_find(read, &contact);
+	row = ma_index_next(read);
+	*next_wake = DT_NOEND;
+	if (row != NULL)
+	{
+		*next_wake = DatumGetTimestampTz(slot_getattr(row, STATE_NEXT_WAKE, &isnull));
+		bits = DatumGetByteaPCopy(slot_getattr(row, STATE_BITS, &isnull));
+	}
+	ma_index_end(read);
+	return bits;
 }
 
 static Datum
@@ -258,23 +285,6 @@ ma_states_write(MaSegmentStates *states, TimestampTz now)
 	write_states(states);
 }
 
-/* When the present stay began. */
-static TimestampTz
-entered_at(const MaSegmentStates *states, int contact, int segment)
-{
-	TimestampTz at = 0;
-	ListCell   *cell;
-
-	foreach(cell, states->flips)
-	{
-		MaSegmentFlip *flip = lfirst(cell);
-
-		if (flip->contact == contact && flip->segment == segment && flip->entered)
-			at = flip->at;
-	}
-	return at;
-}
-
 /* Who came, went, or went and came again, taken over all flips of the batch. */
 static void
 write_members(MaSegmentStates *states)
@@ -311,28 +321,29 @@ write_members(MaSegmentStates *states)
 		int64	   *contacts = palloc_array(int64, most);
 		Datum	   *since = palloc_array(Datum, most);
 		Datum		values[3];
-		int			n = 0;
-		ListCell   *cell;
+		int			first = most;
+		int			n;
 
-		foreach(cell, states->flips)
+		/* The last flip of each says since when; what is written keeps their order. */
+		for (int i = most - 1; i >= 0; i--)
 		{
-			MaSegmentFlip *flip = lfirst(cell);
+			MaSegmentFlip *flip = list_nth(states->flips, i);
 			int			place = flip->contact * all->n + flip->segment;
 
 			if (states->done[place] || states->bits[place] != (kind > 0) ||
 				states->before[place] != (kind != 1))
 				continue;
-			/* Once, of several flips. */
 			states->done[place] = true;
-			segments[n] = all->segments[flip->segment]->id;
-			contacts[n] = states->contact_ids[flip->contact];
-			since[n++] = TimestampTzGetDatum(entered_at(states, flip->contact, flip->segment));
+			segments[--first] = all->segments[flip->segment]->id;
+			contacts[first] = states->contact_ids[flip->contact];
+			since[first] = TimestampTzGetDatum(flip->at);
 		}
+		n = most - first;
 		if (n == 0)
 			continue;
-		values[0] = ma_int4_array(segments, n);
-		values[1] = ma_int8_array(contacts, n);
-		values[2] = ma_datum_array(since, n, TIMESTAMPTZOID);
+		values[0] = ma_int4_array(segments + first, n);
+		values[1] = ma_int8_array(contacts + first, n);
+		values[2] = ma_datum_array(since + first, n, TIMESTAMPTZOID);
 		run_guarded(statements[kind], values, n);
 	}
 }

@@ -93,15 +93,15 @@ MUTANTS = {
     ),
     "segment_window_closed": (
         "a row counts at the instant at which its window has passed it",
-        "src/rules/spans.c",
-        "if (t < span->start || t >= span->end)",
-        "if (t < span->start || t > span->end)",
+        "src/rules/ranges.c",
+        "if (t >= ma_range_end(range, middle))",
+        "if (t > ma_range_end(range, middle))",
     ),
     "segment_future_unseen": (
         "rows dated in the future are no instants to look again at",
-        "src/rules/spans.c",
-        "\t\t\tnext = Min(next, spans->spans[i].start);",
-        "\t\t\tnext = Min(next, DT_NOEND);",
+        "src/rules/ranges.c",
+        "\t\tnext = start_of(range, from - 1);",
+        "\t\tnext = DT_NOEND;",
     ),
     "segment_followed_open": (
         "what comes at the very end of the time given does not follow",

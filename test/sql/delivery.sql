@@ -71,6 +71,15 @@ CALL marketing.work();
 SELECT CASE message_id WHEN :low THEN 'low' WHEN :high THEN 'high' ELSE 'must' END FROM marketing_internal.message_decision
 	WHERE decision = 'claimed' AND message_id IN (:low, :high, :must) ORDER BY decision_id;
 
+-- however many priorities have messages for later, the lowest is not passed over
+BEGIN;
+SELECT count(marketing.send_message(1, 'receipt', priority => i, not_before => '2027-01-01 00:00+00')) FROM generate_series(101, 180) AS i;
+COMMIT;
+SELECT marketing.send_message(5, 'receipt', priority => -1) AS m \gset
+CALL marketing.work();
+SELECT state FROM marketing.messages WHERE message = :m;
+DELETE FROM marketing_internal.message WHERE priority > 100;
+
 -- consent is read when it is claimed, not when it was asked for
 SELECT marketing.send_message(1, 'offer') AS m \gset
 SELECT marketing.unsubscribe(1, 'offers', 'email');

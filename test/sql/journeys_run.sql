@@ -129,5 +129,15 @@ CALL marketing.work();
 SELECT contact, journey, state, reason FROM runs WHERE journey = 'm';
 -- Nothing is left to do.
 SELECT count(*) FROM marketing_internal.enrollment_signal;
+-- Many events of one instant that a wait looks at and none of which it waits for: each is looked at once.
+SELECT marketing.define_journey('big', '{"steps": [{"wait_until": {"event": "order_placed", "where": "total > 1000"}, "timeout": "9 days"}]}'),
+	marketing.activate_journey('big');
+SELECT marketing.enroll(6, 'big');
+CALL marketing.work();
+INSERT INTO orders (person, at, total) SELECT 6, marketing.now(), 1 FROM generate_series(1, 4000);
+SET statement_timeout = '60s';
+CALL marketing.work();
+RESET statement_timeout;
+SELECT state FROM runs WHERE journey = 'big';
 DROP VIEW runs;
 DROP EXTENSION marketing_automation;
