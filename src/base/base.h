@@ -289,6 +289,9 @@ typedef struct MaExpression
  */
 extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type, const char *what);
 
+/* True if a canonical text over the relation, as alias t, calls only what is built in. */
+extern bool ma_expression_is_builtin(const char *text, Oid relid, const char *what);
+
 /*
  * In PG_CATCH: throws the error on as one of the user's expression, without the
  * statement of ours that it stands in.

@@ -56,13 +56,15 @@ typedef struct PlaceContext
 	const char *what;
 } PlaceContext;
 
-static Node *analyse(const char *source, Node *raw, Relation relation, Oid type, const char *what);
+static Node *analyse(const char *source, Node *raw, Relation relation, const char *alias, Oid type,
+					 const char *what, MaLiterals *literals);
+static Node *analyse_checked(const char *source, Relation relation, const char *alias, Oid type,
+							 const char *what);
 static bool check_walker(Node *node, CheckContext *context);
 static void check_query(Query *query, CheckContext *context);
 static bool check_function(Oid function, void *context);
 static bool runs_builtin_only(Node *node);
 static bool is_plain_call(const FuncExpr *call);
-static bool makes_user_value(Oid type);
 static bool reaches_outside(const char *name, int nargs);
 static List *columns_of(Node *tree, Oid relid, const char *what);
 static void place_callback(void *arg);
@@ -110,7 +112,7 @@ ma_expression_check(const char *source, Oid relid, Oid type, const char *what)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	relation = table_open(relid, AccessShareLock);
-	tree = analyse(source, ma_expression_parse(source, what), relation, type, what);
+	tree = analyse_checked(source, relation, NULL, type, what);
 	error_context_stack = callback.previous;
 
 	result->builtin_only = ma_expression_check_tree(tree, what, NULL);
@@ -131,6 +133,16 @@ ma_expression_check_tree(Node *tree, const char *what, const char *source)
 
 	(void) check_walker(tree, &context);
 	return context.builtin_only;
+}
+
+bool
+ma_expression_is_builtin(const char *text, Oid relid, const char *what)
+{
+	Relation	relation = table_open(relid, AccessShareLock);
+	Node	   *tree = analyse_checked(text, relation, "t", InvalidOid, what);
+
+	table_close(relation, NoLock);
+	return ma_expression_check_tree(tree, what, NULL);
 }
 
 bool
@@ -205,16 +217,39 @@ ma_expression_parse(const char *source, const char *what)
 	return target->val;
 }
 
+/* The analysed tree of an expression whose literals call nothing of users; see literals.c. */
+static Node *
+analyse_checked(const char *source, Relation relation, const char *alias, Oid type,
+				const char *what)
+{
+	MaLiterals	literals = {what};
+	Node	   *raw = ma_expression_parse(source, what);
+
+	if (ma_literals_take(raw, &literals))
+		(void) analyse(source, raw, relation, alias, type, what, &literals);
+	return analyse(source, ma_expression_parse(source, what), relation, alias, type, what, NULL);
+}
+
 /* Parse analysis against the columns of the relation, coerced to `type`. */
 static Node *
-analyse(const char *source, Node *raw, Relation relation, Oid type, const char *what)
+analyse(const char *source, Node *raw, Relation relation, const char *alias, Oid type,
+		const char *what, MaLiterals *literals)
 {
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *item;
 	Node	   *tree;
 
+	/* All columns are no expression: transformExpr() would take the star for a name, and crash. */
+	if (IsA(raw, ColumnRef) && IsA(linitial(castNode(ColumnRef, raw)->fields), A_Star))
+		refuse(what, "It reads the whole row or a system column.");
 	pstate->p_sourcetext = source;
-	item = addRangeTableEntryForRelation(pstate, relation, AccessShareLock, NULL, false, true);
+	if (literals != NULL)
+	{
+		pstate->p_ref_hook_state = literals;
+		ma_literals_watch(pstate);
+	}
+	item = addRangeTableEntryForRelation(pstate, relation, AccessShareLock,
+										 alias ? makeAlias(alias, NIL) : NULL, false, true);
 	addNSItemToQuery(pstate, item, true, true, true);
 	tree = transformExpr(pstate, raw, EXPR_KIND_WHERE);
 	if (exprType(tree) == UNKNOWNOID && type == InvalidOid)
@@ -304,7 +339,7 @@ runs_builtin_only(Node *node)
 		case T_RowExpr:
 		case T_ConvertRowtypeExpr:
 		case T_CoerceToDomain:
-			return !makes_user_value(exprType(node));
+			return !ma_makes_user_value(exprType(node));
 		case T_FuncExpr:
 			return is_plain_call(castNode(FuncExpr, node));
 		case T_Var:
@@ -374,8 +409,8 @@ is_plain_call(const FuncExpr *call)
  * True for types that hold what users wrote: composite ones, domains, ranges, and
  * arrays of these.  A user's enum has only labels; base types are superusers'.
  */
-static bool
-makes_user_value(Oid type)
+bool
+ma_makes_user_value(Oid type)
 {
 	Oid			element = get_element_type(type);
 

@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "nodes/primnodes.h"
+#include "parser/parse_node.h"
 
 /* The raw tree of `source`, which must be one expression and nothing more. */
 extern Node *ma_expression_parse(const char *source, const char *what);
@@ -23,5 +24,29 @@ extern bool ma_expression_check_tree(Node *tree, const char *what, const char *s
  */
 extern bool ma_expression_check_queries(Node *tree, const char *what, const char *source,
 										Oid clock, List **relations, bool *subquery);
+
+/*
+ * True for types whose values hold what users wrote: composite ones, domains, ranges, and
+ * arrays of these.  Their input may call functions of users.
+ */
+extern bool ma_makes_user_value(Oid type);
+
+/* ---- literals.c ---- */
+
+/* What the literals of an expression are, while they are parameters. */
+typedef struct MaLiterals
+{
+	const char *what;			/* names the expression in errors */
+	List	   *texts;			/* char * */
+} MaLiterals;
+
+/* Makes a parameter of each literal in a raw tree; false if there is none. */
+extern bool ma_literals_take(Node *raw, MaLiterals *literals);
+
+/*
+ * Has the parser refuse those that would be of a type which makes values of users.  The
+ * state of its hooks begins with the MaLiterals.
+ */
+extern void ma_literals_watch(ParseState *pstate);
 
 #endif							/* MA_BASE_EXPRESSION_INTERNAL_H */

@@ -38,6 +38,7 @@
 
 typedef struct HookState
 {
+	MaLiterals	literals;		/* must be first */
 	const MaScope *scope;
 	ParseState *top;			/* that of the expression, not of a sub-select */
 	bool		inner;			/* what resolve() gave is being analysed */
@@ -69,6 +70,7 @@ static Node *with_clock_column(Node *tree, Oid clock, const MaScope *scope);
 static ParseState *open_scope(const char *source, const MaScope *scope, HookState *state);
 static void close_scope(ParseState *pstate);
 static Node *analyse(ParseState *pstate, Node *raw, Oid type, const char *what);
+static void check_literals(const char *source, const MaScope *scope, Oid type, const char *what);
 static List *reads_of(Node *tree, const ParseState *pstate, const char *what);
 static char *deparse(Node *tree, const ParseState *pstate, const MaScope *scope);
 
@@ -92,7 +94,7 @@ ma_scoped_expression_check(const char *source, const char *whole, const MaScope 
 						   const char *what)
 {
 	MaScopedExpression *result = palloc0_object(MaScopedExpression);
-	HookState	state = {scope, NULL, false};
+	HookState	state = {{what}, scope, NULL, false};
 	Place		place = {whole, what};
 	ErrorContextCallback callback;
 	ParseState *pstate;
@@ -109,6 +111,7 @@ ma_scoped_expression_check(const char *source, const char *whole, const MaScope 
 		(void) set_config_option("search_path", scope->search_path, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 	}
+	check_literals(source, scope, type, what);
 	pstate = open_scope(source, scope, &state);
 	result->tree = analyse(pstate, ma_expression_parse(source, what), type, what);
 	ma_unpin_settings(nest_level);
@@ -262,6 +265,22 @@ analyse(ParseState *pstate, Node *raw, Oid type, const char *what)
 	}
 	assign_expr_collations(pstate, tree);
 	return tree;
+}
+
+/* Errors out if a literal would be of a type whose input may call a user's function. */
+static void
+check_literals(const char *source, const MaScope *scope, Oid type, const char *what)
+{
+	HookState	state = {{what}, scope};
+	Node	   *raw = ma_expression_parse(source, what);
+	ParseState *pstate;
+
+	if (!ma_literals_take(raw, &state.literals))
+		return;
+	pstate = open_scope(source, scope, &state);
+	ma_literals_watch(pstate);
+	(void) analyse(pstate, raw, type, what);
+	close_scope(pstate);
 }
 
 /*

@@ -314,15 +314,16 @@ keep_image(const RowChange *row, CaptureEvent *event)
 	ma_mark_image(&image);
 }
 
-/* The row's unique key: the text of its one column, or a JSON array of several. */
+/* The row's unique key: the text of its one column, or a JSON array of several or of a null. */
 static char *
 row_key(const RowChange *row, HeapTuple tuple)
 {
 	CapturePlan *plan = row->plan;
 	StringInfoData text;
+	char	   *only = plan->nkey == 1 ? column_text(row, tuple, &plan->key[0]) : NULL;
 
-	if (plan->nkey == 1)
-		return column_text(row, tuple, &plan->key[0]);
+	if (only != NULL)
+		return only;
 	initStringInfo(&text);
 	for (int i = 0; i < plan->nkey; i++)
 	{

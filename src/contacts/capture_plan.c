@@ -371,11 +371,15 @@ build_row(CapturePlan *plan, Relation relation)
 					   NameStr(TupleDescAttr(desc, i)->attname));
 }
 
-/* Column names of the primary key, else of a unique index that can serve as one. */
+/*
+ * Column names of the primary key, else of a unique index that can serve as one: with a
+ * column that may be null, any number of rows have the same key or none.
+ */
 List *
 ma_row_key_columns(Oid relid)
 {
 	Relation	relation = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(relation);
 	List	   *names = NIL;
 	ListCell   *cell;
 
@@ -387,6 +391,8 @@ ma_row_key_columns(Oid relid)
 			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
 			heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL);
 
+		for (int i = 0; i < form->indnkeyatts && usable; i++)
+			usable = TupleDescAttr(desc, form->indkey.values[i] - 1)->attnotnull;
 		if (usable && (form->indisprimary || names == NIL))
 		{
 			names = NIL;

@@ -53,6 +53,7 @@ static List *changed_tables(MaChanges *changes);
 static void count(MaEvaluation *evaluation);
 static bool is_async(const MaEvaluation *evaluation, const MaMark *mark);
 static void forget_evaluated(MaEvaluation *evaluation);
+static int	compare_tags(const void *left, const void *right);
 static void leave_rekeyed(MaEvaluation *evaluation);
 
 static bool tries_again = false;	/* an error of an expression is not the end */
@@ -434,26 +435,46 @@ ma_flush(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(evaluation.evaluated);
 }
 
-/* Leaves out rows that were re-keyed: a key can be renamed only once. */
+/* By source and text, as ids of rows are. */
+static int
+compare_tags(const void *left, const void *right)
+{
+	const MaMarkTag *a = left;
+	const MaMarkTag *b = right;
+
+	if (a->id != b->id)
+		return a->id < b->id ? -1 : 1;
+	return strcmp(a->text, b->text);
+}
+
+/*
+ * Leaves out rows that were re-keyed: a key can be renamed only once.  One command may
+ * re-key all rows of a table, so their keys are searched and not gone through.
+ */
 static void
 leave_rekeyed(MaEvaluation *evaluation)
 {
+	int			n = 0;
 	int			kept = 0;
+	MaMarkTag  *rekeyed = palloc_extended(mul_size(2 * sizeof(MaMarkTag),
+												   Max(list_length(evaluation->rekeys), 1)),
+										  MCXT_ALLOC_HUGE);
+	ListCell   *cell;
 
+	foreach(cell, evaluation->rekeys)
+	{
+		MaRekey    *rekey = lfirst(cell);
+
+		rekeyed[n++] = (MaMarkTag) {MA_MARK_KEY, rekey->source_id, 0, rekey->old_key};
+		rekeyed[n++] = (MaMarkTag) {MA_MARK_KEY, rekey->source_id, 0, rekey->new_key};
+	}
+	qsort(rekeyed, n, sizeof(MaMarkTag), compare_tags);
 	for (int i = 0; i < evaluation->nmarks; i++)
 	{
 		MaMarkTag  *tag = &evaluation->marks[i]->tag;
-		bool		rekeyed = false;
-		ListCell   *cell;
 
-		foreach(cell, evaluation->rekeys)
-		{
-			MaRekey    *rekey = lfirst(cell);
-
-			rekeyed |= tag->kind == MA_MARK_KEY && tag->id == rekey->source_id &&
-				(strcmp(tag->text, rekey->old_key) == 0 || strcmp(tag->text, rekey->new_key) == 0);
-		}
-		if (!rekeyed)
+		if (tag->kind != MA_MARK_KEY ||
+			bsearch(tag, rekeyed, n, sizeof(MaMarkTag), compare_tags) == NULL)
 			evaluation->marks[kept++] = evaluation->marks[i];
 	}
 	evaluation->nmarks = kept;

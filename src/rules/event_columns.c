@@ -32,6 +32,7 @@ static void check_value(MaLeaf *leaf, const MaScopedExpression *checked, MaValue
 						const char *shown);
 static MaScopedExpression *analyse(MaLeaf *leaf, MaValueType type, char **text);
 static char *typed(const MaScopedExpression *checked, MaValueType type);
+static void check_condition(MaParser *parser, const MaEventSource *source);
 static void compile(MaLeaf *leaf, MaValueType type, MaStreamPart *part, char **text, char **sql,
 					char **direct);
 
@@ -361,6 +362,21 @@ compile(MaLeaf *leaf, MaValueType type, MaStreamPart *part, char **text, char **
 		*text = shown;
 }
 
+/*
+ * What the event was attached with is a part of the plain SQL, which runs as our owner: a
+ * function of the user's in it must not.  Only an event left to the worker may have one.
+ */
+static void
+check_condition(MaParser *parser, const MaEventSource *source)
+{
+	if (source == NULL || source->condition == NULL || !source->async ||
+		!OidIsValid(source->table->relid))
+		return;
+	if (!ma_expression_is_builtin(source->condition, source->table->relid,
+								  psprintf("condition of table \"%s\"", source->table->name)))
+		parser->rule->sync = parser->rule->plain = false;
+}
+
 MaStream *
 ma_stream(MaParser *parser, MaEvent *event, int where, int where_end, int measure,
 		  int measure_end, MaValueType type)
@@ -381,6 +397,7 @@ ma_stream(MaParser *parser, MaEvent *event, int where, int where_end, int measur
 		MaStreamPart *part = palloc0_object(MaStreamPart);
 
 		part->source = lfirst(cell);
+		check_condition(parser, part->source);
 		leaf.first = where;
 		leaf.end = where_end;
 		if (where < where_end)

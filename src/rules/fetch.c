@@ -275,7 +275,7 @@ ma_fetch_contacts(Batch *batch, const bool *wanted)
 	Bitmapset  *facts = NULL;
 	ListCell   *cell;
 
-	for (int i = 0; i < set->nrules; i++)
+	for (int i = 0; i < set->nrules && (set->contact_fetches != NIL || set->nfacts > 0); i++)
 	{
 		bool		any = wanted == NULL;
 

@@ -215,6 +215,18 @@ ma_match_parenthesis(MaParser *parser, int open)
 	ma_parse_failed(parser, open, "this parenthesis is not closed", NULL);
 }
 
+/* The tokens between the parenthesis that is next and its match, which are passed. */
+void
+ma_parse_brackets(MaParser *parser, int *first, int *end)
+{
+	*first = parser->at + 1;
+	*end = ma_match_parenthesis(parser, parser->at);
+	/* An empty range would say that there is no expression at all. */
+	if (*first == *end)
+		ma_parse_failed(parser, *end, "an SQL expression is expected here", NULL);
+	parser->at = *end + 1;
+}
+
 /* ---- and, or, not ---- */
 
 MaNode *

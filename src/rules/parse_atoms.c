@@ -112,9 +112,7 @@ parse_event(MaParser *parser, int *where, int *where_end)
 		if (!ma_is_symbol(ma_token(parser, 0), "("))
 			ma_parse_failed(parser, parser->at, "\"(\" is expected after \"where\"",
 							"The condition over the row stands in parentheses: where (total > 100).");
-		*where = parser->at + 1;
-		*where_end = ma_match_parenthesis(parser, parser->at);
-		parser->at = *where_end + 1;
+		ma_parse_brackets(parser, where, where_end);
 	}
 	return event;
 }
@@ -139,9 +137,7 @@ parse_matching(MaParser *parser, MaEvent *event, int where, int where_end)
 	ma_expect_word(parser, "matching", "here");
 	if (!ma_is_symbol(ma_token(parser, 0), "("))
 		ma_parse_failed(parser, parser->at, "\"(\" is expected after \"matching\"", NULL);
-	first = parser->at + 1;
-	end = ma_match_parenthesis(parser, parser->at);
-	parser->at = end + 1;
+	ma_parse_brackets(parser, &first, &end);
 	return ma_stream(parser, event, where, where_end, first, end, MA_VALUE_BOOL);
 }
 

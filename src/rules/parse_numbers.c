@@ -165,9 +165,7 @@ parse_measure(MaParser *parser, int *first, int *end)
 	*first = parser->at;
 	if (ma_is_symbol(ma_token(parser, 0), "("))
 	{
-		*end = ma_match_parenthesis(parser, parser->at);
-		*first += 1;
-		parser->at = *end + 1;
+		ma_parse_brackets(parser, first, end);
 		return;
 	}
 	if (ma_token(parser, 0)->kind != MA_TOKEN_NAME)
@@ -210,9 +208,7 @@ parse_aggregate(MaParser *parser, MaFunction function)
 		if (!ma_is_symbol(ma_token(parser, 0), "("))
 			ma_parse_failed(parser, parser->at, "\"(\" is expected after \"where\"",
 							"The condition over the row stands in parentheses: where (total > 100).");
-		where = parser->at + 1;
-		where_end = ma_match_parenthesis(parser, parser->at);
-		parser->at = where_end + 1;
+		ma_parse_brackets(parser, &where, &where_end);
 	}
 	ma_expect_symbol(parser, ")", "at the end of the aggregate");
 	if (measure == measure_end && (function != MA_FN_COUNT || number->distinct))

@@ -158,8 +158,7 @@ ma_rows_add_up(RowList *list, MaValueType type)
 		list->sums[i + 1] = list->sums[i];
 		if (list->rows[i].isnull)
 			continue;
-		list->sums[i + 1] = DatumGetNumeric(DirectFunctionCall2(numeric_add, value,
-																NumericGetDatum(list->sums[i])));
+		list->sums[i + 1] = numeric_add_opt_error(DatumGetNumeric(value), list->sums[i], NULL);
 		list->negative |= DatumGetBool(DirectFunctionCall2(numeric_lt, value, zero));
 	}
 }

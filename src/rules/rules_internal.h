@@ -277,6 +277,7 @@ extern char *ma_parse_name(MaParser *parser, const char *what);
 extern MaEvent *ma_parse_event(MaParser *parser);
 extern MaDuration ma_parse_duration(MaParser *parser);
 extern int	ma_match_parenthesis(MaParser *parser, int open);
+extern void ma_parse_brackets(MaParser *parser, int *first, int *end);
 extern char *ma_parse_sql(MaParser *parser, int first, int end);
 
 extern MaNode *ma_parse_expression(MaParser *parser);

@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 static uint64 last_id = 0;
+static uint64 last_placed = 0; /* the set that set places last */
 
 static void add_rule(MaRuleSet *set, MaRule *rule);
 static void add_attribute(MaRuleSet *set, MaAttribute *attribute);
@@ -70,10 +71,13 @@ ma_rule_set_place(MaRuleSet *set)
 {
 	bool		placed = true;
 
+	if (last_placed == set->id)
+		return;
 	for (int i = 0; i < set->nrules; i++)
 		placed &= set->rules[i]->placed_by == set->id;
 	for (int i = 0; i < set->nrules && !placed; i++)
 		add_rule(set, set->rules[i]);
+	last_placed = set->id;
 }
 
 /* Plans outlive the memory of what holds them. */
@@ -95,6 +99,7 @@ add_rule(MaRuleSet *set, MaRule *rule)
 	ListCell   *cell;
 
 	rule->placed_by = set->id;
+	last_placed = 0;
 	set->worker |= !rule->sync;
 	foreach(cell, rule->attributes)
 		add_attribute(set, lfirst(cell));

@@ -37,6 +37,8 @@ static int	choose(MaSegmentStates *states, MaContactChange *contacts, int step, 
 static bool is_changed(const MaContactChange *contact);
 static TimestampTz wake_of(const MaSegmentStates *states, int contact, int segment,
 						   TimestampTz now);
+static bool moves_any(const MaSegments *all, const MaContactChange *contact, bool known,
+					  const bytea *bits);
 static bool unmoved(const MaContactChange *contact, TimestampTz now);
 static bool wants(const MaSegmentStates *states, const MaContactChange *contact,
 				  const uint8 *moves, int place, int segment);
@@ -117,7 +119,7 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	TimestampTz *as_of;
 	bool	   *wanted;
 
-	/* The worker takes away what dropped segments have left. */
+	/* The worker goes on: what dropped segments left is taken away, or would be due for ever. */
 	if (all->n == 0 && !ma_worker_is_active())
 		return;
 	ids = palloc_array(int64, Max(n, 1));
@@ -251,28 +253,43 @@ with_sign(uint8 moves, uint8 sign)
 	return result;
 }
 
+/*
+ * Whether a segment may be moved: by what is stored, or where that is not known whatever
+ * it is.  What several events may do to one together, one of them may do alone.
+ */
+static bool
+moves_any(const MaSegments *all, const MaContactChange *contact, bool known, const bytea *bits)
+{
+	for (int i = 0; i < contact->nevents; i++)
+	{
+		int			n;
+		const MaSegmentReader *readers = ma_segment_readers(all, contact->events[i].event_id, &n);
+
+		for (int j = 0; j < n; j++)
+		{
+			uint8		moves = with_sign(readers[j].moves, contact->events[i].sign);
+			int			slot = all->segments[readers[j].segment]->slot;
+			bool		bit = bits != NULL && ma_state_bit(bits, slot);
+
+			if (may_move(moves, bit) && (known || may_move(moves, !bit)))
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Who is due is evaluated, so that what time changed bears its time. */
 static bool
 unmoved(const MaContactChange *contact, TimestampTz now)
 {
 	const MaSegments *all = ma_segments_current();
 	TimestampTz next_wake;
-	uint8	   *moves;
 	bytea	   *bits;
 
-	if (all == NULL || all->building)
+	if (all == NULL || all->building || moves_any(all, contact, false, NULL))
 		return false;
-	moves = moves_of(all, contact);
-	for (int i = 0; i < all->n; i++)
-		if (may_move(moves[i], false) && may_move(moves[i], true))
-			return false;
 	bits = ma_state_bits(contact->contact_id, &next_wake);
-	if (next_wake <= now)
-		return false;
-	for (int i = 0; i < all->n; i++)
-		if (may_move(moves[i], bits != NULL && ma_state_bit(bits, all->segments[i]->slot)))
-			return false;
-	return true;
+	return next_wake > now && !moves_any(all, contact, true, bits);
 }
 
 static void

@@ -194,3 +194,13 @@ CREATE TABLE box (id int PRIMARY KEY, customer_id int);
 SELECT marketing.attach_contacts('customers', id => 'id');
 SELECT marketing.attach_events('boxes', event => 'boxed', contact => 'customer_id', occurred_at => 'at',
 	via => '{"table": "box", "on": "box = id"}');
+
+-- all rows of a table re-keyed by one command, and evaluated early: their keys are not gone through for each mark
+CREATE TABLE numbered (id int PRIMARY KEY);
+INSERT INTO numbered SELECT generate_series(1, 30000);
+SELECT marketing.attach_contacts('numbered', id => 'id') IS NOT NULL AS attached;
+BEGIN;
+UPDATE numbered SET id = id + 100000;
+SET LOCAL statement_timeout = '10s';
+SELECT marketing.flush();
+ROLLBACK;

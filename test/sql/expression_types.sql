@@ -53,7 +53,12 @@ SELECT condition, try(condition) FROM (VALUES
 	('jsonb_build_object(''a'', s) IS NOT NULL'),
 	('to_jsonb(ROW(s)) IS NOT NULL'),
 	('record_in(''(x)'', ''holder''::regtype, -1) IS NOT NULL'),
-	('array_in(''{x}'', ''spied''::regtype, -1) IS NOT NULL')) AS v (condition);
+	('array_in(''{x}'', ''spied''::regtype, -1) IS NOT NULL'),
+	('t = ANY (''{x}''::spied[])'),
+	('t = (SELECT ''(x)''::holder)::text'),
+	('$1 = ''x'''),
+	('*'),
+	('rows.*')) AS v (condition);
 
 -- accepted: a value of a user's type is only read, enums have labels alone, and types of the system
 SELECT condition, try(condition) FROM (VALUES
@@ -73,6 +78,8 @@ SELECT condition, try(condition) FROM (VALUES
 CREATE ROLE expression_owner;
 ALTER TABLE rows OWNER TO expression_owner;
 SELECT try('t::holder IS NOT NULL', 'async'), try('t::holder IS NOT NULL');
+-- but for a literal, which the parser reads whoever it works for
+SELECT try('t = ANY (''{x}''::spied[])', 'async'), try('t = ANY (ARRAY[t]::spied[])', 'async'), try('h = NULL::holder', 'async');
 DROP EXTENSION marketing_automation CASCADE;
 DROP TABLE rows;
 DROP ROLE expression_owner;

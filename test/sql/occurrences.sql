@@ -26,7 +26,20 @@ DELETE FROM visits WHERE id = 1;
 RESET timezone;
 TABLE recorded;
 DELETE FROM marketing_internal.occurrence;
--- so is what excludes
+-- a key that may be null is none: who inserts rows without one must not fail by it
+CREATE TABLE coupons (code text UNIQUE, customer_id int, at timestamptz DEFAULT '2020-01-01');
+SELECT marketing.attach_events('coupons', event => 'redeemed', contact => 'customer_id', contact_source => 'customers', occurred_at => 'at') IS NOT NULL;
+SELECT marketing_internal.record_event('redeemed');
+INSERT INTO coupons VALUES (NULL, 1), ('a', 1);
+UPDATE coupons SET code = 'b' WHERE code IS NULL;
+ALTER TABLE coupons ALTER code SET NOT NULL;
+SELECT marketing_internal.record_event('redeemed');
+INSERT INTO coupons VALUES ('c', 1);
+UPDATE coupons SET code = 'd' WHERE code = 'c';
+TABLE recorded;
+DELETE FROM marketing_internal.occurrence;
+DROP TABLE coupons;
+-- what excludes is one in all zones, too
 CREATE TABLE people (id int PRIMARY KEY, born timestamptz);
 SELECT marketing.attach_contacts('people', id => 'id', exclude => $$ born::date < '2000-01-01' $$) IS NOT NULL;
 SET timezone = 'Pacific/Kiritimati';

@@ -106,6 +106,11 @@ SELECT r AS rule, c.* FROM unnest(ARRAY[
 :r twice(credit) > 5 $r$);
 :r customers.id > 5 and customers.* is not null $r$);
 :r ctid = '(0,1)' $r$);
+:r any order_placed where () $r$);
+:r last order_placed matching () $r$);
+:r count(order_placed.()) > 1 $r$);
+:r count(order_placed where ()) > 1 $r$);
+:r $1 = 'x' $r$);
 
 -- JSON: what it looks like, and errors with their path.
 SELECT jsonb_pretty(marketing.rule_json('not (any order_placed where (total > 3) in 3 days or city = ''x'') and sum(order_placed.total) > 2 * credit'));

@@ -103,6 +103,23 @@ SELECT contact FROM marketing.segment_members('held_buyers');
 DROP TABLE blacklist;
 SELECT marketing.drop_segment('held_buyers'), marketing.drop_segment('held'), marketing.drop_segment('same_city');
 
+-- In a journey, whose rules name tables with their schema: asked when a step comes to it, and again while it waits.
+SELECT marketing.define_journey('freed', '{"entry": {"event": "order_placed"}, "steps": [{"wait_until": {"if": "not sql (exists (select from public.blacklist where address = email and entry.total > 1)) recheck every 1 hour"},
+	"timeout": "5 days", "else": [{"exit": "blocked"}]}]}');
+SELECT marketing.activate_journey('freed');
+INSERT INTO orders SELECT 10 + i, i, 10, marketing.now() FROM generate_series(5, 6) AS i;
+CALL marketing.work();
+SELECT contact_id, state FROM marketing_internal.enrollment ORDER BY 1;
+DELETE FROM blacklist WHERE address = 'c5@example.com';
+CALL marketing.work();
+SELECT contact_id, state FROM marketing_internal.enrollment ORDER BY 1;
+-- (the segments above are dropped: their instants that are over now are nobody's)
+SELECT marketing.set_clock('2026-01-02 08:00+00');
+CALL marketing.work();
+SELECT contact_id, state FROM marketing_internal.enrollment ORDER BY 1;
+SELECT marketing.drop_journey('freed');
+INSERT INTO blacklist VALUES ('c5@example.com', 'infinity');
+
 -- Who asks: the owner of the contacts' table, who must be allowed to read the others, as must who defines it.
 CREATE ROLE regress_recheck_owner;
 CREATE ROLE regress_recheck_definer;
