@@ -321,6 +321,9 @@ forget_evaluated(MaEvaluation *evaluation)
 		evaluation->marks[i]->done = false;
 	foreach(cell, evaluation->rekeys)
 		((MaRekey *) lfirst(cell))->done = false;
+	/* What was read of them went with it, or was not read before the error. */
+	foreach(cell, evaluation->images)
+		((MaImage *) lfirst(cell))->read = false;
 	/* Those that wait behind the log were taken out of the images already. */
 	evaluation->failed_images = list_union_ptr(evaluation->failed_images, evaluation->images);
 }
