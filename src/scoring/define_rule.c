@@ -5,7 +5,8 @@
  * Condition and points are SQL over the event's row and those it looks up.  They are
  * checked as the caller, whose search path and rights count, against every table that
  * has rows of the event; they run in the commits of all who write to these tables, so
- * built-in functions only.  A tracked event's row is one of marketing_internal.event: properties->>'x'.
+ * built-in functions only.  A tracked event's row is one of marketing_internal.event:
+ * properties->>'x'.
  */
 #include "base/base.h"
 

@@ -9,7 +9,8 @@ use Test::More;
 use MaProof;
 use PostgreSQL::Test::Utils;
 
-my $node = proof_server('lookups');
+# A commit waits for a lock half as long as deadlock_timeout at most: not too short for a busy machine.
+my $node = proof_server('lookups', conf => "deadlock_timeout = '60s'\n");
 my $db = 'lookups';
 $node->safe_psql('postgres', "CREATE DATABASE $db");
 $node->safe_psql($db, <<'END');
