@@ -289,10 +289,11 @@ part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part)
 		joins = psprintf("%s CROSS JOIN (SELECT %s AS properties) AS entry", joins, oracle->entry);
 	if (part->source == NULL && joins[0] == '\0' && !part->reads_contact)
 	{
-		char	   *rows = psprintf("%s%s", ma_event_select(stream->event, NULL,
-															psprintf("t.contact_id, r.at, %s", value),
-															"t.contact_id", &type), filter);
+		char	   *rows = ma_event_select(stream->event, NULL,
+										   psprintf("t.contact_id, r.at, %s", value),
+										   "t.contact_id", &type);
 
+		rows = psprintf("%s%s", rows, filter);
 		if (!stream->event->builtin)
 			return rows;
 		/* Ledgers and logs of who was merged stay as they were written. */
