@@ -292,6 +292,9 @@ extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type
 /* True if a canonical text over the relation, as alias t, calls only what is built in. */
 extern bool ma_expression_is_builtin(const char *text, Oid relid, const char *what);
 
+/* Errors that come of an expression of a user's: of a function it calls or a value it reads. */
+extern bool ma_error_of_expression(int sqlerrcode);
+
 /*
  * In PG_CATCH: throws the error on as one of the user's expression, without the
  * statement of ours that it stands in.

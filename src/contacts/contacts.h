@@ -486,10 +486,8 @@ typedef struct MaConsumer
 
 extern void ma_register_consumer(const MaConsumer *consumer);
 
-/* Errors that come of an expression of a user's: of a function it calls or a value it reads. */
-extern bool ma_error_of_expression(int sqlerrcode);
 /*
- * True where such an error undoes the evaluation and has it done once more: then this is
+ * True where an error of an expression undoes the evaluation and has it done once more: then this is
  * false, and who evaluates several expressions together finds out which of them fails.
  */
 extern bool ma_flush_tries_again(void);
