@@ -487,8 +487,8 @@ typedef struct MaConsumer
 extern void ma_register_consumer(const MaConsumer *consumer);
 
 /*
- * True where an error of an expression undoes the evaluation and has it done once more: then this is
- * false, and who evaluates several expressions together finds out which of them fails.
+ * True where an error of an expression undoes the evaluation and has it done once more: then this
+ * is false, and who evaluates several expressions together finds out which of them fails.
  */
 extern bool ma_flush_tries_again(void);
 

@@ -22,7 +22,8 @@ ma_rule_failed(const char *what, MemoryContext context)
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (ma_error_of_expression(error->sqlerrcode) && strncmp(error->message, what, strlen(what)) != 0)
+	if (ma_error_of_expression(error->sqlerrcode) &&
+		strncmp(error->message, what, strlen(what)) != 0)
 		error->message = psprintf("%s: %s", what, error->message);
 	FlushErrorState();
 	ReThrowError(error);
