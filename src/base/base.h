@@ -377,6 +377,28 @@ extern void ma_partitions_ensure(const MaPartitioned *table);
 /* The worker's turn: makes those of the months to come, once there are any. */
 extern void ma_partitions_extend(const MaPartitioned *table);
 
+/* ---- configure.c: settings of the shop ---- */
+
+typedef struct MaShopSetting
+{
+	const char *name;
+	const char *about;			/* a sentence or two for marketing.settings() */
+	/* The value in its one form, or an error (22023). */
+	char	   *(*check) (const char *value);
+} MaShopSetting;
+
+extern void ma_register_shop_setting(const MaShopSetting *setting);
+/* Its value in the current context, NULL: not set.  Inside ma_call_begin() or a worker's tick. */
+extern char *ma_shop_setting(const char *name);
+
+/* ---- attempt.c ---- */
+
+/*
+ * Runs `work` in a subtransaction; its error, in the current context, or NULL.  A cancel, a
+ * shutdown and the lack of memory are nobody's fault and thrown on.
+ */
+extern ErrorData *ma_attempt(void (*work) (void *arg), void *arg);
+
 /* ---- suggest.c: names that users mistype ---- */
 
 /*

@@ -31,6 +31,7 @@ typedef struct MaTopic
 	MaConsentKind kind;
 	char	   *confirm;		/* template that asks for the confirmation, or NULL */
 	List	   *channels;		/* names (char *) */
+	char	   *description;	/* in words for people, or NULL */
 } MaTopic;
 
 /* In the current context; the topic of the name, or an error with the nearest names. */
@@ -113,6 +114,13 @@ extern int	ma_consent_append(MaConsentChange *changes, int n, bool evaluating);
 extern char *ma_confirm_token(int64 contact_id);
 /* ... of {{ unsubscribe_url }}: for this topic and channel. */
 extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
+/*
+ * What an unsubscribe token takes back; NULL if it is not ours, or there is nothing to take back
+ * (any more).
+ */
+extern MaTopic *ma_unsubscribe_token_topic(const char *token, const char **channel);
+/* False for what is not a token of a confirm_url of ours. */
+extern bool ma_confirm_token_valid(const char *token);
 
 /* ---- gate.c: what delivery asks ---- */
 

@@ -43,7 +43,9 @@ typedef struct MaToken
 } MaToken;
 
 extern char *ma_token_make(char kind, const MaToken *token);
-/* Errors out for what is not a token of this kind that this shop has made. */
+/* False for what is not a token of this kind that this shop has made. */
+extern bool ma_token_try(const char *text, char kind, MaToken *token);
+/* The same as an error. */
 extern void ma_token_read(const char *text, char kind, MaToken *token);
 
 /* ---- columns.c, ledger.c, events.c: registration ---- */

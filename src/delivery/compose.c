@@ -13,11 +13,9 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
-#define DEFAULT_URL "http://localhost"
 #define VARIABLES 2
 #define KEY_BYTES 16
 
-static char *public_url(void);
 static MaRenderVariable *variables(const MaMessage *message, const char *url);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
@@ -28,7 +26,7 @@ ma_compose(MaMessage *messages, int n)
 {
 	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
-	char	   *url = public_url();
+	char	   *url = ma_public_url();
 
 	for (int i = 0; i < n; i++)
 	{
@@ -69,22 +67,6 @@ refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reaso
 	message->becomes = becomes;
 	message->gate = gate;
 	message->reason = reason;
-}
-
-/* Where the links of messages lead. */
-static char *
-public_url(void)
-{
-	static MaStatement find = {
-		"SELECT value FROM marketing_internal.setting WHERE name OPERATOR(pg_catalog.=) 'public_url'",
-		0
-	};
-	MaRows		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
-	char	   *url = rows.n > 0 ? ma_text(&rows, 0, 1) : pstrdup(DEFAULT_URL);
-
-	while (url[0] != '\0' && url[strlen(url) - 1] == '/')
-		url[strlen(url) - 1] = '\0';
-	return url;
 }
 
 static MaRenderVariable *

@@ -163,6 +163,13 @@ extern bool ma_spool_has(int64 message_id, const char *key, const char *channel,
 
 extern void ma_deliver_init(void);
 extern void ma_net_api_init(void);
+
+/* ---- public_url.c ---- */
+
+extern void ma_public_url_init(void);
+/* Where links lead, without a slash at the end. */
+extern char *ma_public_url(void);
+
 extern void ma_why_gates_init(void);
 extern void ma_gate_init(void);
 
