@@ -508,6 +508,12 @@ extern void ma_register_attach_listener(void (*listener) (void));
 extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 							 const char *columns, const char *key, Oid *key_type);
 
+/*
+ * The numbers under which rows of built-in events may stand: the contact's, and those
+ * of whoever was merged into him, since ledgers and logs stay as they were written.
+ */
+extern int	ma_builtin_keys(const MaContactChange *contact, MaRun how, Datum **keys);
+
 /* Keys of the contacts in this source, typed, with whose they are; returns how many. */
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
