@@ -118,6 +118,7 @@ typedef struct MaSegmentFlip
 	int			segment;		/* place in MaSegments.segments */
 	int			contact;		/* place in the batch */
 	bool		entered;
+	bool		last;			/* of this contact and segment in the batch */
 	TimestampTz at;
 	const char *cause;
 } MaSegmentFlip;
@@ -135,7 +136,7 @@ typedef struct MaSegmentStates
 	bool	   *bits;			/* n * all->n */
 	TimestampTz *wakes;			/* n * all->n; DT_NOEND: none */
 	bool	   *before;			/* the bits as stored */
-	bool	   *done;			/* its member row is written */
+	bool	   *done;			/* its member row is found */
 	List	   *flips;			/* MaSegmentFlip */
 	const char *cause;			/* of the next ones: row, time or definition */
 } MaSegmentStates;
