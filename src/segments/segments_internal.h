@@ -131,6 +131,7 @@ typedef struct MaSegmentStates
 	const int64 *contact_ids;
 	bool	   *stored;			/* there is a row */
 	bool	   *changed;		/* bits or wakes are to be written */
+	ItemPointerData *at;		/* where it stands */
 	Datum	   *old_bits;		/* as stored */
 	Datum	   *old_wakes;
 	bool	   *bits;			/* n * all->n */

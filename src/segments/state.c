@@ -23,9 +23,18 @@
 #define STATE_BITS 3
 #define STATE_WAKES 4
 
+/* States that are read in the order of their contacts. */
+typedef struct StateReading
+{
+	MaSegmentStates *states;
+	int			place;
+} StateReading;
+
 #define WAKE_BYTES 10			/* slot and instant, most significant byte first */
 
 static void read_stored(MaSegmentStates *states, MaRun how);
+static void read_range(MaSegmentStates *states, MaRun how);
+static bool take_state(TupleTableSlot *row, void *arg);
 static void unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes);
 static Datum pack_bits(const MaSegmentStates *states, int contact);
 static Datum pack_wakes(const MaSegmentStates *states, int contact, TimestampTz *next);
@@ -52,6 +61,7 @@ ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how)
 	states->contact_ids = contact_ids;
 	states->stored = palloc0_array(bool, Max(n, 1));
 	states->changed = palloc0_array(bool, Max(n, 1));
+	states->at = palloc0_array(ItemPointerData, Max(n, 1));
 	states->old_bits = palloc0_array(Datum, Max(n, 1));
 	states->old_wakes = palloc0_array(Datum, Max(n, 1));
 	states->bits = palloc0_array(bool, cells);
@@ -70,8 +80,14 @@ static void
 read_stored(MaSegmentStates *states, MaRun how)
 {
 	static const RegProcedure equal[] = {F_INT8EQ};
-	MaIndexRead *read = ma_index_begin("segment_state_pkey", lengthof(equal), equal, how);
+	MaIndexRead *read;
 
+	if (ma_are_neighbours(states->contact_ids, states->n))
+	{
+		read_range(states, how);
+		return;
+	}
+	read = ma_index_begin("segment_state_pkey", lengthof(equal), equal, how);
 	for (int i = 0; i < states->n; i++)
 	{
 		Datum		contact = Int64GetDatum(states->contact_ids[i]);
@@ -83,10 +99,49 @@ read_stored(MaSegmentStates *states, MaRun how)
 		if (row == NULL)
 			continue;
 		states->stored[i] = true;
+		states->at[i] = row->tts_tid;
 		unpack(states, i, slot_getattr(row, STATE_BITS, &isnull),
 			   slot_getattr(row, STATE_WAKES, &isnull));
 	}
 	ma_index_end(read);
+}
+
+static void
+read_range(MaSegmentStates *states, MaRun how)
+{
+	static MaStatement range = {
+		"SELECT s.contact_id, s.ctid, s.bits, s.wakes FROM marketing_internal.segment_state AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.>=) $1 AND s.contact_id OPERATOR(pg_catalog.<=) $2 "
+		"ORDER BY s.contact_id",
+		2, {INT8OID, INT8OID}
+	};
+	StateReading reading = {states, 0};
+	Datum		values[2];
+	int			nest_level;
+
+	values[0] = Int64GetDatum(states->contact_ids[0]);
+	values[1] = Int64GetDatum(states->contact_ids[states->n - 1]);
+	nest_level = ma_pin_index_scans();
+	ma_run_each(&range, values, how, take_state, &reading);
+	ma_unpin_settings(nest_level);
+}
+
+static bool
+take_state(TupleTableSlot *row, void *arg)
+{
+	StateReading *reading = arg;
+	MaSegmentStates *states = reading->states;
+	bool		isnull;
+	int64		whose = DatumGetInt64(slot_getattr(row, 1, &isnull));
+
+	while (reading->place < states->n && states->contact_ids[reading->place] < whose)
+		reading->place++;
+	if (reading->place >= states->n || states->contact_ids[reading->place] != whose)
+		return true;
+	states->stored[reading->place] = true;
+	states->at[reading->place] = *(ItemPointer) DatumGetPointer(slot_getattr(row, 2, &isnull));
+	unpack(states, reading->place, slot_getattr(row, 3, &isnull), slot_getattr(row, 4, &isnull));
+	return true;
 }
 
 /* Bits and wakes of slots that no segment has any more are left out, and taken away. */
@@ -389,7 +444,6 @@ write_states(MaSegmentStates *states)
 
 	for (int i = 0; i < states->n; i++)
 	{
-		Datum		contact = Int64GetDatum(states->contact_ids[i]);
 		TupleTableSlot *row = NULL;
 
 		if (!states->changed[i])
@@ -399,8 +453,7 @@ write_states(MaSegmentStates *states)
 			if (read == NULL)
 				read = ma_index_begin("segment_state_pkey", lengthof(equal), equal,
 									  MA_RUN_READ_LATEST);
-			ma_index_find(read, &contact);
-			row = ma_index_next(read);
+			row = ma_index_at(read, &states->at[i]);
 			if (row == NULL || !is_as_read(states, i, row))
 				state_changed(states->contact_ids[i]);
 		}
@@ -411,12 +464,14 @@ write_states(MaSegmentStates *states)
 	ma_write_end(write);
 }
 
+/* The place may have been given to another row since. */
 static bool
 is_as_read(const MaSegmentStates *states, int contact, TupleTableSlot *row)
 {
 	bool		isnull;
 
-	return same_bytes(slot_getattr(row, STATE_BITS, &isnull), states->old_bits[contact]) &&
+	return DatumGetInt64(slot_getattr(row, 1, &isnull)) == states->contact_ids[contact] &&
+		same_bytes(slot_getattr(row, STATE_BITS, &isnull), states->old_bits[contact]) &&
 		same_bytes(slot_getattr(row, STATE_WAKES, &isnull), states->old_wakes[contact]);
 }
 
