@@ -246,6 +246,23 @@ extern void ma_index_renew(MaIndexRead *read, MaRun how);
 /* The row at this place; NULL if that version of it is not the valid one any more. */
 extern TupleTableSlot *ma_index_at(MaIndexRead *read, ItemPointer place);
 
+/*
+ * Writes rows of a table of ours that has no triggers and no constraints but indexes and
+ * NOT NULL.  `values` are the columns in the order of CREATE TABLE, none null; what they
+ * point to must stand until ma_write_end(), where the last rows are inserted and all of
+ * them become visible.  Update and delete take the place of a row as it was read under
+ * the latest snapshot (TupleTableSlot.tts_tid); false: somebody else has changed it.
+ * An error leaves nothing behind.
+ */
+typedef struct MaRowWrite MaRowWrite;
+extern MaRowWrite *ma_write_begin(const char *name);
+/* Likewise the partition for rows of this instant, of a table divided by one column. */
+extern MaRowWrite *ma_write_begin_at(const char *name, TimestampTz at);
+extern void ma_write_insert(MaRowWrite *write, const Datum *values);
+extern bool ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values);
+extern bool ma_write_delete(MaRowWrite *write, ItemPointer at);
+extern void ma_write_end(MaRowWrite *write);
+
 /* Frees a kept plan; the statement prepares itself again when next run. */
 extern void ma_statement_forget(MaStatement *statement);
 

@@ -569,6 +569,8 @@ extern void ma_stale_sort(MaStale *stale);
 extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
 /* The same under the snapshot that `how` says. */
 extern MaContactChange *ma_read_contacts_as(const int64 *ids, int n, MaRun how);
+/* True if they ascend and few others lie between: then a range of numbers is read at once. */
+extern bool ma_are_neighbours(const int64 *ids, int n);
 
 /*
  * Hands over all contacts beyond this number, in order and in portions.  What `take`
