@@ -473,6 +473,19 @@ extern char *ma_database_time_zone(void);
 /* Calls `back` when the clock is set to an earlier time: what was kept is of the future. */
 extern void ma_register_clock_back(void (*back) (void));
 
+/* ---- local_time.c: times on the wall of a zone ---- */
+
+struct pg_tz;
+
+/* The zone of this name; the database's for NULL and for one the server does not know. */
+extern struct pg_tz *ma_zone_or_default(const char *name);
+/* What the wall shows at this instant. */
+extern Timestamp ma_local_of_instant(TimestampTz at, struct pg_tz *zone);
+/*
+ * The first instant at which the wall shows this time or, where it is skipped, a later one.
+ */
+extern TimestampTz ma_instant_of_local(Timestamp local, struct pg_tz *zone);
+
 /* ---- authority.c: may this database send to real servers ---- */
 
 /* True when marketing.arm() was called in this very copy of the database. */

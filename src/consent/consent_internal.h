@@ -30,6 +30,16 @@ extern const char *ma_channel_by_number(int number);
  */
 extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
 
+/* ---- cap.c ---- */
+
+/* What ma_kept() keeps of a definition table: a list, which may be empty. */
+typedef struct MaKeptList
+{
+	List	   *items;
+} MaKeptList;
+
+extern void ma_cap_init(void);
+
 /* ---- token.c ---- */
 
 #define MA_TOKEN_CONFIRM 'c'

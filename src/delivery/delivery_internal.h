@@ -40,6 +40,9 @@ typedef struct MaMessage
 	char	   *template_name;
 	int64		enrollment_id;
 	TimestampTz next_at;
+	TimestampTz not_after;		/* DT_NOEND: none */
+	int32		priority;
+	char	   *time_zone;		/* the contact's; NULL: not known */
 	bool		has_template;
 	char	   *address;		/* NULL: the contact has none */
 	Datum		address_hash;	/* 0 with it */
@@ -63,6 +66,7 @@ typedef struct MaMessage
 	char	   *reason;
 	char	   *detail;
 	int64		pause;			/* of deferred: seconds to the next try; 0: a minute */
+	TimestampTz next_try;		/* of deferred, if it is known; 0: after the pause */
 } MaMessage;
 
 /* ---- gate.c ---- */
@@ -94,6 +98,7 @@ typedef struct MaGateVerdict
 	const char *gate;
 	MaGateAction action;
 	char	   *reason;
+	TimestampTz next_try;		/* of MA_GATE_DEFER, if it is known; else 0 */
 } MaGateVerdict;
 
 extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);

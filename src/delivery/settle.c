@@ -208,7 +208,8 @@ change_messages(MaMessage **messages, int n)
 		texts[0][i] = unconstify(char *, state_names[messages[i]->becomes]);
 		texts[1][i] = messages[i]->reason;
 		texts[2][i] = unconstify(char *, messages[i]->gate);
-		times[i] = TimestampTzGetDatum(now + pause * USECS_PER_SEC);
+		times[i] = TimestampTzGetDatum(messages[i]->next_try != 0 ? messages[i]->next_try :
+									   now + pause * USECS_PER_SEC);
 		nulls[i] = messages[i]->becomes != MA_MESSAGE_DEFERRED;
 	}
 	for (int f = 0; f < lengthof(ids); f++)
