@@ -63,6 +63,8 @@ static void run_query(Batch *batch, BatchQuery *query, int place);
 static bool names_query(const MaVersion *version, const LiquidName *name);
 static bool liquid_names(const MaLiquid *liquid, const LiquidName *name);
 static char *track(void *argument, const char *url);
+static char *track_link(void *argument, char *url);
+static char *coupon(void *argument, const char *pool);
 static MaLiquid *snippet(void *argument, const char *name, int length, MaEscape escape);
 static void render_guarded(Batch *batch, int place, MaRendered *rendered);
 static void render_parts(Batch *batch, int place, MaRendered *rendered);
@@ -164,7 +166,9 @@ make_globals(Batch *batch, int place)
 	globals->argument = self;
 	globals->snippet = snippet;
 	globals->track = track;
+	globals->coupon = coupon;
 	batch->versions[place] = ma_version_find(request->template_id, view->locale, request->version);
+	globals->strict = batch->versions[place] != NULL && batch->versions[place]->strict;
 }
 
 static void
@@ -321,11 +325,43 @@ liquid_names(const MaLiquid *liquid, const LiquidName *name)
 static char *
 track(void *argument, const char *url)
 {
+	char	   *link = track_link(argument, unconstify(char *, url));
+
+	return link != NULL ? link : pstrdup(url);
+}
+
+/* Only what leads into the web; the tracker knows which links are our own. */
+static char *
+track_link(void *argument, char *url)
+{
 	BatchPlace *self = argument;
 
-	if (link_tracker == NULL)
-		return pstrdup(url);
-	return link_tracker(&self->batch->requests[self->place], url);
+	if (link_tracker == NULL ||
+		(pg_strncasecmp(url, "http://", 7) != 0 && pg_strncasecmp(url, "https://", 8) != 0))
+		return NULL;
+	return link_tracker(&self->batch->requests[self->place], url,
+						self->batch->versions[self->place]->tags);
+}
+
+/* A code of the pool; who only looks gets none. */
+static char *
+coupon(void *argument, const char *pool)
+{
+	BatchPlace *self = argument;
+	const MaRenderRequest *request = &self->batch->requests[self->place];
+	MemoryContext context = CurrentMemoryContext;
+	char	   *code;
+
+	if (request->message_id == 0)
+		return psprintf("(code of %s)", pool);
+	code = ma_coupon_claim(request->contact_id, request->message_id, pool);
+	MemoryContextSwitchTo(context);
+	if (code == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_NO_COUPON),
+				 errmsg("coupon pool \"%s\" has no code left", pool),
+				 errhint("Add some with marketing.add_coupons().")));
+	return pstrdup(code);
 }
 
 static MaLiquid *
@@ -375,6 +411,7 @@ render_guarded(Batch *batch, int place, MaRendered *rendered)
 		if (!is_message_fault(fault->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
+		rendered->waits = fault->sqlerrcode == ERRCODE_MA_NO_COUPON;
 		rendered->error = fault->detail ? psprintf("%s (%s)", fault->message, fault->detail) :
 			pstrdup(fault->message);
 		FreeErrorData(fault);
@@ -382,7 +419,10 @@ render_guarded(Batch *batch, int place, MaRendered *rendered)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	if (rendered->error != NULL || rendered->abort_reason != NULL)
+	{
 		rendered->subject = rendered->html = rendered->text = rendered->preheader = NULL;
+		rendered->nattachments = 0;
+	}
 }
 
 static void
@@ -394,6 +434,21 @@ render_parts(Batch *batch, int place, MaRendered *rendered)
 	rendered->html = render_part(batch, place, version->html, version->layout_html, rendered);
 	rendered->text = render_part(batch, place, version->text, version->layout_text, rendered);
 	rendered->preheader = render_part(batch, place, version->preheader, NULL, rendered);
+	if (rendered->abort_reason != NULL)
+		return;
+	if (rendered->html != NULL && link_tracker != NULL)
+	{
+		BatchPlace	self = {batch, place};
+
+		rendered->html = ma_html_links(rendered->html, track_link, &self);
+	}
+	if (version->nattachments > 0 || (rendered->html != NULL && strstr(rendered->html, "cid:")))
+	{
+		BatchPlace	self = {batch, place};
+
+		rendered->attachments = ma_attachments_read(version, rendered->html, lazy_value, &self,
+													&rendered->nattachments);
+	}
 	if (rendered->text == NULL && rendered->html != NULL)
 		rendered->text = ma_html_to_text(rendered->html);
 	/* A header has one line. */

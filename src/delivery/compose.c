@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "content/content.h"
 #include "delivery/delivery_internal.h"
+#include "delivery/track.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
@@ -18,6 +19,7 @@
 #define KEY_BYTES 16
 
 static char *public_url(void);
+static bool is_on(const char *setting);
 static MaRenderVariable *variables(const MaMessage *message, const char *url);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
@@ -29,17 +31,21 @@ ma_compose(MaMessage *messages, int n)
 	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
 	char	   *url = public_url();
+	bool		openings = is_on("track_opens");
 
 	for (int i = 0; i < n; i++)
 	{
 		requests[i].contact_id = messages[i].contact_id;
+		requests[i].message_id = messages[i].message_id;
 		requests[i].template_id = messages[i].template_id;
 		requests[i].entry = messages[i].entry;
 		requests[i].data = messages[i].data;
 		requests[i].nvariables = VARIABLES;
 		requests[i].variables = variables(&messages[i], url);
 	}
+	ma_track_begin(url, is_on("track_links"));
 	ma_render_messages(requests, n, rendered);
+	ma_track_end();
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
@@ -54,10 +60,17 @@ ma_compose(MaMessage *messages, int n)
 		if (rendered[i].abort_reason != NULL)
 			refuse(message, MA_MESSAGE_SKIPPED, "template",
 				   psprintf("its template gave up: %s", rendered[i].abort_reason));
+		else if (rendered[i].waits)
+			refuse(message, MA_MESSAGE_DEFERRED, "coupons", rendered[i].error);
 		else if (rendered[i].error != NULL)
 			refuse(message, MA_MESSAGE_FAILED, "template", rendered[i].error);
 		else if (strcmp(message->channel, "email") == 0)
+		{
+			if (openings && rendered[i].html != NULL)
+				rendered[i].html = ma_track_opening(rendered[i].html, url, message->message_id,
+													message->contact_id);
 			build_mail(message, &rendered[i], requests[i].variables[1].value);
+		}
 		else
 			build_json(message, &rendered[i]);
 	}
@@ -85,6 +98,21 @@ public_url(void)
 	while (url[0] != '\0' && url[strlen(url) - 1] == '/')
 		url[strlen(url) - 1] = '\0';
 	return url;
+}
+
+/* A setting of the shop that holds unless it says off. */
+static bool
+is_on(const char *setting)
+{
+	static MaStatement find = {
+		"SELECT value FROM marketing_internal.setting WHERE name OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(setting);
+	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	bool		on = true;
+
+	return rows.n == 0 || !parse_bool(ma_text(&rows, 0, 1), &on) || on;
 }
 
 static MaRenderVariable *
@@ -139,6 +167,8 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 		mail.unsubscribe_url = unsubscribe_url;
 	mail.nheaders = lengthof(headers);
 	mail.headers = headers;
+	mail.nattachments = rendered->nattachments;
+	mail.attachments = rendered->attachments;
 	content = ma_mime_build(&mail, &message->outgoing.length, &error);
 	if (content == NULL)
 		refuse(message, MA_MESSAGE_FAILED, "mail", pstrdup(error ? error : "it cannot be built"));

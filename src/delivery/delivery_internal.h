@@ -133,6 +133,7 @@ extern const char *ma_message_state_name(MaMessageState state);
 /* ---- partitions.c ---- */
 
 extern void ma_delivery_partitions_ensure(void);
+extern void ma_hits_partitions_ensure(void);
 extern void ma_delivery_partitions_init(void);
 
 /* ---- events.c ---- */
@@ -161,6 +162,7 @@ extern bool ma_spool_has(int64 message_id, const char *key, const char *channel,
 
 /* ---- what delivery/ registers ---- */
 
+extern void ma_track_init(void);
 extern void ma_deliver_init(void);
 extern void ma_net_api_init(void);
 extern void ma_why_gates_init(void);
