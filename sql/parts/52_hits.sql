@@ -54,3 +54,10 @@ CREATE VIEW marketing.message_hits AS
 	LEFT JOIN marketing_internal.link AS l ON l.link_id OPERATOR(pg_catalog.=) h.link_id;
 COMMENT ON VIEW marketing.message_hits IS
 	'Openings and clicks of messages: when, which URL, and whether a machine made them (verdict says why it is thought so).';
+
+CREATE FUNCTION marketing.check_template(template text, rule text DEFAULT NULL, data jsonb DEFAULT '{}')
+	RETURNS TABLE (contact text, part text, problem text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_check_template';
+COMMENT ON FUNCTION marketing.check_template(text, text, jsonb) IS
+	'Renders a template for every contact for whom the rule is true (null: for all), and tells what their messages would say wrong: variables without a value and default, links without an address, an SMS of several parts, {% abort %}, faults. data as in preview_message(). Nothing is sent, claimed or recorded. No row: nothing is wrong. Errors: MA032 unknown template, MA020 for what is no rule.';

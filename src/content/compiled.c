@@ -235,8 +235,8 @@ load_version(int32 template_id, int32 version)
 	load_attachments(loaded, &rows);
 	layout = ma_text(&rows, 0, 6);
 	utm = ma_value(&rows, 0, 8, &isnull);
-	loaded->tags = ma_utm_tags(isnull ? (Datum) 0 : utm, ma_text(&rows, 0, 11),
-							   ma_text(&rows, 0, 7));
+	loaded->channel = ma_text(&rows, 0, 11);
+	loaded->tags = ma_utm_tags(isnull ? (Datum) 0 : utm, loaded->channel, ma_text(&rows, 0, 7));
 	MemoryContextSwitchTo(before);
 	if (layout != NULL)
 	{

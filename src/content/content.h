@@ -82,7 +82,15 @@ typedef struct MaRenderRequest
 	Datum		data;			/* jsonb object, 0: none; {{ data.x }}, and {{ x }} */
 	int			nvariables;
 	const MaRenderVariable *variables;
+	bool		check;			/* note what is wrong with it: problems */
 } MaRenderRequest;
+
+/* What a reader of the message would miss. */
+typedef struct MaTextFault
+{
+	const char *part;			/* "html"; NULL: all of it */
+	char	   *text;
+} MaTextFault;
 
 /* Something that goes with a mail. */
 typedef struct MaAttachment
@@ -111,6 +119,7 @@ typedef struct MaRendered
 	int32		version;		/* the version of the template that was rendered */
 	int			nattachments;
 	MaAttachment *attachments;
+	List	   *problems;		/* MaTextFault, if they were asked for */
 } MaRendered;
 
 /*
@@ -128,6 +137,11 @@ extern void ma_render_messages(const MaRenderRequest *requests, int n, MaRendere
  */
 typedef char *(*MaLinkTracker) (const MaRenderRequest *request, const char *url, const char *tags);
 extern void ma_register_link_tracker(MaLinkTracker tracker);
+
+/* The variables that delivery/ adds to messages, for who only looks at one. */
+typedef MaRenderVariable *(*MaVariableMaker) (int64 contact_id, const MaTemplate *template, int *n);
+extern void ma_register_variables(MaVariableMaker maker);
+extern MaRenderVariable *ma_render_variables(int64 contact_id, const MaTemplate *template, int *n);
 
 /* What is to stand for the URL, not escaped; NULL: it stays. */
 typedef char *(*MaLinkChange) (void *argument, char *url);

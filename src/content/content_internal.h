@@ -22,6 +22,7 @@ typedef struct MaVersion
 	MaLiquid   *preheader;
 	MaLiquid   *layout_html;
 	MaLiquid   *layout_text;
+	char	   *channel;
 	char	   *tags;			/* utm_source=...&utm_medium=... for its links; NULL: none */
 	int			nattachments;
 	char	  **attachments;	/* names of assets or queries */

@@ -20,7 +20,8 @@
 
 static char *public_url(void);
 static bool is_on(const char *setting);
-static MaRenderVariable *variables(const MaMessage *message, const char *url);
+static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char *channel,
+								   const char *url);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
@@ -41,7 +42,8 @@ ma_compose(MaMessage *messages, int n)
 		requests[i].entry = messages[i].entry;
 		requests[i].data = messages[i].data;
 		requests[i].nvariables = VARIABLES;
-		requests[i].variables = variables(&messages[i], url);
+		requests[i].variables = variables(messages[i].contact_id, messages[i].topic_id,
+											messages[i].channel, url);
 	}
 	ma_track_begin(url, is_on("track_links"));
 	ma_render_messages(requests, n, rendered);
@@ -116,17 +118,31 @@ is_on(const char *setting)
 }
 
 static MaRenderVariable *
-variables(const MaMessage *message, const char *url)
+variables(int64 contact_id, int32 topic_id, const char *channel, const char *url)
 {
 	MaRenderVariable *result = palloc_array(MaRenderVariable, VARIABLES);
 
 	result[0].name = "confirm_url";
-	result[0].value = psprintf("%s/confirm/%s", url, ma_confirm_token(message->contact_id));
+	result[0].value = psprintf("%s/confirm/%s", url, ma_confirm_token(contact_id));
 	result[1].name = "unsubscribe_url";
 	result[1].value = psprintf("%s/u/%s", url,
-							   ma_unsubscribe_token(message->contact_id, message->topic_id,
-													message->channel));
+							   ma_unsubscribe_token(contact_id, topic_id, channel));
 	return result;
+}
+
+/* The same for a message that is only looked at. */
+static MaRenderVariable *
+preview_variables(int64 contact_id, const MaTemplate *template, int *n)
+{
+	*n = VARIABLES;
+	return variables(contact_id, ma_topic_required(template->topic)->id, template->channel,
+					 public_url());
+}
+
+void
+ma_compose_init(void)
+{
+	ma_register_variables(preview_variables);
 }
 
 /* The same for each sending of the message, and for nobody to guess. */

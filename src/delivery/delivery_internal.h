@@ -162,6 +162,7 @@ extern bool ma_spool_has(int64 message_id, const char *key, const char *channel,
 
 /* ---- what delivery/ registers ---- */
 
+extern void ma_compose_init(void);
 extern void ma_track_init(void);
 extern void ma_deliver_init(void);
 extern void ma_net_api_init(void);

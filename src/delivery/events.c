@@ -23,7 +23,8 @@
 /* The first opening, or click, of a message that a person made. */
 #define FIRST_HIT(name, link) \
 	", '" name "', (SELECT pg_catalog.min(h.occurred_at) " \
-	"FROM marketing_internal.message_hit AS h WHERE h.contact_id OPERATOR(pg_catalog.=) m.contact_id " \
+	"FROM marketing_internal.message_hit AS h " \
+	"WHERE h.contact_id OPERATOR(pg_catalog.=) m.contact_id " \
 	"AND h.message_id OPERATOR(pg_catalog.=) m.message_id AND NOT h.machine AND h.link_id " link ")"
 
 #define CHANNEL_ROWS(channel) \

@@ -18,6 +18,7 @@ ma_delivery_init(void)
 	ma_gate_init();
 	ma_outbox_init();
 	ma_net_api_init();
+	ma_compose_init();
 	ma_track_init();
 	ma_why_gates_init();
 	ma_register_channel_check(ma_channel_check);

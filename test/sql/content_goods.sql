@@ -79,3 +79,17 @@ SELECT text FROM marketing.preview_message(1, 'strict');
 SELECT marketing.define_template('strict', topic => 'offers', subject => 'Hi', text => E'{{ contact.phone | default: "no phone" }} {% if contact.phone %}{{ contact.phone }}{% endif %} {{ data.a.b }}', strict => true);
 SELECT text FROM marketing.preview_message(1, 'strict');
 SELECT text FROM marketing.preview_message(1, 'strict', '{"a": {"b": 1}}');
+
+-- a whole audience
+UPDATE customers SET first_name = NULL WHERE id = 3;
+UPDATE customers SET phone = '+908505550101' WHERE id = 1;
+SELECT marketing.define_template('greet', topic => 'offers', subject => '{{ subject }}', html => $$<p>Dear {{ contact.first_name }} {{ contact.phone | default: "-" }}</p>
+	{% if contact.id == 4 %}{% abort "not him" %}{% endif %}{% if contact.id == 5 %}{{ 1 | divided_by: 0 }}{% endif %}
+	<a href="{{ unsubscribe_url }}">stop</a> <a href="{{ contact.nothing }}">x</a> <a href="shop.example/x">y</a>$$);
+SELECT * FROM marketing.check_template('greet', data => '{"subject": "Hi"}') ORDER BY contact, part, problem;
+SELECT * FROM marketing.check_template('greet', 'contact.first_name is null') ORDER BY contact, part, problem;
+SELECT * FROM marketing.check_template('greet', 'contact.first_nam is null');
+SELECT * FROM marketing.check_template('gret');
+SELECT marketing.define_template('long_sms', topic => 'offers', channel => 'sms', text => 'Hi {{ contact.first_name | default: "you" }}, {{ contact.phone | default: "şşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşş" }}');
+SELECT * FROM marketing.check_template('long_sms') ORDER BY contact;
+SELECT html LIKE '%href="http://localhost/u/%' AS shown FROM marketing.preview_message(1, 'greet');
