@@ -55,9 +55,11 @@ static const MaHelpTopic topics[] = {
 			  "SELECT * FROM marketing.consent_state LIMIT 5;")
 	},
 	{
-		"templates", "what messages say: Liquid over your rows, layouts, snippets, queries",
+		"templates", "what messages say: Liquid over your rows, layouts, snippets, queries, files, coupons",
 		LINES("define_template", "preview_message", "define_layout", "define_snippet", "define_query",
-			  "render_liquid", "drop_template", "drop_layout", "drop_snippet", "drop_query"),
+			  "define_asset", "define_coupon_pool", "add_coupons", "coupon_pools", "check_template", "sms_size",
+			  "render_liquid", "drop_template", "drop_layout", "drop_snippet", "drop_query", "drop_asset",
+			  "drop_coupon_pool"),
 		LINES("SELECT marketing.define_template('thanks', topic => 'transactional',",
 			  "    subject => 'Thank you, {{ contact.first_name | default: \"dear customer\" }}',",
 			  "    html => $$<p>Order {{ entry.id }}: {{ entry.total | money: \"EUR\" }}</p>$$);",
@@ -65,7 +67,8 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"sending", "messages: asking for them, what became of them, and why not",
-		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "settle_message"),
+		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "settle_message",
+			  "message_hits", "record_open", "record_click"),
 		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
 			  "SELECT * FROM marketing.messages LIMIT 5;",
 			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")

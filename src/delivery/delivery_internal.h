@@ -138,6 +138,7 @@ extern const char *ma_message_state_name(MaMessageState state);
 /* ---- partitions.c ---- */
 
 extern void ma_delivery_partitions_ensure(void);
+extern void ma_hits_partitions_ensure(void);
 extern void ma_delivery_partitions_init(void);
 
 /* ---- events.c ---- */
@@ -166,12 +167,19 @@ extern bool ma_spool_has(int64 message_id, const char *key, const char *channel,
 
 /* ---- what delivery/ registers ---- */
 
+extern void ma_compose_init(void);
+extern void ma_track_init(void);
 extern void ma_deliver_init(void);
 extern void ma_net_api_init(void);
 
-/* ---- public_url.c ---- */
+/* ---- shop_settings.c ---- */
 
-extern void ma_public_url_init(void);
+#define MA_TRACK_LINKS "track_links"
+#define MA_TRACK_OPENS "track_opens"
+
+extern void ma_shop_settings_init(void);
+/* One of the switches above. */
+extern bool ma_setting_on(const char *setting);
 /* Where links lead, without a slash at the end. */
 extern char *ma_public_url(void);
 
