@@ -42,6 +42,7 @@ ma_compare_int64(const void *left, const void *right)
 /* ---- guc.c: settings of the server's side, prefix marketing_automation. ---- */
 
 extern bool ma_guc_enroll;		/* per session: may rows start journeys */
+extern char *ma_guc_credentials_directory;	/* where files of passwords are */
 extern char *ma_guc_databases;	/* where workers run: '*', '' or a list */
 extern int	ma_guc_sync_wait;	/* ms a commit may spend on evaluation */
 extern int	ma_guc_sync_max_contacts;	/* contact locks per transaction */

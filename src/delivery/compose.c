@@ -22,6 +22,8 @@ static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char 
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
+static void build_request(MaMessage *message, const MaRendered *rendered,
+						  const char *unsubscribe_url);
 
 void
 ma_compose(MaMessage *messages, int n)
@@ -53,7 +55,8 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.message_id = message->message_id;
 		message->outgoing.key = ma_message_key(message->message_id);
 		message->outgoing.channel = message->channel;
-		message->outgoing.server = message->sender->server;
+		message->outgoing.server = message->server_name;
+		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
 		message->outgoing.to_address = message->address;
 		if (rendered[i].abort_reason != NULL)
@@ -72,6 +75,9 @@ ma_compose(MaMessage *messages, int n)
 		}
 		else
 			build_json(message, &rendered[i]);
+		if (message->gate == NULL && message->options != NULL &&
+			message->options->kind == MA_SERVER_HTTP)
+			build_request(message, &rendered[i], requests[i].variables[1].value);
 	}
 }
 
@@ -155,6 +161,32 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	if (content == NULL)
 		refuse(message, MA_MESSAGE_FAILED, "mail", pstrdup(error ? error : "it cannot be built"));
 	message->outgoing.content = content;
+}
+
+/* The fault of the server's templates stops nothing but what goes through it. */
+static void
+build_request(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ma_request_build(message, rendered, message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ?
+						 NULL : unsubscribe_url);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		error = CopyErrorData();
+		FlushErrorState();
+		refuse(message, MA_MESSAGE_DEFERRED, "server", error->message);
+		message->pause = 600;
+	}
+	PG_END_TRY();
 }
 
 static void
