@@ -145,10 +145,6 @@ extern void ma_key_column_check(Oid relid, const char *column);
 /* ma_key_value() of contacts.h back again: as the type prints it. */
 extern char *ma_key_value_text(Oid relid, Oid type, Datum value);
 
-/*
- * False for the text of a key that a value of this type, narrower than where the
- * key comes from, cannot be: no row has it.
- */
 /* Base type of the table's column; InvalidOid if either is gone. */
 extern Oid	ma_column_type(const MaTable *table, const char *column);
 
@@ -160,6 +156,10 @@ extern char *ma_event_from(const MaEventSource *source, char **contact);
 extern void ma_lookups_load(MaDefinitions *definitions);
 extern bool ma_source_looks_up(const MaEventSource *source, const MaTable *table);
 
+/*
+ * False for the text of a key that a value of this type, narrower than where the
+ * key comes from, cannot be: no row has it.
+ */
 extern bool ma_key_holds(Oid type, const char *text);
 
 /*

@@ -23,7 +23,7 @@ SELECT t, marketing.rule_text(marketing.rule_json(t)) = t AS again FROM unnest(A
 :r any unsubscribed where (topik = 'offers') $r$);
 :r any unsubscribed where (properties->>'topic' = 'offers') $r$);
 :r sum(unsubscribed.topic) > 3 $r$);
-:r any email_opened in 3 days $r$);
+:r any push_delivered in 3 days $r$);
 :r any segment_entered where (segment = 'x') $r$);
 SELECT count(*) AS named FROM marketing_internal.event_type WHERE name ~ 'subscri';
 
