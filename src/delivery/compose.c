@@ -15,7 +15,6 @@
 
 #define DEFAULT_URL "http://localhost"
 #define VARIABLES 2
-#define KEY_BYTES 16
 
 static char *public_url(void);
 static MaRenderVariable *variables(const MaMessage *message, const char *url);
@@ -99,19 +98,6 @@ variables(const MaMessage *message, const char *url)
 							   ma_unsubscribe_token(message->contact_id, message->topic_id,
 													message->channel));
 	return result;
-}
-
-/* The same for each sending of the message, and for nobody to guess. */
-char *
-ma_message_key(int64 message_id)
-{
-	char	   *text = psprintf("message:" INT64_FORMAT, message_id);
-	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
-	char	   *key = palloc(KEY_BYTES * 2 + 1);
-
-	(void) hex_encode(VARDATA_ANY(mac), KEY_BYTES, key);
-	key[KEY_BYTES * 2] = '\0';
-	return key;
 }
 
 static void
