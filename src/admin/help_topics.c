@@ -49,7 +49,7 @@ static const MaHelpTopic topics[] = {
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
 		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
-			  "unsuppress", "web_request", "consent_state", "consent_change", "verify_consent"),
+			  "unsuppress", "web_request", "hook_url", "consent_state", "consent_change", "verify_consent"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
 			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
 			  "SELECT * FROM marketing.consent_state LIMIT 5;")

@@ -282,8 +282,6 @@ extern void ma_net_api_init(void);
 extern void ma_shop_settings_init(void);
 /* One of the switches above. */
 extern bool ma_setting_on(const char *setting);
-/* Where links lead, without a slash at the end. */
-extern char *ma_public_url(void);
 
 extern void ma_why_gates_init(void);
 extern void ma_gate_init(void);
