@@ -514,6 +514,9 @@ extern void ma_count(MaCounter counter, int64 n);
 extern int64 ma_counter_value(MaCounter counter);
 extern const char *ma_counter_name(MaCounter counter);
 
+/* Copies a text to `size` bytes, cut between two characters where it is too long. */
+extern void ma_text_clip(char *to, const char *from, Size size);
+
 /* Remembers the last swallowed error of this database for `status`. */
 extern void ma_count_error(int sqlstate, const char *message);
 extern bool ma_last_error(int *sqlstate, char *message, Size size, TimestampTz *at);
