@@ -136,7 +136,7 @@ SELECT sql FROM generate_series(1, 3) AS g CROSS JOIN LATERAL (VALUES
 	(4, 'SELECT marketing.drop_segment(''spenders'') INTO TEMP TABLE gone; DROP TABLE gone'),
 	(5, 'CALL marketing.work()'),
 	(6, 'VACUUM marketing_internal.segment_state, marketing_internal.segment_member'),
-	(7, format('CALL timed(%L, %s, %L)', 'build of few', g, 'SELECT marketing.define_segment(''spenders'', ''sum(one_row.total) in 20 days > 450'')')),
+	(7, format('CALL timed(%L, %s, %L)', 'build of few', g, 'SELECT marketing.define_segment(''spenders'', ''sum(one_row.total) in 20 days > 380'')')),
 	(8, format('INSERT INTO result SELECT %L, %s, 100.0 * marketing.segment_size(%L) / %s', 'members of build of few', g, 'spenders', :contacts)),
 	(9, 'SELECT marketing.drop_segment(''spenders'') INTO TEMP TABLE gone; DROP TABLE gone'),
 	(10, 'CALL marketing.work()'),
@@ -197,22 +197,26 @@ SELECT marketing.define_segment('again', 'any one_row in 26 days') \g /dev/null
 SELECT marketing.set_clock('2026-04-25 12:00+00') \g /dev/null
 CALL marketing.work();
 INSERT INTO result SELECT 'dead entries', 1, n_dead_tup FROM pg_stat_user_tables WHERE relname = 'segment_state';
--- The poll, as the worker runs it: statement by statement of the duty.
+-- The worker's polls, the first of which looks at all; then its two statements alone, as the duty runs them.
+CALL marketing.work();
+SELECT spent() AS began \gset
+CALL marketing.work();
+INSERT INTO result SELECT 'worker without work, dead entries', 1, spent() - :began;
 SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
 CREATE PROCEDURE poll(n int) LANGUAGE plpgsql AS $$
 DECLARE
-	began float8;
+	began float8 := spent();
 BEGIN
 	FOR i IN 1 .. n LOOP
-		began := spent();
 		PERFORM s.contact_id FROM marketing_internal.segment_state AS s WHERE s.next_wake <= marketing.now()
-			AND s.next_wake < 'infinity' ORDER BY s.next_wake LIMIT 100;
-		PERFORM s.next_wake FROM marketing_internal.segment_state AS s WHERE s.next_wake < 'infinity' ORDER BY s.next_wake LIMIT 1;
-		INSERT INTO result VALUES ('due poll', i, spent() - began);
+			AND s.next_wake >= marketing.now() - interval '5 seconds' AND s.next_wake < 'infinity' ORDER BY s.next_wake LIMIT 100;
+		PERFORM s.next_wake FROM marketing_internal.segment_state AS s WHERE s.next_wake >= marketing.now() - interval '5 seconds'
+			AND s.next_wake < 'infinity' ORDER BY s.next_wake LIMIT 1;
 		COMMIT;
 	END LOOP;
+	INSERT INTO result VALUES ('due poll', 1, (spent() - began) / n);
 END $$;
-CALL poll(10);
+CALL poll(200);
 RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_sort;
 SELECT marketing.define_segment('came', 'any idle_row in 1 day') \g /dev/null
 SELECT format('CALL toggle(%s, %s, ''under the old transaction'')', CASE g WHEN 1 THEN greatest(6000, :contacts / 10) ELSE 3000 END, g - 1) FROM generate_series(1, 5) AS g \gexec
@@ -246,6 +250,7 @@ CREATE VIEW figure AS
 			(17, 'read of 1 k changed', 'plain query', NULL, NULL, NULL, 'exact before the worker came'),
 			(18, 'flip by time', 'insert plain', NULL, NULL, 200, 'flips >= 5 k/s'),
 			(19, 'due poll', 'insert plain', NULL, NULL, 1000, 'due poll with dead entries and a held xmin <= 1 ms'),
+			(19, 'worker without work, dead entries', 'worker without work', NULL, 1000, NULL, 'all polls of the worker, <= +1 ms'),
 			(20, 'under the old transaction', 'without the old transaction', 1.25, NULL, NULL, 'throughput lost to an old transaction <= 20 %')
 		) AS bar (n, ours, theirs, ratio, more, most, bar)
 	JOIN quartile AS o ON o.what = bar.ours JOIN quartile AS b ON b.what = bar.theirs ORDER BY n;
@@ -259,10 +264,12 @@ SELECT :contacts AS contacts, :rows AS rows, :copied AS copied, max(us) FILTER (
 SELECT pg_size_pretty(pg_total_relation_size('marketing_internal.segment_state')) AS state,
 	pg_total_relation_size('marketing_internal.segment_state') / greatest(count(*), 1) AS bytes_per_contact, count(*) AS contacts_with_state,
 	(SELECT count(*) FROM marketing.segments) AS segments FROM marketing_internal.segment_state;
-SELECT count(*) AS differences FROM marketing.segments AS s CROSS JOIN LATERAL marketing.verify_segment(s.name) AS v;
+CREATE TABLE difference AS SELECT s.name, v.* FROM marketing.segments AS s CROSS JOIN LATERAL marketing.verify_segment(s.name) AS v
+	WHERE :contacts <= 100000 OR s.name IN ('spenders', 'again', 'came', 'eight1', 'skip1');
+SELECT count(*) AS differences FROM difference;
 DO $$
 BEGIN
-	IF EXISTS (SELECT FROM marketing.segments AS s CROSS JOIN LATERAL marketing.verify_segment(s.name)) THEN
+	IF EXISTS (SELECT FROM difference) THEN
 		RAISE EXCEPTION 'members differ from plain SQL';
 	END IF;
 	IF EXISTS (SELECT FROM figure WHERE NOT held) THEN
