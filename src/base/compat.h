@@ -44,6 +44,12 @@
 #include "catalog/pg_namespace.h"
 #define object_aclcheck(classid, objectid, roleid, mode) \
 	(AssertMacro((classid) == NamespaceRelationId), pg_namespace_aclcheck(objectid, roleid, mode))
+#define ma_foreign_server_aclcheck(server, role, mode) \
+	pg_foreign_server_aclcheck(server, role, mode)
+#else
+#include "catalog/pg_foreign_server.h"
+#define ma_foreign_server_aclcheck(server, role, mode) \
+	object_aclcheck(ForeignServerRelationId, server, role, mode)
 #endif
 
 /* 17 lets one ask for a lock of at least the mode, too. */

@@ -61,8 +61,8 @@ void
 ma_stale_sort(MaStale *stale)
 {
 	qsort(stale->ids, stale->n, sizeof(int64), ma_compare_int64);
-	stale->n = stale->nsorted = (int) qunique(stale->ids, stale->n,
-			sizeof(int64), ma_compare_int64);
+	stale->n = stale->nsorted = (int) qunique(stale->ids, stale->n, sizeof(int64),
+											  ma_compare_int64);
 }
 
 bool

@@ -50,7 +50,7 @@ static int	free_slot(void);
 static bool clear(void);
 static bool clear_turn(void);
 static void read_gone(Gone *gone);
-static bool has_bit(Gone *gone, bytea *bits);
+static bool has_bit(Gone *gone, const bytea *bits);
 static bool look_at(TupleTableSlot *row, void *arg);
 static void store_progress(const Gone *gone, int64 last);
 static void store_end(void);
@@ -160,19 +160,13 @@ read_gone(Gone *gone)
 }
 
 static bool
-has_bit(Gone *gone, bytea *bits)
+has_bit(Gone *gone, const bytea *bits)
 {
-	const unsigned char *data = (unsigned char *) VARDATA_ANY(bits);
-	int			length = VARSIZE_ANY_EXHDR(bits);
 	bool		any = false;
 
 	for (int i = 0; i < gone->n; i++)
-	{
-		int			slot = gone->slots[i];
-
-		if (slot / 8 < length && (data[slot / 8] >> (slot % 8)) & 1)
+		if (ma_state_bit(bits, gone->slots[i]))
 			any = gone->found[i] = true;
-	}
 	return any;
 }
 

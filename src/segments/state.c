@@ -184,9 +184,9 @@ unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 bool
 ma_state_bit(const bytea *bits, int slot)
 {
-	const unsigned char *data = (const unsigned char *) VARDATA(bits);
+	const unsigned char *data = (const unsigned char *) VARDATA_ANY(bits);
 
-	return slot / 8 < VARSIZE(bits) - VARHDRSZ && ((data[slot / 8] >> (slot % 8)) & 1);
+	return slot / 8 < VARSIZE_ANY_EXHDR(bits) && ((data[slot / 8] >> (slot % 8)) & 1);
 }
 
 bytea *
