@@ -506,13 +506,18 @@ is_needed(const Batch *batch, const bool *wanted, int contact, int fetch)
 	return false;
 }
 
-/* An index gives the oldest first: mostly they are only to be turned. */
+/*
+ * An index gives the oldest first: mostly they are only to be turned.  Which of an instant's
+ * rows comes first matters only where rows match or do not.
+ */
 static void
 sort_rows(RowList *list, MaValueType type)
 {
 	int			ascending = 1;
 
-	while (ascending < list->n && list->rows[ascending - 1].at < list->rows[ascending].at)
+	while (ascending < list->n &&
+		   (list->rows[ascending - 1].at < list->rows[ascending].at ||
+			(type != MA_VALUE_BOOL && list->rows[ascending - 1].at == list->rows[ascending].at)))
 		ascending++;
 	if (ascending < list->n)
 	{
