@@ -38,6 +38,7 @@ extern void ma_cap_init(void);
 
 #define MA_TOKEN_CONFIRM 'c'
 #define MA_TOKEN_UNSUBSCRIBE 'u'
+#define MA_TOKEN_PREFERENCES 'p'
 
 typedef struct MaToken
 {
@@ -49,6 +50,13 @@ typedef struct MaToken
 extern char *ma_token_make(char kind, const MaToken *token);
 /* Errors out for what is not a token of this kind that this shop has made. */
 extern void ma_token_read(const char *text, char kind, MaToken *token);
+/* The kind that it says it is of, whoever made it; 0: none. */
+extern char ma_token_kind(const char *text);
+
+/* ---- personal_data.c ---- */
+
+/* Tables of ours with this column, but for what is kept of who is erased. */
+extern List *ma_personal_tables(const char *column);
 
 /* ---- columns.c, ledger.c, events.c: registration ---- */
 

@@ -14,7 +14,7 @@
 #include "utils/json.h"
 
 #define DEFAULT_URL "http://localhost"
-#define VARIABLES 2
+#define VARIABLES 3
 
 static char *public_url(void);
 static MaRenderVariable *variables(const MaMessage *message, const char *url);
@@ -97,6 +97,8 @@ variables(const MaMessage *message, const char *url)
 	result[1].value = psprintf("%s/u/%s", url,
 							   ma_unsubscribe_token(message->contact_id, message->topic_id,
 													message->channel));
+	result[2].name = "preferences_url";
+	result[2].value = psprintf("%s/p/%s", url, ma_preferences_token(message->contact_id));
 	return result;
 }
 
