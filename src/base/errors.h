@@ -61,6 +61,8 @@
 #define ERRCODE_MA_RENDER_FAILED MAKE_SQLSTATE('M', 'A', '0', '3', '1')
 /* MA032 unknown_template: no template, layout, snippet or query of this name. */
 #define ERRCODE_MA_UNKNOWN_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '2')
+/* MA033 no_coupon: a coupon pool has no code left. */
+#define ERRCODE_MA_NO_COUPON MAKE_SQLSTATE('M', 'A', '0', '3', '3')
 /* MA045 unknown_score: no score model or rule of this name. */
 #define ERRCODE_MA_UNKNOWN_SCORE MAKE_SQLSTATE('M', 'A', '0', '4', '5')
 

@@ -31,6 +31,7 @@ typedef struct MaTopic
 	MaConsentKind kind;
 	char	   *confirm;		/* template that asks for the confirmation, or NULL */
 	List	   *channels;		/* names (char *) */
+	char	   *description;	/* in words for people, or NULL */
 } MaTopic;
 
 /* In the current context; the topic of the name, or an error with the nearest names. */
@@ -131,8 +132,17 @@ extern void ma_suppression_lift(const char *channel, Datum address_hash, const c
 extern char *ma_confirm_token(int64 contact_id);
 /* ... of {{ preferences_url }}: shows and changes what he gets. */
 extern char *ma_preferences_token(int64 contact_id);
+/* True for such a token and for an unsubscribe token, which opens the preferences as well. */
+extern bool ma_preferences_token_valid(const char *token);
 /* ... of {{ unsubscribe_url }}: for this topic and channel. */
 extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
+/*
+ * What an unsubscribe token takes back; NULL if it is not ours, or there is nothing to take back
+ * (any more).
+ */
+extern MaTopic *ma_unsubscribe_token_topic(const char *token, const char **channel);
+/* False for what is not a token of a confirm_url of ours. */
+extern bool ma_confirm_token_valid(const char *token);
 
 /* ---- cap.c: how many messages a contact gets within a period ---- */
 

@@ -48,10 +48,10 @@ typedef struct MaToken
 } MaToken;
 
 extern char *ma_token_make(char kind, const MaToken *token);
-/* Errors out for what is not a token of this kind that this shop has made. */
+/* False for what is not a token of this kind that this shop has made. */
+extern bool ma_token_try(const char *text, char kind, MaToken *token);
+/* The same as an error. */
 extern void ma_token_read(const char *text, char kind, MaToken *token);
-/* The kind that it says it is of, whoever made it; 0: none. */
-extern char ma_token_kind(const char *text);
 
 /* ---- personal_data.c ---- */
 

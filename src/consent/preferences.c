@@ -67,8 +67,8 @@ contact_of_token(FunctionCallInfo fcinfo)
 	char	   *token = ma_consent_required(fcinfo, 0, "token");
 	MaToken		read;
 
-	ma_token_read(token, ma_token_kind(token) == MA_TOKEN_UNSUBSCRIBE ? MA_TOKEN_UNSUBSCRIBE :
-				  MA_TOKEN_PREFERENCES, &read);
+	if (!ma_token_try(token, MA_TOKEN_UNSUBSCRIBE, &read))
+		ma_token_read(token, MA_TOKEN_PREFERENCES, &read);
 	return read.contact_id;
 }
 
@@ -165,4 +165,13 @@ ma_set_preferences_by_token(PG_FUNCTION_ARGS)
 	n = ma_consent_append(changes, n, false);
 	ma_call_end(&call);
 	PG_RETURN_INT32(n);
+}
+
+bool
+ma_preferences_token_valid(const char *token)
+{
+	MaToken		read;
+
+	return ma_token_try(token, MA_TOKEN_UNSUBSCRIBE, &read) ||
+		ma_token_try(token, MA_TOKEN_PREFERENCES, &read);
 }

@@ -17,7 +17,6 @@
 #define TOKEN_BYTES (BODY_BYTES + MAC_BYTES)
 #define MAX_LENGTH 64
 
-static bool decode(const char *text, uint8 *given);
 static void sign(char kind, const MaToken *token, uint8 *bytes);
 
 /* Body and signature. */
@@ -57,56 +56,43 @@ ma_token_make(char kind, const MaToken *token)
 	return text;
 }
 
-/* The bytes of a text of the right length; false: it is none. */
-static bool
-decode(const char *text, uint8 *given)
+bool
+ma_token_try(const char *text, char kind, MaToken *token)
 {
 	char		padded[MAX_LENGTH + 4];
-	uint8		bytes[MAX_LENGTH];
+	uint8		given[MAX_LENGTH];
+	uint8		expected[TOKEN_BYTES];
 	int			length = strlen(text);
+	uint8		differs = 1;
 
-	if (length > MAX_LENGTH)
-		return false;
-	for (int i = 0; i < length; i++)
-		padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
-	while (length % 4 != 0)
-		padded[length++] = '=';
-	if (pg_b64_decode(padded, length, (MA_BASE64_BYTE *) bytes, sizeof(bytes)) != TOKEN_BYTES)
-		return false;
-	memcpy(given, bytes, TOKEN_BYTES);
-	return true;
-}
-
-char
-ma_token_kind(const char *text)
-{
-	uint8		given[TOKEN_BYTES];
-
-	return decode(text, given) ? (char) given[0] : '\0';
+	if (length <= MAX_LENGTH)
+	{
+		for (int i = 0; i < length; i++)
+			padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
+		while (length % 4 != 0)
+			padded[length++] = '=';
+		if (pg_b64_decode(padded, length, (MA_BASE64_BYTE *) given, sizeof(given)) == TOKEN_BYTES)
+		{
+			token->contact_id = 0;
+			token->topic_id = 0;
+			for (int i = 0; i < 8; i++)
+				token->contact_id = (int64) (((uint64) token->contact_id << 8) | given[1 + i]);
+			for (int i = 0; i < 4; i++)
+				token->topic_id = (int32) (((uint32) token->topic_id << 8) | given[9 + i]);
+			token->channel = given[13];
+			sign(kind, token, expected);
+			differs = 0;
+			for (int i = 0; i < TOKEN_BYTES; i++)
+				differs |= given[i] ^ expected[i];
+		}
+	}
+	return differs == 0;
 }
 
 void
 ma_token_read(const char *text, char kind, MaToken *token)
 {
-	uint8		given[TOKEN_BYTES];
-	uint8		expected[TOKEN_BYTES];
-	uint8		differs = 1;
-
-	if (decode(text, given))
-	{
-		token->contact_id = 0;
-		token->topic_id = 0;
-		for (int i = 0; i < 8; i++)
-			token->contact_id = (int64) (((uint64) token->contact_id << 8) | given[1 + i]);
-		for (int i = 0; i < 4; i++)
-			token->topic_id = (int32) (((uint32) token->topic_id << 8) | given[9 + i]);
-		token->channel = given[13];
-		sign(kind, token, expected);
-		differs = 0;
-		for (int i = 0; i < TOKEN_BYTES; i++)
-			differs |= given[i] ^ expected[i];
-	}
-	if (differs != 0)
+	if (!ma_token_try(text, kind, token))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("this is not a valid token"),
@@ -127,6 +113,26 @@ ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel)
 	MaToken		token = {contact_id, topic_id, ma_channel_number(channel)};
 
 	return ma_token_make(MA_TOKEN_UNSUBSCRIBE, &token);
+}
+
+MaTopic *
+ma_unsubscribe_token_topic(const char *token, const char **channel)
+{
+	MaToken		read;
+
+	if (!ma_token_try(token, MA_TOKEN_UNSUBSCRIBE, &read) ||
+		read.topic_id == MA_TOPIC_TRANSACTIONAL_ID)
+		return NULL;
+	*channel = ma_channel_by_number(read.channel);
+	return *channel ? ma_topic_by_id(read.topic_id) : NULL;
+}
+
+bool
+ma_confirm_token_valid(const char *token)
+{
+	MaToken		read;
+
+	return ma_token_try(token, MA_TOKEN_CONFIRM, &read);
 }
 
 char *

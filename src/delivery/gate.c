@@ -38,7 +38,8 @@ static void claim(MaMessage **messages, int n);
 static void read_claimed(const MaRows *rows, uint64 row, MaMessage *message);
 static void turn_away(MaMessage *message, const MaGateCheck *check, char *reason);
 static bool give_back(MaMessage *messages, int n, MaMessage **asked, int nasked);
-static int	settle_away(MaMessage *messages, int n, List *displaced);
+static int	settle_away(MaMessage *messages, int n, MaMessage **away, int naway,
+						List *displaced);
 
 /* ---- 2. lock ---- */
 
@@ -189,14 +190,14 @@ claim(MaMessage **messages, int n)
 
 	if (statement.sql == NULL)
 		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
-			"WITH v AS MATERIALIZED (SELECT r.n, m.contact_id, m.message_id, r.address, "
+			"WITH v AS MATERIALIZED (SELECT r.n, m.contact_id, m.message_id, r.address, r.server, "
 			"%s AS verdict FROM %s JOIN marketing_internal.message AS m "
 			"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
 			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 			"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 			"AND m.next_at OPERATOR(pg_catalog.<=) $1), "
 			"claimed AS (UPDATE marketing_internal.message AS m SET state = 'sending', "
-			"reason = NULL, since = $1, address = v.address, "
+			"reason = NULL, since = $1, address = v.address, server = v.server, "
 			"attempts = m.attempts OPERATOR(pg_catalog.+) 1 FROM v "
 			"WHERE m.contact_id OPERATOR(pg_catalog.=) v.contact_id "
 			"AND m.message_id OPERATOR(pg_catalog.=) v.message_id AND v.verdict IS NULL "
@@ -281,27 +282,30 @@ give_back(MaMessage *messages, int n, MaMessage **asked, int nasked)
 	return lost;
 }
 
-/* Settles those that were turned away for good, or for some time; returns how many. */
+/*
+ * Settles those that were turned away for good, or for some time: those in `away` and
+ * more of `messages`, and besides who was displaced.  Returns how many the former are.
+ */
 static int
-settle_away(MaMessage *messages, int n, List *displaced)
+settle_away(MaMessage *messages, int n, MaMessage **away, int naway, List *displaced)
 {
-	MaMessage **away = palloc_array(MaMessage *, Max(n + list_length(displaced), 1));
-	int			count = 0;
-	int			all;
+	MaMessage **all = palloc_array(MaMessage *, Max(n + naway + list_length(displaced), 1));
+	int			count;
 	ListCell   *cell;
 
+	memcpy(all, away, sizeof(MaMessage *) * naway);
 	for (int i = 0; i < n; i++)
 		if (!messages[i].claimed && messages[i].gate != NULL &&
 			messages[i].becomes != MA_MESSAGE_QUEUED)
 		{
-			away[count] = palloc_object(MaMessage);
-			*away[count++] = messages[i];
+			all[naway] = palloc_object(MaMessage);
+			*all[naway++] = messages[i];
 		}
-	all = count;
+	count = naway;
 	foreach(cell, displaced)
-		away[all++] = lfirst(cell);
-	ma_settle(away, all);
-	return count;
+		all[count++] = lfirst(cell);
+	ma_settle(all, count);
+	return naway;
 }
 
 MaMessage *
@@ -309,19 +313,24 @@ ma_gate_claim(int limit, int *n, bool *more)
 {
 	MaMessage  *messages;
 	MaMessage **asked;
+	MaMessage **away;
 	List	   *displaced = NIL;
 	int			locked;
 	int			nasked;
-	int			naway;
+	int			naway = 0;
+	int			chosen;
 	int			count;
 
-	messages = ma_gate_choose(limit, ma_now(), &count);
+	ma_lanes_begin();
+	messages = ma_gate_choose(limit, ma_now(), &chosen);
 	*n = 0;
-	*more = count > 0;
-	if (count == 0)
+	*more = chosen > 0;
+	if (chosen == 0)
 		return NULL;
+	away = palloc_array(MaMessage *, chosen);
+	count = ma_lanes_route(messages, chosen, away, &naway);
 	locked = lock_recipients(messages, count);
-	asked = palloc_array(MaMessage *, count);
+	asked = palloc_array(MaMessage *, Max(count, 1));
 	for (nasked = 0; nasked < locked; nasked++)
 		asked[nasked] = &messages[nasked];
 	if (locked > 0)
@@ -334,11 +343,11 @@ ma_gate_claim(int limit, int *n, bool *more)
 		if (give_back(messages, locked, asked, nasked))
 			displaced = NIL;
 	}
-	naway = settle_away(messages, locked, displaced);
+	naway = settle_away(messages, locked, away, naway, displaced);
 	for (int i = 0; i < locked; i++)
 		if (messages[i].claimed)
 			messages[(*n)++] = messages[i];
-	ma_gate_left(count - *n - naway);
+	ma_gate_left(chosen - *n - naway);
 	return messages;
 }
 
@@ -409,6 +418,8 @@ ma_gate_ask(int64 contact_id, int64 message_id)
 
 	if (!ma_gate_read(contact_id, message_id, &message))
 		return NULL;
+	if (message.sender->nroutes > 0)
+		message.server_name = message.sender->routes[0].server;
 	if (message.address != NULL)
 		message.address_hash = ma_address_hash(message.channel, message.address);
 	look_for_waiting(&message, 1);

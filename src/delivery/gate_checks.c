@@ -137,7 +137,7 @@ ma_gate_asked_values(MaMessage **messages, int n, Datum *values)
 		contacts[i] = messages[i]->contact_id;
 		ids[i] = messages[i]->message_id;
 		addresses[i] = messages[i]->address;
-		servers[i] = messages[i]->sender ? messages[i]->sender->server : NULL;
+		servers[i] = unconstify(char *, messages[i]->server_name);
 		datums[0][i] = messages[i]->address_hash;
 		nulls[i] = messages[i]->address == NULL;
 		datums[1][i] = BoolGetDatum(messages[i]->has_template);

@@ -15,17 +15,21 @@
 
 #define LOOK_BACK 8				/* messages before one that may be of the same template */
 #define PASS_USEC (1000 * 1000) /* a pass over the queue that takes longer begins anew */
+#define FULL_PASS_USEC (5 * PASS_USEC)	/* likewise of a lane that is full in between */
 
-/* Where the pass over the queue stands, for each priority. */
+/* Where the pass over the queue stands, for each lane and priority. */
 typedef struct Place
 {
+	int32		lane;
 	int32		priority;
 	TimestampTz next_at;
 	int64		message_id;
 	bool		done;
+	bool		full;			/* its lane could take no more */
+	TimestampTz begun;
 } Place;
 
-static Place *places = NULL;		/* of all priorities there are: none is passed over */
+static Place *places = NULL;		/* all there are, none is passed over; urgent ones first */
 static int	nplaces = 0;
 static bool in_pass = false;
 static TimestampTz pass_begun;
@@ -53,6 +57,8 @@ void
 ma_gate_restart(void)
 {
 	in_pass = false;
+	for (int i = 0; i < nplaces; i++)
+		places[i].full = false;
 }
 
 /* After an error, however long the pause it brought about. */
@@ -67,7 +73,7 @@ void
 ma_gate_pass_over(void)
 {
 	for (int i = 0; i < nplaces; i++)
-		if (in_pass && places[i].priority == chosen.priority)
+		if (in_pass && places[i].priority == chosen.priority && places[i].lane == chosen.lane)
 			places[i] = chosen;
 }
 
@@ -75,24 +81,34 @@ static void
 begin_pass(TimestampTz now)
 {
 	static MaStatement priorities = {
-		MA_PRIORITIES_SQL "SELECT priority FROM p WHERE priority IS NOT NULL",
+		MA_PRIORITIES_SQL "SELECT lane, priority FROM p ORDER BY priority DESC, lane",
 		0
 	};
 	MaRows		rows = ma_run(&priorities, NULL, NULL, MA_RUN_READ_LATEST);
+	Place	   *old = places;
+	int			nold = nplaces;
 
 	nplaces = 0;
-	if (places != NULL)
-		pfree(places);
 	places = NULL;
-	places = MemoryContextAlloc(TopMemoryContext, sizeof(Place) * Max(rows.n, 1));
+	places = MemoryContextAllocZero(TopMemoryContext, sizeof(Place) * Max(rows.n, 1));
 	nplaces = rows.n;
 	for (int i = 0; i < nplaces; i++)
 	{
-		places[i].priority = ma_int32(&rows, i, 1);
+		places[i].lane = ma_int32(&rows, i, 1);
+		places[i].priority = ma_int32(&rows, i, 2);
 		places[i].next_at = DT_NOBEGIN;
 		places[i].message_id = 0;
 		places[i].done = false;
+		places[i].begun = now;
+		/* What was looked at in vain in a lane that was full then is not looked at again at once. */
+		for (int j = 0; j < nold; j++)
+			if (old[j].lane == places[i].lane && old[j].priority == places[i].priority &&
+				old[j].full && !old[j].done && now - old[j].begun < FULL_PASS_USEC)
+				places[i] = old[j];
+		places[i].full = false;
 	}
+	if (old != NULL)
+		pfree(old);
 	in_pass = true;
 	left_in_pass = 0;
 	pass_begun = now;
@@ -109,10 +125,12 @@ ma_gate_choose(int limit, TimestampTz now, int *n)
 	for (int i = 0; i < nplaces; i++)
 	{
 		MaMessage  *messages;
+		int			room = places[i].done ? 0 : ma_lane_room(places[i].lane);
 
-		if (places[i].done)
+		places[i].full |= !places[i].done && room == 0;
+		if (room == 0)
 			continue;
-		messages = choose_from(&places[i], limit, now, n);
+		messages = choose_from(&places[i], Min(limit, room), now, n);
 		if (*n > 0)
 		{
 			follow_merges(messages, *n);
@@ -135,10 +153,11 @@ choose_from(Place *place, int limit, TimestampTz now, int *n)
 		"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 		"AND m.priority OPERATOR(pg_catalog.=) $1 AND m.next_at OPERATOR(pg_catalog.<=) $2 "
 		"AND ROW(m.next_at, m.message_id) OPERATOR(pg_catalog.>) ROW($3, $4) "
+		"AND m.lane OPERATOR(pg_catalog.=) $6 "
 		"ORDER BY m.next_at, m.message_id LIMIT $5",
-		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID}
+		6, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID, INT4OID}
 	};
-	Datum		values[5];
+	Datum		values[6];
 	MaRows		rows;
 	MaMessage  *messages;
 
@@ -147,13 +166,17 @@ choose_from(Place *place, int limit, TimestampTz now, int *n)
 	values[2] = TimestampTzGetDatum(place->next_at);
 	values[3] = Int64GetDatum(place->message_id);
 	values[4] = Int32GetDatum(limit);
+	values[5] = Int32GetDatum(place->lane);
 	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
 	*n = rows.n;
 	if (*n == 0)
 		return NULL;
 	messages = palloc0_array(MaMessage, *n);
 	for (int i = 0; i < *n; i++)
+	{
 		read_message(&rows, i, &messages[i]);
+		messages[i].lane = place->lane;
+	}
 	chosen = *place;
 	chosen.next_at = messages[*n - 1].next_at;
 	chosen.message_id = messages[*n - 1].message_id;
@@ -244,7 +267,7 @@ static bool
 same_template(const MaMessage *message, const MaMessage *other)
 {
 	return message->template_id == other->template_id && message->topic_id == other->topic_id &&
-		strcmp(message->channel, other->channel) == 0;
+		message->lane == other->lane && strcmp(message->channel, other->channel) == 0;
 }
 
 /* Topic, channel and sender may have been redefined since the messages were asked for. */
@@ -252,16 +275,16 @@ static void
 follow_templates(MaMessage *messages, int n)
 {
 	static MaStatement change = {
-		"UPDATE marketing_internal.message SET topic_id = $3 "
+		"UPDATE marketing_internal.message SET topic_id = $3, lane = $4 "
 		"WHERE contact_id OPERATOR(pg_catalog.=) $1 AND message_id OPERATOR(pg_catalog.=) $2",
-		3, {INT8OID, INT8OID, INT4OID}
+		4, {INT8OID, INT8OID, INT4OID, INT4OID}
 	};
 
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
 		MaTopic    *topic;
-		Datum		values[3];
+		Datum		values[4];
 		int			same = i - 1;
 
 		while (same >= 0 && same >= i - LOOK_BACK && !same_template(message, &messages[same]))
@@ -273,12 +296,15 @@ follow_templates(MaMessage *messages, int n)
 			continue;
 		}
 		topic = read_template(message);
-		if (!message->has_template || topic->id == message->topic_id)
+		if (!message->has_template ||
+			(topic->id == message->topic_id && message->sender->sender_id == message->lane))
 			continue;
 		values[0] = Int64GetDatum(message->contact_id);
 		values[1] = Int64GetDatum(message->message_id);
 		values[2] = Int32GetDatum(topic->id);
+		values[3] = Int32GetDatum(message->sender->sender_id);
 		(void) ma_run(&change, values, NULL, MA_RUN_WRITE_LATEST);
+		message->lane = message->sender->sender_id;
 		message->topic_id = topic->id;
 	}
 }

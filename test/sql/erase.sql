@@ -125,3 +125,17 @@ SELECT * FROM marketing.import_suppressions('{}');
 SELECT * FROM marketing.import_suppressions(NULL);
 SELECT * FROM marketing.import_suppressions('{a@example.com}', 'fax');
 SELECT marketing.suppress('i25001@example.com');
+
+-- the page of preferences: GET shows, POST saves what was shown
+CREATE FUNCTION ask(method text, path text, content text DEFAULT NULL) RETURNS TABLE (status int, said text) LANGUAGE sql AS $$
+	SELECT status, regexp_replace(regexp_replace(convert_from(page, 'UTF8'), '<style>.*</style>', ''), '\n', '', 'g')
+	FROM marketing.web_request(method, path, '{}', convert_to(content, 'UTF8')) $$;
+SELECT '/p/' || p AS path, '/p/' || u AS by_u FROM links \gset
+SELECT * FROM ask('GET', :'path');
+SELECT status FROM ask('GET', :'by_u') UNION ALL SELECT status FROM ask('HEAD', :'path') UNION ALL SELECT status FROM ask('GET', :'path' || 'A') UNION ALL SELECT status FROM ask('POST', '/p/', 'shown=x');
+SELECT topic, channel, gets FROM marketing.preferences(2);
+SELECT status, said ~ 'saved' AS saved FROM ask('POST', :'path', 'shown=offers%2Femail&wanted=offers%2Femail&shown=letter%2femail&shown=gone/email&wanted=tips/email&x&=&%&wanted=%zz&wanted=%00&wanted=%ff&shown');
+SELECT topic, channel, gets FROM marketing.preferences(2);
+SELECT status FROM ask('POST', :'path', NULL) UNION ALL SELECT status FROM ask('POST', :'path', repeat('shown=offers/email&', 5000));
+SELECT topic, channel, gets FROM marketing.preferences(2);
+SELECT topic, state, source, proof FROM marketing.consent_change WHERE contact = '2' ORDER BY change DESC LIMIT 2;
