@@ -118,7 +118,8 @@ read_wanted(Jsonb *wanted, MaConsentChange *changes, int64 contact_id, List **ch
 		if (!read_pair(key, &topic, &channel) || value.type != jbvBool)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 value.type != jbvBool ? errmsg("the value of \"%s\" must be true or false", key) :
+					 value.type != jbvBool ?
+					 errmsg("the value of \"%s\" must be true or false", key) :
 					 errmsg("there is no topic and channel \"%s\"", key),
 					 errhint("For example {\"offers/email\": false}.")));
 		changes[n].contact_id = contact_id;

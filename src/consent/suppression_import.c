@@ -68,7 +68,8 @@ ma_import_suppressions(PG_FUNCTION_ARGS)
 	ma_channel_check(channel);
 	InitMaterializedSRF(fcinfo, 0);
 	result = (ReturnSetInfo *) fcinfo->resultinfo;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &given, &nulls, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &given, &nulls,
+					  &n);
 	ma_call_begin(&call);
 	portion = AllocSetContextCreate(CurrentMemoryContext, "marketing_automation suppressions",
 									ALLOCSET_DEFAULT_SIZES);

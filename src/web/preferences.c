@@ -40,7 +40,8 @@ decode(const char *text, int length)
 	{
 		char		c = text[i] == '+' ? ' ' : text[i];
 
-		if (c == '%' && i + 2 < length && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0)
+		if (c == '%' && i + 2 < length && hex_digit(text[i + 1]) >= 0 &&
+			hex_digit(text[i + 2]) >= 0)
 		{
 			c = (char) (hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
 			i += 2;
