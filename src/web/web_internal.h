@@ -61,5 +61,6 @@ extern void ma_web_open(const MaWebRequest *request, MaWebAnswer *answer);
 extern void ma_web_click(const MaWebRequest *request, MaWebAnswer *answer);
 extern void ma_web_hook(const MaWebRequest *request, MaWebAnswer *answer);
 extern void ma_web_confirm(const MaWebRequest *request, MaWebAnswer *answer);
+extern void ma_web_preferences(const MaWebRequest *request, MaWebAnswer *answer);
 
 #endif							/* MA_WEB_INTERNAL_H */
