@@ -49,7 +49,7 @@ static const MaHelpTopic topics[] = {
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
 		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
-			  "unsuppress", "consent_state", "consent_change", "verify_consent"),
+			  "unsuppress", "web_request", "consent_state", "consent_change", "verify_consent"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
 			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
 			  "SELECT * FROM marketing.consent_state LIMIT 5;")
@@ -84,7 +84,7 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"work", "the workers, the clock, and the same by hand",
-		LINES("work", "flush", "now", "set_clock", "arm", "disarm", "capture"),
+		LINES("work", "flush", "now", "configure", "settings", "set_clock", "arm", "disarm", "capture"),
 		LINES("CALL marketing.work();",
 			  "SELECT marketing.set_clock('2026-12-24 10:00+00');   -- for tests; null is the real time",
 			  "SELECT marketing.arm();")

@@ -284,6 +284,12 @@ ma_snippet_find(const char *name, int length, MaEscape escape)
 				escape == MA_ESCAPE_HTML ? KIND_SNIPPET_HTML : KIND_SNIPPET_PLAIN);
 }
 
+MaLiquid *
+ma_snippet_html(const char *name)
+{
+	return ma_snippet_find(name, strlen(name), MA_ESCAPE_HTML);
+}
+
 static MaLiquid *
 find_text(const char *name, int length, int kind)
 {

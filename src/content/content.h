@@ -39,6 +39,12 @@ extern MaLiquid *ma_liquid_compile(const char *source, int length, MaEscape esca
 extern char *ma_liquid_render(MaLiquid *liquid, Datum data, const char *zone,
 							  char **abort_reason);
 
+/*
+ * The snippet of this name, compiled for HTML; NULL if there is none.  Valid to the end of the
+ * transaction.  Inside ma_call_begin().
+ */
+extern MaLiquid *ma_snippet_html(const char *name);
+
 /* ---- template.c: what is defined ---- */
 
 typedef struct MaTemplate

@@ -15,26 +15,25 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
-#define DEFAULT_URL "http://localhost"
 #define VARIABLES 2
 #define KEY_BYTES 16
 
-static char *public_url(void);
-static bool is_on(const char *setting);
 static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char *channel,
 								   const char *url);
 static char *in_utf8(const char *text);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
+static void build_request(MaMessage *message, const MaRendered *rendered,
+						  const char *unsubscribe_url);
 
 void
 ma_compose(MaMessage *messages, int n)
 {
 	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
-	char	   *url = public_url();
-	bool		openings = is_on("track_opens");
+	char	   *url = ma_public_url();
+	bool		openings = ma_setting_on(MA_TRACK_OPENS);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -47,7 +46,7 @@ ma_compose(MaMessage *messages, int n)
 		requests[i].variables = variables(messages[i].contact_id, messages[i].topic_id,
 											messages[i].channel, url);
 	}
-	ma_track_begin(url, is_on("track_links"));
+	ma_track_begin(url, ma_setting_on(MA_TRACK_LINKS));
 	ma_render_messages(requests, n, rendered);
 	ma_track_end();
 	for (int i = 0; i < n; i++)
@@ -58,7 +57,8 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.message_id = message->message_id;
 		message->outgoing.key = ma_message_key(message->message_id);
 		message->outgoing.channel = message->channel;
-		message->outgoing.server = message->sender->server;
+		message->outgoing.server = message->server_name;
+		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
 		message->outgoing.to_address = message->address;
 		if (rendered[i].abort_reason != NULL)
@@ -77,6 +77,9 @@ ma_compose(MaMessage *messages, int n)
 		}
 		else
 			build_json(message, &rendered[i]);
+		if (message->gate == NULL && message->options != NULL &&
+			message->options->kind == MA_SERVER_HTTP)
+			build_request(message, &rendered[i], requests[i].variables[1].value);
 	}
 }
 
@@ -86,37 +89,6 @@ refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reaso
 	message->becomes = becomes;
 	message->gate = gate;
 	message->reason = reason;
-}
-
-/* Where the links of messages lead. */
-static char *
-public_url(void)
-{
-	static MaStatement find = {
-		"SELECT value FROM marketing_internal.setting WHERE name OPERATOR(pg_catalog.=) 'public_url'",
-		0
-	};
-	MaRows		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
-	char	   *url = rows.n > 0 ? ma_text(&rows, 0, 1) : pstrdup(DEFAULT_URL);
-
-	while (url[0] != '\0' && url[strlen(url) - 1] == '/')
-		url[strlen(url) - 1] = '\0';
-	return url;
-}
-
-/* A setting of the shop that holds unless it says off. */
-static bool
-is_on(const char *setting)
-{
-	static MaStatement find = {
-		"SELECT value FROM marketing_internal.setting WHERE name OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	};
-	Datum		value = CStringGetTextDatum(setting);
-	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
-	bool		on = true;
-
-	return rows.n == 0 || !parse_bool(ma_text(&rows, 0, 1), &on) || on;
 }
 
 static MaRenderVariable *
@@ -138,7 +110,7 @@ preview_variables(int64 contact_id, const MaTemplate *template, int *n)
 {
 	*n = VARIABLES;
 	return variables(contact_id, ma_topic_required(template->topic)->id, template->channel,
-					 public_url());
+					 ma_public_url());
 }
 
 void
@@ -203,6 +175,32 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	if (content == NULL)
 		refuse(message, MA_MESSAGE_FAILED, "mail", pstrdup(error ? error : "it cannot be built"));
 	message->outgoing.content = content;
+}
+
+/* The fault of the server's templates stops nothing but what goes through it. */
+static void
+build_request(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ma_request_build(message, rendered, message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ?
+						 NULL : unsubscribe_url);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		error = CopyErrorData();
+		FlushErrorState();
+		refuse(message, MA_MESSAGE_DEFERRED, "server", error->message);
+		message->pause = 600;
+	}
+	PG_END_TRY();
 }
 
 static void

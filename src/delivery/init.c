@@ -17,6 +17,7 @@ ma_delivery_init(void)
 {
 	ma_gate_init();
 	ma_outbox_init();
+	ma_shop_settings_init();
 	ma_net_api_init();
 	ma_compose_init();
 	ma_track_init();

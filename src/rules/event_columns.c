@@ -128,7 +128,7 @@ ma_event_member(MaDefinitions *definitions, const MaEvent *event, const char *na
 		/* Values of arrays and rows are no texts of their type in an image. */
 		if (OidIsValid(get_element_type(type)) || get_typtype(type) == TYPTYPE_COMPOSITE)
 			return (MaMemberType) {true, NULL, format_type_be(type)};
-		return (MaMemberType) {true, format_type_be_qualified(type)};
+		return (MaMemberType) {true, ma_leaf_type(type)};
 	}
 	leaf.event = unconstify(MaEvent *, event);
 	leaf.properties = declared_properties(event->id);
@@ -200,7 +200,7 @@ null_like(const MaLeaf *leaf, const char *name)
 		MaEventSource *part = lfirst(cell);
 
 		if (type == NULL && part_has(leaf, part, name, &type) && part != NULL)
-			type = format_type_be_qualified(get_atttype(part->table->relid,
+			type = ma_leaf_type(get_atttype(part->table->relid,
 														get_attnum(part->table->relid, name)));
 	}
 	if (type == NULL)

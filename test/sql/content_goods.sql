@@ -30,7 +30,7 @@ SELECT marketing.drop_asset('terms');
 SELECT marketing.drop_asset('term');
 SELECT count(marketing.send_message(i, 'order')) FROM generate_series(1, 5) AS i;
 SELECT marketing.send_message(1, 'noimage');
-INSERT INTO marketing_internal.setting VALUES ('track_opens', 'off');
+SELECT marketing.configure('track_opens', 'off');
 CALL marketing.work();
 SELECT * FROM log;
 SELECT regexp_replace(regexp_replace(mail(1), '=_[0-9a-f]{32}', 'BOUNDARY', 'g'), '[0-9a-f]{32}|/u/[A-Za-z0-9_-]+', 'KEY', 'g');

@@ -94,7 +94,7 @@ SELECT marketing.record_click(:'one');
 -- a consent is never changed
 SELECT count(*) FROM marketing_internal.consent_entry;
 -- switched off
-INSERT INTO marketing_internal.setting VALUES ('track_links', 'off'), ('track_opens', 'off');
+SELECT marketing.configure('track_links', 'off'), marketing.configure('track_opens', 'no');
 SELECT marketing.send_message(2, 'news') AS plain \gset
 CALL marketing.work();
 SELECT count(*) FILTER (WHERE kind = 'o') + count(*) FILTER (WHERE kind = 'c') AS tracked FROM (VALUES ('o'), ('c')) AS k (kind), tokens(:plain, kind);

@@ -60,7 +60,7 @@ CALL marketing.work();
 SELECT read('new_readers') AS gone, stored('new_readers'), differ();
 SELECT contact_id, entered, effective_at, cause FROM marketing_internal.segment_transition JOIN marketing_internal.segment USING (segment_id)
 	WHERE name = 'new_readers' ORDER BY transition_id;
--- two contacts become one: each entry stays under its number
+-- two contacts become one, who has said what both have
 SELECT marketing.merge_contacts(1, 5);
 SELECT read('left'), differ();
 SELECT marketing.drop_topic('old');
