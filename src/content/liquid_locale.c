@@ -17,7 +17,8 @@
 
 #define NBSP "\302\240"
 
-static char *grouped(LiquidRender *render, LiquidValue value, int digits, const LiquidLocale *locale);
+static char *grouped(LiquidRender *render, LiquidValue value, int digits,
+					 const LiquidLocale *locale);
 static LiquidValue utf8_value(const char *text);
 
 /* The first is for all that are not here. */
@@ -29,7 +30,8 @@ static const LiquidLocale locales[] = {
 	{"az", ".", ",", LIQUID_SIGN_BEHIND,
 		"yanvar fevral mart aprel may iyun iyul avqust sentyabr oktyabr noyabr dekabr",
 		"yan fev mar apr may iyn iyl avq sen okt noy dek",
-		"bazar bazar ertəsi çərşənbə axşamı çərşənbə cümə axşamı cümə şənbə", "B. B.E. Ç.A. Ç. C.A. C. Ş."},
+		"bazar bazar ertəsi çərşənbə axşamı çərşənbə cümə axşamı cümə şənbə",
+		"B. B.E. Ç.A. Ç. C.A. C. Ş."},
 	{"de-ch", "’", ".", LIQUID_SIGN_BEFORE_BLANK,
 		"Januar Februar März April Mai Juni Juli August September Oktober November Dezember", NULL,
 		"Sonntag Montag Dienstag Mittwoch Donnerstag Freitag Samstag", "So Mo Di Mi Do Fr Sa"},
@@ -39,19 +41,25 @@ static const LiquidLocale locales[] = {
 	{"fr", NBSP, ",", LIQUID_SIGN_BEHIND,
 		"janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
 		"janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
-		"dimanche lundi mardi mercredi jeudi vendredi samedi", "dim. lun. mar. mer. jeu. ven. sam."},
+		"dimanche lundi mardi mercredi "
+		"jeudi vendredi samedi", "dim. lun. mar. mer. jeu. ven. sam."},
 	{"es", ".", ",", LIQUID_SIGN_BEHIND,
-		"enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre", NULL,
+		"enero febrero marzo abril mayo junio julio agosto "
+		"septiembre octubre noviembre diciembre", NULL,
 		"domingo lunes martes miércoles jueves viernes sábado", "dom lun mar mié jue vie sáb"},
 	{"it", ".", ",", LIQUID_SIGN_BEHIND,
-		"gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
-		NULL, "domenica lunedì martedì mercoledì giovedì venerdì sabato", "dom lun mar mer gio ven sab"},
+		"gennaio febbraio marzo aprile maggio giugno luglio agosto "
+		"settembre ottobre novembre dicembre",
+		NULL, "domenica lunedì martedì mercoledì giovedì venerdì sabato",
+		"dom lun mar mer gio ven sab"},
 	{"pt-br", ".", ",", LIQUID_SIGN_BEFORE_BLANK,
-		"janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro", NULL,
+		"janeiro fevereiro março abril maio junho julho agosto "
+		"setembro outubro novembro dezembro", NULL,
 		"domingo segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado",
 		"dom seg ter qua qui sex sáb"},
 	{"pt", ".", ",", LIQUID_SIGN_BEHIND,
-		"janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro", NULL,
+		"janeiro fevereiro março abril maio junho julho agosto "
+		"setembro outubro novembro dezembro", NULL,
 		"domingo segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado",
 		"dom seg ter qua qui sex sáb"},
 	{"nl", ".", ",", LIQUID_SIGN_BEFORE_BLANK,
@@ -59,7 +67,8 @@ static const LiquidLocale locales[] = {
 		"jan feb mrt apr mei jun jul aug sep okt nov dec",
 		"zondag maandag dinsdag woensdag donderdag vrijdag zaterdag", "zo ma di wo do vr za"},
 	{"sv", NBSP, ",", LIQUID_SIGN_BEHIND,
-		"januari februari mars april maj juni juli augusti september oktober november december", NULL,
+		"januari februari mars april maj juni juli augusti "
+		"september oktober november december", NULL,
 		"söndag måndag tisdag onsdag torsdag fredag lördag", "sön mån tis ons tors fre lör"},
 	{"da", ".", ",", LIQUID_SIGN_BEHIND,
 		"januar februar marts april maj juni juli august september oktober november december", NULL,
@@ -71,7 +80,8 @@ static const LiquidLocale locales[] = {
 		"januar februar mars april mai juni juli august september oktober november desember", NULL,
 		"søndag mandag tirsdag onsdag torsdag fredag lørdag", "søn man tir ons tor fre lør"},
 	{"pl", NBSP, ",", LIQUID_SIGN_BEHIND,
-		"stycznia lutego marca kwietnia maja czerwca lipca sierpnia września października listopada "
+		"stycznia lutego marca kwietnia maja czerwca lipca sierpnia "
+		"września października listopada "
 		"grudnia", NULL, "niedziela poniedziałek wtorek środa czwartek piątek sobota",
 		"niedz. pon. wt. śr. czw. pt. sob."},
 	{"ru", NBSP, ",", LIQUID_SIGN_BEHIND,
@@ -193,8 +203,7 @@ filter_money(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 		{"CZK", "Kč", 2}, {"SEK", "kr", 2}, {"NOK", "kr", 2}, {"DKK", "kr.", 2}, {"HUF", "Ft", 2},
 		{"RUB", "₽", 2}, {"UAH", "₴", 2}, {"AZN", "₼", 2}, {"GEL", "₾", 2}, {"KZT", "₸", 2},
 		{"ILS", "₪", 2}, {"VND", "₫", 0}, {"CLP", "CLP", 0}, {"ISK", "ISK", 0}, {"KWD", "KWD", 3},
-		{"BHD", "BHD", 3}, {"JOD", "JOD", 3}, {"TND", "TND", 3}, {"OMR", "OMR", 3}
-	};
+		{"BHD", "BHD", 3}, {"JOD", "JOD", 3}, {"TND", "TND", 3}, {"OMR", "OMR", 3}};
 	const LiquidLocale *locale = ma_liquid_locale(render, arguments[1]);
 	char	   *code = ma_liquid_to_cstring(render, arguments[0]);
 	const char *sign = code;

@@ -63,7 +63,8 @@ address_ok(const char *address, bool utf8)
 	/* C1 controls and line separators of Unicode end lines for some programs. */
 	for (int i = 0; utf8 && i + 1 < local; i++)
 		if (((unsigned char) address[i] == 0xC2 && (unsigned char) address[i + 1] < 0xA1) ||
-			strncmp(address + i, "\342\200\250", 3) == 0 || strncmp(address + i, "\342\200\251", 3) == 0)
+			strncmp(address + i, "\342\200\250", 3) == 0 ||
+			strncmp(address + i, "\342\200\251", 3) == 0)
 			return false;
 	return domain_ok(at + 1) && (!utf8 || ma_mime_is_utf8(address));
 }

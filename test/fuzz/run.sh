@@ -41,7 +41,7 @@ for target; do
 	list=
 	for name in ${sources[$target]}; do list="$list $content/$name.c"; done
 	# shellcheck disable=SC2086
-	clang-14 $flags $sanitizers -o "$scratch/$target" "$top/test/fuzz/$target.c" "$top/test/fuzz/shim.c" "$top/test/fuzz/stubs.c" \
+	clang-14 $flags $sanitizers -o "$scratch/$target" "$top/test/fuzz/$target.c" "$top/test/fuzz/shim.c" "$top/test/fuzz/absent.c" \
 		$list -L"$libdir/lib" -L"$("$pg_config" --libdir)" -L"$libdir" -lpgcommon -lpgport -lm
 	if [ -n "$file" ]; then
 		"$scratch/$target" "$file"
@@ -49,7 +49,7 @@ for target; do
 	fi
 	corpus=${CORPUS:-$scratch/corpus}/$target
 	mkdir -p "$corpus"
-	if ! ASAN_OPTIONS=detect_leaks=0 nice "$scratch/$target" -runs="$runs" -max_len=4096 -timeout=5 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
+	if ! ASAN_OPTIONS=detect_leaks=0 nice "$scratch/$target" -runs="$runs" -max_len=4096 -timeout=60 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
 		-dict="$top/test/fuzz/words.dict" -artifact_prefix="$findings/$target-" "$corpus" \
 		"$top/test/fuzz/seeds/$target" > "$scratch/log" 2>&1; then
 		failed=1

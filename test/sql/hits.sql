@@ -21,7 +21,7 @@ SELECT marketing.define_template('wrong', topic => 'offers', subject => 'x', tex
 SELECT marketing.define_template('wrong', topic => 'offers', subject => 'x', text => 'x', utm => '[]');
 
 CREATE FUNCTION mail(message bigint) RETURNS text LANGUAGE sql AS $$
-	SELECT replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), E'\r', ''), '=3D', '=')
+	SELECT replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), E'\r', ''), '=3D', '='), '=2D', '-')
 	FROM marketing.messages WHERE messages.message = $1 $$;
 CREATE FUNCTION tokens(message bigint, kind text) RETURNS TABLE (n bigint, token text) LANGUAGE sql AS $$
 	SELECT n, m[1] FROM regexp_matches(mail(message), '/' || kind || '/([A-Za-z0-9_-]+)', 'g') WITH ORDINALITY AS r (m, n) $$;
@@ -99,6 +99,6 @@ SELECT marketing.send_message(2, 'news') AS plain \gset
 CALL marketing.work();
 SELECT count(*) FILTER (WHERE kind = 'o') + count(*) FILTER (WHERE kind = 'c') AS tracked FROM (VALUES ('o'), ('c')) AS k (kind), tokens(:plain, kind);
 SELECT mail(:plain) LIKE '%href="https://shop.example/one?a=1&amp;b=2#top"%' AS as_it_was;
-INSERT INTO marketing_internal.setting VALUES ('utm_source', 'shop');
+SELECT marketing.configure('utm_source', 'shop');
 SELECT marketing.define_template('thanks', topic => 'offers', subject => 'Thanks', html => '<a href="https://shop.example/">x</a>');
 SELECT html FROM marketing.preview_message(1, 'thanks');
