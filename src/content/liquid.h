@@ -297,6 +297,7 @@ struct MaLiquid
 	int			nroots;			/* distinct first names of paths */
 	List	   *roots;			/* LiquidName *, while compiling */
 	List	   *snippets;		/* char *: those it names outright; not kept in a cache */
+	List	   *members;		/* char *: what it shows of the contact; likewise */
 	LiquidBlock *block;
 };
 

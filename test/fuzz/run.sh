@@ -49,7 +49,7 @@ for target; do
 	fi
 	corpus=${CORPUS:-$scratch/corpus}/$target
 	mkdir -p "$corpus"
-	if ! ASAN_OPTIONS=detect_leaks=0 nice "$scratch/$target" -runs="$runs" -max_len=4096 -timeout=60 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
+	if ! ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 nice "$scratch/$target" -runs="$runs" -max_len=4096 -timeout=60 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
 		-dict="$top/test/fuzz/words.dict" -artifact_prefix="$findings/$target-" "$corpus" \
 		"$top/test/fuzz/seeds/$target" > "$scratch/log" 2>&1; then
 		failed=1
