@@ -24,12 +24,6 @@ extern List *ma_topics(void);
 extern int	ma_channel_number(const char *channel);
 extern const char *ma_channel_by_number(int number);
 
-/*
- * Locks the contact's addresses of these channels (char *), in the order of the gate.
- * Without `wait` busy ones are passed over.
- */
-extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
-
 /* ---- cap.c ---- */
 
 /* What ma_kept() keeps of a definition table: a list, which may be empty. */

@@ -16,7 +16,6 @@
 #include "utils/json.h"
 
 #define VARIABLES 2
-#define KEY_BYTES 16
 
 static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char *channel,
 								   const char *url);
@@ -117,19 +116,6 @@ void
 ma_compose_init(void)
 {
 	ma_register_variables(preview_variables);
-}
-
-/* The same for each sending of the message, and for nobody to guess. */
-char *
-ma_message_key(int64 message_id)
-{
-	char	   *text = psprintf("message:" INT64_FORMAT, message_id);
-	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
-	char	   *key = palloc(KEY_BYTES * 2 + 1);
-
-	(void) hex_encode(VARDATA_ANY(mac), KEY_BYTES, key);
-	key[KEY_BYTES * 2] = '\0';
-	return key;
 }
 
 /* Mails are UTF-8, whatever the database is. */

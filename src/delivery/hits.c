@@ -97,6 +97,22 @@ ma_record_click(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(url));
 }
 
+bool
+ma_open_token_valid(const char *token)
+{
+	MaHitToken	read;
+
+	return ma_hit_token_read(token, MA_HIT_OPEN, &read);
+}
+
+bool
+ma_click_token_valid(const char *token)
+{
+	MaHitToken	read;
+
+	return ma_hit_token_read(token, MA_HIT_CLICK, &read);
+}
+
 static void
 read_arguments(FunctionCallInfo fcinfo, Hit *hit)
 {

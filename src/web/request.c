@@ -23,13 +23,15 @@ typedef struct Route
 } Route;
 
 static void health(const MaWebRequest *request, MaWebAnswer *answer);
-static void answer_request(const char *method, MaWebRequest *request, MaWebAnswer *answer);
+static void answer_request(MaWebRequest *request, MaWebAnswer *answer);
 static char *text_argument(FunctionCallInfo fcinfo, int number, const char *name);
 static Datum answer_row(FunctionCallInfo fcinfo, const MaWebAnswer *answer);
 
 MA_FUNCTION(ma_web_request);
 
 static const Route routes[] = {
+	{"/o/", false, true, ma_web_open},
+	{"/c/", false, true, ma_web_click},
 	{"/u/", true, true, ma_web_unsubscribe},
 	{"/confirm/", true, true, ma_web_confirm},
 	{"/health", false, true, health},
@@ -62,11 +64,11 @@ ma_web_header(const MaWebRequest *request, const char *name)
 }
 
 static void
-answer_request(const char *method, MaWebRequest *request, MaWebAnswer *answer)
+answer_request(MaWebRequest *request, MaWebAnswer *answer)
 {
-	bool		get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+	bool		get = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
 
-	request->acts = strcmp(method, "POST") == 0;
+	request->acts = strcmp(request->method, "POST") == 0;
 	for (int i = 0; i < lengthof(routes); i++)
 	{
 		const Route *route = &routes[i];
@@ -101,7 +103,7 @@ ma_web_request(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	char	   *method = text_argument(fcinfo, 0, "method");
-	MaWebRequest request = {.path = text_argument(fcinfo, 1, "path")};
+	MaWebRequest request = {method, text_argument(fcinfo, 1, "path")};
 	MaWebAnswer answer = {0};
 	MaCall		call;
 	Datum		row;
@@ -122,7 +124,7 @@ ma_web_request(PG_FUNCTION_ARGS)
 	}
 	request.address = PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4);
 	ma_call_begin(&call);
-	answer_request(method, &request, &answer);
+	answer_request(&request, &answer);
 	MemoryContextSwitchTo(context);
 	row = answer_row(fcinfo, &answer);
 	ma_call_end(&call);

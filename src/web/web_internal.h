@@ -15,6 +15,7 @@
 
 typedef struct MaWebRequest
 {
+	const char *method;
 	const char *path;
 	const char *rest;			/* of the path behind the route: a token, a server's name */
 	bool		acts;			/* POST: what changes something happens on these only */
@@ -55,6 +56,8 @@ extern void ma_web_page(MaWebAnswer *answer, int status, const char *page, const
 /* ---- what the routes do ---- */
 
 extern void ma_web_unsubscribe(const MaWebRequest *request, MaWebAnswer *answer);
+extern void ma_web_open(const MaWebRequest *request, MaWebAnswer *answer);
+extern void ma_web_click(const MaWebRequest *request, MaWebAnswer *answer);
 extern void ma_web_confirm(const MaWebRequest *request, MaWebAnswer *answer);
 
 #endif							/* MA_WEB_INTERNAL_H */

@@ -36,6 +36,22 @@ SELECT status, said FROM ask('POST', :'confirm');
 SELECT status FROM ask('POST', :'confirm');
 SELECT * FROM consent;
 
+-- Openings and clicks: the link leads where the message said, and nowhere else.
+SELECT marketing.define_template('news', topic => 'transactional', subject => 'News', html => '<a href="https://shop.example/ürün?a=1&amp;b=2">x</a>');
+SELECT marketing.send_message(2, 'news') > 0;
+CALL marketing.work();
+SELECT replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=2D', '-'), '=3D', '=') AS mail
+	FROM marketing.messages WHERE template = 'news' \gset
+SELECT marketing.set_clock('2026-03-01 13:00+00');
+SELECT substring(:'mail' FROM '/c/[-_A-Za-z0-9]+') AS click, substring(:'mail' FROM '/o/[-_A-Za-z0-9]+') AS open \gset
+SELECT status, content_type, location, encode(page, 'hex') AS page FROM marketing.web_request('GET', :'open', '{"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0"}');
+SELECT status, content_type, location, encode(page, 'hex') AS page FROM marketing.web_request('GET', :'click', '{"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0"}');
+SELECT status, location FROM ask('HEAD', :'click');
+SELECT status, location FROM marketing.web_request('GET', :'click', '{"user-agent": "Mozilla/5.0", "sec-purpose": "prefetch"}');
+SELECT kind, url, machine, verdict FROM marketing.message_hits ORDER BY occurred_at, kind, verdict;
+SELECT status, location FROM unnest(ARRAY[:'click' || 'A', replace(:'click', '/c/', '/o/'), replace(:'open', '/o/', '/c/'), '/c/', '/c/x', '/o/x']) AS p, LATERAL ask('GET', p);
+SELECT status, location FROM ask('POST', :'click') UNION ALL SELECT status, location FROM ask('POST', :'open');
+
 -- What is not ours: forged, cut, of the other kind, of a topic without consent, of one that is gone.
 SELECT status, said LIKE '%This link is not valid%' AS gone FROM unnest(ARRAY['/u/', '/u/x', :'offer' || 'A', left(:'offer', -1),
 	replace(:'offer', '/u/', '/confirm/'), replace(:'confirm', '/confirm/', '/u/'), '/u' || repeat('/', 100), '/u/' || repeat('A', 10000),
