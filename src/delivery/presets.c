@@ -124,9 +124,10 @@ static const Preset presets[] = {
 	"\"no\": {{ message.to | remove: \"+\" | json }}}]}",
 		"{% case body.code %}{% when \"00\", \"01\", \"02\" %}sent {{ body.jobid }}"
 		"{% when \"30\", \"40\", \"80\" %}server {{ body.code }} {{ body.description }}"
-	"{% when \"20\", \"50\", \"51\", \"70\", \"85\" %}failed {{ body.code }} {{ body.description }}{% endcase %}"},
-	{"fcm", NEED_ACCOUNT, "https://fcm.googleapis.com/v1/projects/{{ account }}/messages:send", JSON,
-		MA_AUTH_BEARER, NULL, NULL,
+		"{% when \"20\", \"50\", \"51\", \"70\", \"85\" %}failed {{ body.code }} "
+	"{{ body.description }}{% endcase %}"},
+	{"fcm", NEED_ACCOUNT, "https://fcm.googleapis.com/v1/projects/{{ account }}/messages:send",
+		JSON, MA_AUTH_BEARER, NULL, NULL,
 		"{\"message\": {\"token\": {{ message.to | json }}, \"notification\": {"
 		"{% if message.subject %}\"title\": {{ message.subject | json }}, {% endif %}"
 	"\"body\": {{ message.text | json }}}, \"data\": {\"ma_key\": {{ message.key | json }}}}}",
@@ -190,7 +191,7 @@ ma_preset_check(const MaServerOptions *given)
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("there is no preset \"%s\"", given->preset),
 				 nearest ? errhint("Did you mean %s?", nearest) :
-				 errhint("README.md lists them, chapter \"HTTP providers\".")));
+				 errhint("README.md lists them, chapter \"Options of servers\".")));
 	}
 	if (preset == NULL || (preset->needs & NEED_URL) != 0)
 		require_option(given->url, "url", given->preset);

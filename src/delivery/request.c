@@ -47,9 +47,9 @@ render(MaServerOptions *options, int which, const char *source, const char *what
 	{
 		MemoryContext previous = MemoryContextSwitchTo(options->context);
 
-		options->compiled[which] = ma_liquid_compile(source, strlen(source), MA_ESCAPE_NONE,
-													 psprintf("option \"%s\" of server \"%s\"", what,
-															  options->name));
+		char	   *place = psprintf("option \"%s\" of server \"%s\"", what, options->name);
+
+		options->compiled[which] = ma_liquid_compile(source, strlen(source), MA_ESCAPE_NONE, place);
 		MemoryContextSwitchTo(previous);
 	}
 	result = ma_liquid_render(options->compiled[which], data, NULL, &reason);
