@@ -126,6 +126,23 @@
 	index_beginscan(table, index, snapshot, nkeys, 0)
 #endif
 
+/* 16 tells which indexes an update concerns: all, none, or those that sum up blocks. */
+#include "access/tableam.h"
+#include "executor/executor.h"
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes ma_index_updates;
+#define MA_INDEX_UPDATES_ALL TU_All
+#define MA_INDEX_UPDATES_NONE TU_None
+#define ma_insert_index_tuples(info, slot, estate, update, which) \
+	ExecInsertIndexTuples(info, slot, estate, update, false, NULL, NIL, (which) == TU_Summarizing)
+#else
+typedef bool ma_index_updates;
+#define MA_INDEX_UPDATES_ALL true
+#define MA_INDEX_UPDATES_NONE false
+#define ma_insert_index_tuples(info, slot, estate, update, which) \
+	ExecInsertIndexTuples(info, slot, estate, update, false, NULL, NIL)
+#endif
+
 /* 18 made the bytes of base64 unsigned. */
 #if PG_VERSION_NUM >= 180000
 #define MA_BASE64_BYTE uint8

@@ -173,6 +173,33 @@ refuse_node(const CheckContext *context, const char *detail)
 			 errposition(pg_mbstrlen_with_len(context->source, context->location) + 1)));
 }
 
+bool
+ma_error_of_expression(int sqlerrcode)
+{
+	switch (sqlerrcode)
+	{
+			/* Of a value that a domain refuses; other constraints are not of expressions. */
+		case ERRCODE_CHECK_VIOLATION:
+		case ERRCODE_NOT_NULL_VIOLATION:
+			return true;
+	}
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+		case ERRCODE_FEATURE_NOT_SUPPORTED:
+		case ERRCODE_CARDINALITY_VIOLATION:
+		case ERRCODE_SQL_ROUTINE_EXCEPTION:
+		case ERRCODE_EXTERNAL_ROUTINE_EXCEPTION:
+		case ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION:
+		case ERRCODE_PLPGSQL_ERROR:
+		case ERRCODE_TO_CATEGORY(ERRCODE_MA_INVALID_RULE):
+			return true;
+		default:
+			return false;
+	}
+}
+
 void
 ma_expression_failed(const char *what, MemoryContext context)
 {

@@ -31,6 +31,7 @@ typedef struct MaTopic
 	MaConsentKind kind;
 	char	   *confirm;		/* template that asks for the confirmation, or NULL */
 	List	   *channels;		/* names (char *) */
+	char	   *description;	/* in words for people, or NULL */
 } MaTopic;
 
 /* In the current context; the topic of the name, or an error with the nearest names. */
@@ -113,6 +114,61 @@ extern int	ma_consent_append(MaConsentChange *changes, int n, bool evaluating);
 extern char *ma_confirm_token(int64 contact_id);
 /* ... of {{ unsubscribe_url }}: for this topic and channel. */
 extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
+/*
+ * What an unsubscribe token takes back; NULL if it is not ours, or there is nothing to take back
+ * (any more).
+ */
+extern MaTopic *ma_unsubscribe_token_topic(const char *token, const char **channel);
+/* False for what is not a token of a confirm_url of ours. */
+extern bool ma_confirm_token_valid(const char *token);
+
+/* ---- cap.c: how many messages a contact gets within a period ---- */
+
+typedef enum MaCapPeriod
+{
+	MA_CAP_ROLLING,
+	MA_CAP_DAY,
+	MA_CAP_WEEK,
+	MA_CAP_MONTH
+} MaCapPeriod;
+
+typedef enum MaCapWhen
+{
+	MA_CAP_SKIP,				/* who is over it is skipped */
+	MA_CAP_DEFER,				/* waits until a place is free */
+	MA_CAP_DISPLACE				/* likewise, but only the most important at_most of them */
+} MaCapWhen;
+
+typedef struct MaCap
+{
+	char	   *name;
+	int			at_most;
+	char	   *per;			/* "7 days", "week" */
+	int64		window;			/* of a rolling one, in microseconds; else 0 */
+	MaCapPeriod period;
+	char	   *channel;		/* NULL: all */
+	int32		topic_id;		/* 0: all but transactional */
+	MaCapWhen	when;
+} MaCap;
+
+/* All (MaCap *), in order of their names; valid as ma_definitions() is. */
+extern List *ma_caps(void);
+/* True if the cap counts messages of the channel and topic. */
+extern bool ma_cap_counts(const MaCap *cap, const char *channel, int32 topic_id);
+/* The instant from which a message sent at `counted` counts no more. */
+extern TimestampTz ma_cap_frees(const MaCap *cap, TimestampTz counted, const char *time_zone);
+/* What was sent before this counts no more, wherever the contact lives. */
+extern TimestampTz ma_cap_look_back(const MaCap *cap, TimestampTz now);
+/* "cap "weekly": at most 2 in 7 days" */
+extern char *ma_cap_text(const MaCap *cap);
+
+/* ---- quiet.c: when nobody gets messages by a channel ---- */
+
+/* True if any are set. */
+extern bool ma_quiet_any(void);
+/* True if it is within them for somebody of this zone: until when, and a reason. */
+extern bool ma_quiet_until(const char *channel, TimestampTz now, const char *time_zone,
+						   TimestampTz *until, char **reason);
 
 /* ---- gate.c: what delivery asks ---- */
 

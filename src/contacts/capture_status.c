@@ -66,13 +66,13 @@ table_rows(ReturnSetInfo *result, MaDefinitions *definitions)
 		if (!OidIsValid(table->relid))
 		{
 			ma_status_line(result, item, "error", "not found",
-				"The table or its trigger is gone. Attach it again, or take off what is left of it with marketing.detach().");
+						   "The table or its trigger is gone. Attach it again, or take off what is left of it with marketing.detach().");
 			continue;
 		}
 		if (!can_look(table))
 		{
 			ma_status_line(result, item, "note", "locked",
-				"Somebody alters it just now, so its triggers were not looked at.");
+						   "Somebody alters it just now, so its triggers were not looked at.");
 			continue;
 		}
 		drift = drift_of(table);
@@ -185,7 +185,7 @@ source_rows(ReturnSetInfo *result, MaDefinitions *definitions)
 
 		if (source->building)
 			ma_status_line(result, psprintf("contacts of %s", source->name), "note", "building",
-				"Existing rows are being read by the worker; new and changed ones count already.");
+						   "Existing rows are being read by the worker; new and changed ones count already.");
 	}
 }
 
@@ -216,7 +216,7 @@ log_rows(ReturnSetInfo *result)
 			detail = psprintf(INT64_FORMAT " could not be evaluated and rest; see marketing.errors.",
 							  failed);
 		ma_status_line(result, ma_text(&rows, i, 1), failed > 0 ? "error" : "ok",
-			psprintf(INT64_FORMAT "%s", n, n == COUNT_LIMIT ? " or more" : ""), detail);
+					   psprintf(INT64_FORMAT "%s", n, n == COUNT_LIMIT ? " or more" : ""), detail);
 	}
 }
 
@@ -230,8 +230,8 @@ figure_rows(ReturnSetInfo *result)
 
 	for (int i = 0; i < MA_NUM_COUNTERS; i++)
 		ma_status_line(result, ma_counter_name(i), i == MA_COUNT_ERRORS && ma_counter_value(i) > 0 ? "warning" : "ok",
-			psprintf(INT64_FORMAT, ma_counter_value(i)), NULL);
+					   psprintf(INT64_FORMAT, ma_counter_value(i)), NULL);
 	if (ma_last_error(&sqlstate, message, sizeof(message), &at))
 		ma_status_line(result, "last error", "warning", unpack_sql_state(sqlstate),
-			psprintf("%s: %s", timestamptz_to_str(at), message));
+					   psprintf("%s: %s", timestamptz_to_str(at), message));
 }

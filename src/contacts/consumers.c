@@ -79,7 +79,7 @@ ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now)
 			consumers[i]->rows(rows, n, now);
 }
 
-/* DT_NOBEGIN: all rows may matter, also where the consumer is not known. */
+/* Of a consumer that is not known all rows may matter. */
 TimestampTz
 ma_consumer_reads_from(const char *name, int32 event_id)
 {

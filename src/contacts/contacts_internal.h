@@ -81,6 +81,15 @@ extern void ma_require_right_on_lost(const MaTable *table, Oid role);
  */
 extern bool ma_table_detach_if_unused(MaCall *call, int32 table_id);
 
+/* The contact and all who were merged into him; `read` is of contact_merge_contact_idx. */
+extern int64 *ma_contact_and_merged(MaIndexRead *read, int64 contact_id, int *n);
+
+/*
+ * Leaves to the worker whom contacts without keys were merged into: events of theirs,
+ * such as the end of a message, are his.
+ */
+extern void ma_merged_leave(const MaContactChange *contacts, int n);
+
 /*
  * ---- Contacts and their rows: the parts of which attach, adopt, the flush and the
  * ---- drain put a change of a contact's row together.
@@ -136,10 +145,6 @@ extern void ma_key_column_check(Oid relid, const char *column);
 /* ma_key_value() of contacts.h back again: as the type prints it. */
 extern char *ma_key_value_text(Oid relid, Oid type, Datum value);
 
-/*
- * False for the text of a key that a value of this type, narrower than where the
- * key comes from, cannot be: no row has it.
- */
 /* Base type of the table's column; InvalidOid if either is gone. */
 extern Oid	ma_column_type(const MaTable *table, const char *column);
 
@@ -151,6 +156,10 @@ extern char *ma_event_from(const MaEventSource *source, char **contact);
 extern void ma_lookups_load(MaDefinitions *definitions);
 extern bool ma_source_looks_up(const MaEventSource *source, const MaTable *table);
 
+/*
+ * False for the text of a key that a value of this type, narrower than where the
+ * key comes from, cannot be: no row has it.
+ */
 extern bool ma_key_holds(Oid type, const char *text);
 
 /*

@@ -181,8 +181,9 @@ extern void ma_consumers_evaluate_one(MaDefinitions *definitions, MaContactChang
 extern bool ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChange *contact,
 								 TimestampTz now);
 extern void ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now);
-/* True if contacts without any event must be told of as well. */
+/* Before this instant no row of the event is read; DT_NOBEGIN: all may be. */
 extern TimestampTz ma_consumer_reads_from(const char *name, int32 event_id);
+/* True if contacts without any event must be told of as well. */
 extern bool ma_consumers_want_new_contacts(void);
 
 #endif							/* MA_CONTACTS_EVALUATE_H */

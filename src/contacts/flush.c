@@ -173,25 +173,6 @@ ma_flush_tries_again(void)
 	return tries_again;
 }
 
-bool
-ma_error_of_expression(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_DATA_EXCEPTION:
-		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
-		case ERRCODE_FEATURE_NOT_SUPPORTED:
-		case ERRCODE_CARDINALITY_VIOLATION:
-		case ERRCODE_EXTERNAL_ROUTINE_EXCEPTION:
-		case ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION:
-		case ERRCODE_PLPGSQL_ERROR:
-		case ERRCODE_TO_CATEGORY(ERRCODE_MA_INVALID_RULE):
-			return true;
-		default:
-			return false;
-	}
-}
-
 /*
  * On return every mark that is not done is to be spilled.  Expressions fail seldom, so at
  * first nobody guards against one that does; then all is done again by those who do.

@@ -38,7 +38,6 @@ ma_settle_unmoved(MaEvaluation *evaluation)
 	for (int i = 0; i < evaluation->ncontacts; i++)
 	{
 		MaContactChange contact = evaluation->contacts[i];
-
 		bool		unmoved = ma_consumers_unmoved(evaluation->definitions, &contact,
 												   evaluation->now);
 

@@ -69,6 +69,9 @@ typedef struct MaMessage
 	char	   *template_name;
 	int64		enrollment_id;
 	TimestampTz next_at;
+	TimestampTz not_after;		/* DT_NOEND: none */
+	int32		priority;
+	char	   *time_zone;		/* the contact's; NULL: not known */
 	bool		has_template;
 	char	   *address;		/* NULL: the contact has none */
 	Datum		address_hash;	/* 0 with it */
@@ -96,6 +99,7 @@ typedef struct MaMessage
 	char	   *reason;
 	char	   *detail;
 	int64		pause;			/* of deferred: seconds to the next try; 0: a minute */
+	TimestampTz next_try;		/* of deferred, if it is known; 0: after the pause */
 	bool		untried;		/* this claim was no attempt */
 
 	/* while it is under way, see send.c */
@@ -133,6 +137,7 @@ typedef struct MaGateVerdict
 	const char *gate;
 	MaGateAction action;
 	char	   *reason;
+	TimestampTz next_try;		/* of MA_GATE_DEFER, if it is known; else 0 */
 } MaGateVerdict;
 
 extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
@@ -177,6 +182,7 @@ extern const char *ma_message_state_name(MaMessageState state);
 /* ---- partitions.c ---- */
 
 extern void ma_delivery_partitions_ensure(void);
+extern void ma_hits_partitions_ensure(void);
 extern void ma_delivery_partitions_init(void);
 
 /* ---- events.c ---- */
@@ -255,8 +261,22 @@ extern bool ma_spool_has(int64 message_id, const char *key, const char *channel,
 
 /* ---- what delivery/ registers ---- */
 
+extern void ma_compose_init(void);
+extern void ma_track_init(void);
 extern void ma_deliver_init(void);
 extern void ma_net_api_init(void);
+
+/* ---- shop_settings.c ---- */
+
+#define MA_TRACK_LINKS "track_links"
+#define MA_TRACK_OPENS "track_opens"
+
+extern void ma_shop_settings_init(void);
+/* One of the switches above. */
+extern bool ma_setting_on(const char *setting);
+/* Where links lead, without a slash at the end. */
+extern char *ma_public_url(void);
+
 extern void ma_why_gates_init(void);
 extern void ma_gate_init(void);
 

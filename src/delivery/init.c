@@ -17,7 +17,10 @@ ma_delivery_init(void)
 {
 	ma_gate_init();
 	ma_outbox_init();
+	ma_shop_settings_init();
 	ma_net_api_init();
+	ma_compose_init();
+	ma_track_init();
 	ma_why_gates_init();
 	ma_register_channel_check(ma_channel_check);
 	ma_register_topic_check(check_topic);

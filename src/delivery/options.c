@@ -57,7 +57,7 @@ typedef struct Option
 	bool		of_user;		/* of a user mapping, not of the server */
 } Option;
 
-static const char *const tls_choices[] = {"none", "starttls", "tls", NULL};
+static const char *const tls_choices[] = {"none", "require", "implicit", NULL};
 static const char *const auth_choices[] = {
 	"none", "basic", "bearer", "header", "aws", "signed", NULL
 };
@@ -379,7 +379,7 @@ check_together(List *given, MaServerKind kind)
 				ereport(ERROR,
 						(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 						 errmsg("a password is not sent without TLS"),
-						 errhint("Use tls 'starttls' or 'tls', or leave out user.")));
+						 errhint("Use tls 'require' or 'implicit', or leave out user.")));
 	}
 	if (all->verp && all->return_path == NULL)
 		ereport(ERROR,

@@ -10,6 +10,7 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "content/content.h"
 #include "delivery/delivery_internal.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -29,6 +30,7 @@ static bool is_end(MaMessageState state);
 static MaMessageState state_of(const char *name);
 static int	pick(MaMessage **messages, int n, bool ended, MaMessage **picked);
 static void end_messages(MaMessage **messages, int n);
+static void return_coupons(MaMessage **messages, int n);
 static void change_messages(MaMessage **messages, int n);
 static void tell(const MaRows *rows);
 static void raise_event(const MaSettled *message, const MaRows *rows, uint64 row);
@@ -153,7 +155,27 @@ end_messages(MaMessage **messages, int n)
 	values[7] = ma_int4_array(versions, n);
 	values[8] = TimestampTzGetDatum(ma_now());
 	rows = ma_run(&end, values, NULL, MA_RUN_WRITE_LATEST);
+	return_coupons(messages, n);
 	tell(&rows);
+}
+
+/* What certainly did not go out gives back what it would have given. */
+static void
+return_coupons(MaMessage **messages, int n)
+{
+	int64	   *contacts = palloc_array(int64, n);
+	int64	   *ids = palloc_array(int64, n);
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+		if (messages[i]->becomes != MA_MESSAGE_SENT &&
+			(messages[i]->gate == NULL || strcmp(messages[i]->gate, "crash") != 0))
+		{
+			contacts[count] = messages[i]->contact_id;
+			ids[count++] = messages[i]->message_id;
+		}
+	if (count > 0)
+		ma_coupons_return(contacts, ids, count);
 }
 
 /* To another live state: queued (again), deferred or suspect. */
@@ -213,7 +235,8 @@ change_messages(MaMessage **messages, int n)
 		texts[0][i] = unconstify(char *, state_names[messages[i]->becomes]);
 		texts[1][i] = messages[i]->reason;
 		texts[2][i] = unconstify(char *, messages[i]->gate);
-		times[i] = TimestampTzGetDatum(now + pause * USECS_PER_SEC);
+		times[i] = TimestampTzGetDatum(messages[i]->next_try != 0 ? messages[i]->next_try :
+									   now + pause * USECS_PER_SEC);
 		nulls[i] = messages[i]->becomes != MA_MESSAGE_DEFERRED;
 		untried[i] = messages[i]->untried ? 1 : 0;
 	}

@@ -22,6 +22,9 @@ static void source(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void created(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void consent(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void suppression(const MaWhyQuestion *question, MaWhyAnswer *answer);
+static void cap(const MaWhyQuestion *question, MaWhyAnswer *answer);
+static void quiet_hours(const MaWhyQuestion *question, MaWhyAnswer *answer);
+static void limit(const char *gate, MaWhyAnswer *answer);
 static void not_after(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void run(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void armed(const MaWhyQuestion *question, MaWhyAnswer *answer);
@@ -30,8 +33,8 @@ static void delivery(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static const MaWhyGate gates[] = {
 	{1, "contact", contact}, {2, "address", address}, {3, "source", source},
 	{12, "message", created}, {13, "topic consent", consent}, {14, "suppression", suppression},
-	{17, "not_after", not_after}, {18, "run", run}, {19, "armed", armed},
-	{20, "delivery", delivery}
+	{15, "cap", cap}, {16, "quiet hours", quiet_hours}, {17, "not_after", not_after},
+	{18, "run", run}, {19, "armed", armed}, {20, "delivery", delivery}
 };
 
 void
@@ -232,7 +235,45 @@ suppression(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	answer->next = NULL;
 }
 
-/* The next three have a row only where they are what decided. */
+/* A limit that holds the message back, until a time that is known, or has ended it. */
+static void
+limit(const char *gate, MaWhyAnswer *answer)
+{
+	if (!decided(gate, answer) || !ma_why_message.live || ma_why_message.next_try == 0)
+		return;
+	answer->verdict = MA_WHY_WAITING;
+	answer->next = psprintf("it is tried %s", timestamptz_to_str(ma_why_message.next_try));
+}
+
+/* A row where a cap counts such messages. */
+static void
+cap(const MaWhyQuestion *question, MaWhyAnswer *answer)
+{
+	const char *channel;
+	int32		topic_id;
+	ListCell   *cell;
+
+	channel_and_topic(question, &channel, &topic_id);
+	answer->verdict = MA_WHY_SKIP;
+	foreach(cell, ma_caps())
+	{
+		if (channel == NULL || !ma_cap_counts(lfirst(cell), channel, topic_id))
+			continue;
+		answer->verdict = MA_WHY_OK;
+		answer->detail = answer->detail == NULL ? ma_cap_text(lfirst(cell)) :
+			psprintf("%s; %s", answer->detail, ma_cap_text(lfirst(cell)));
+	}
+	limit("cap", answer);
+}
+
+/* The next four have a row only where they are what decided. */
+static void
+quiet_hours(const MaWhyQuestion *question, MaWhyAnswer *answer)
+{
+	answer->verdict = MA_WHY_SKIP;
+	limit("quiet hours", answer);
+}
+
 static void
 not_after(const MaWhyQuestion *question, MaWhyAnswer *answer)
 {

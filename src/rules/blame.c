@@ -11,26 +11,9 @@
 
 #define MAX_NAMED 3
 
-static bool concerns_rule(const ErrorData *error);
 static void add_suspects(List **suspects, const MaRule *rule, const EventFetch *rows,
 						 const ContactFetch *values);
 static char *suspects_text(List *suspects);
-
-/* Not a cancel, a lock, a serialization failure or a lack of resources. */
-static bool
-concerns_rule(const ErrorData *error)
-{
-	static const int categories[] = {ERRCODE_DATA_EXCEPTION, ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION,
-		ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION, ERRCODE_PLPGSQL_ERROR,
-		ERRCODE_SQL_ROUTINE_EXCEPTION, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-	ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION, ERRCODE_FEATURE_NOT_SUPPORTED,
-	ERRCODE_MA_INVALID_RULE};
-
-	for (int i = 0; i < lengthof(categories); i++)
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(categories[i]))
-			return true;
-	return false;
-}
 
 void
 ma_rule_failed(const char *what, MemoryContext context)
@@ -39,7 +22,8 @@ ma_rule_failed(const char *what, MemoryContext context)
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (concerns_rule(error) && strncmp(error->message, what, strlen(what)) != 0)
+	if (ma_error_of_expression(error->sqlerrcode) &&
+		strncmp(error->message, what, strlen(what)) != 0)
 		error->message = psprintf("%s: %s", what, error->message);
 	FlushErrorState();
 	ReThrowError(error);

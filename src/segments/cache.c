@@ -62,7 +62,7 @@ load(void)
 		segment->description = ma_text(&rows, i, 7);
 		segment->building = ma_bool(&rows, i, 8);
 		segment->error = ma_text(&rows, i, 9);
-		segment->known_from = ma_value(&rows, i, 10, &unknown);
+		segment->known_from = DatumGetTimestampTz(ma_value(&rows, i, 10, &unknown));
 		if (unknown)
 			segment->known_from = DT_NOEND;
 		segments->segments[segments->n++] = segment;

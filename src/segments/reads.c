@@ -393,7 +393,7 @@ read_history(MaSegment *segment, TimestampTz at)
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		bool		unknown;
-		TimestampTz since = ma_value(&rows, i, 2, &unknown);
+		TimestampTz since = DatumGetTimestampTz(ma_value(&rows, i, 2, &unknown));
 
 		if (!ma_stale_has(overdue, ma_int64(&rows, i, 1)))
 			add_member(members, ma_int64(&rows, i, 1), unknown ? 0 : since);

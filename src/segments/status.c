@@ -53,10 +53,10 @@ put_drift(ReturnSetInfo *result, const MaSegments *all)
 				continue;
 			contact = ma_contact_text(ma_int64(&rows, i, 3));
 			ma_status_line(result, psprintf("segment %s", all->segments[j]->name), "error", "drift",
-				psprintf("The audit found %s contact%s stored wrongly, such as %s, who %s in it (first at %s). Look for disabled triggers above; marketing.verify_segment() shows all who are read wrongly, marketing.rebuild_segment() puts it right.",
-						 ma_grouped(n), n == 1 ? "" : "s", contact ? contact : "one without an id",
-						 ma_bool(&rows, i, 4) ? "belongs" : "does not belong",
-						 timestamptz_to_str(ma_int64(&rows, i, 5))));
+						   psprintf("The audit found %s contact%s stored wrongly, such as %s, who %s in it (first at %s). Look for disabled triggers above; marketing.verify_segment() shows all who are read wrongly, marketing.rebuild_segment() puts it right.",
+									ma_grouped(n), n == 1 ? "" : "s", contact ? contact : "one without an id",
+									ma_bool(&rows, i, 4) ? "belongs" : "does not belong",
+									timestamptz_to_str(ma_int64(&rows, i, 5))));
 		}
 }
 
@@ -78,8 +78,8 @@ ma_segment_status(PG_FUNCTION_ARGS)
 
 		if (segment->error != NULL)
 			ma_status_line(result, item, "error", segment->rule ? "failing" : "broken",
-				psprintf("%s. It is not maintained and cannot be read. Correct what it reads and run marketing.rebuild_segment(), or define it anew.",
-						 segment->error));
+						   psprintf("%s. It is not maintained and cannot be read. Correct what it reads and run marketing.rebuild_segment(), or define it anew.",
+									segment->error));
 		else if (segment->building)
 			ma_status_line(result, item, "note", "building", progress_of(segment));
 	}

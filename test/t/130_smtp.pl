@@ -237,7 +237,7 @@ $node->safe_psql($db, "DROP USER MAPPING FOR PUBLIC SERVER mail$server");
 
 # from the start
 my $smtps = start_peer('mail_server.py', tls => 'tls', cert => $certificate, key => $key, login => "shop:$secret");
-use_peer($smtps, "$with, ca_file 'localhost.crt', tls 'tls'");
+use_peer($smtps, "$with, ca_file 'localhost.crt', tls 'implicit'");
 %number = send_to('smtps@example.com');
 %state = states_of(%number);
 is($state{'smtps@example.com'}, 'sent 1', 'TLS from the start');

@@ -105,7 +105,7 @@ $node->safe_psql($db, "SELECT marketing.send_message(i, 'text') FROM generate_se
 ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM marketing.messages WHERE state IN ('queued', 'sending')"), 'all were tried');
 my @all = ledger_of($peer);
 my %count;
-$count{ decode_json($_->{body})->{key} }++ foreach @all[ $before .. $#all ];
+$count{ JSON::PP->new->decode($_->{body})->{key} }++ foreach @all[ $before .. $#all ];
 is(scalar(grep { $_ > 1 } values %count), 0, 'nobody got one twice');
 is($node->safe_psql($db, "SELECT count(*) > 0 FROM marketing.messages WHERE state = 'suspect'"), 't', 'those are in doubt');
 $node->safe_psql($db, "SELECT marketing.settle_message(message, 'failed') FROM marketing.messages WHERE state = 'suspect'");
@@ -118,7 +118,7 @@ X-To: {{ message.to }}', body '{"text": {{ message.text | json }}, "from": {{ me
 my $last = (ledger_of($peer))[-1];
 is($last->{path}, '/room/sales', 'url');
 is($last->{method}, 'PUT', 'method');
-is_deeply(decode_json(encode_json({ body => $last->{body} }))->{body}, '{"text": "Çok \"iyi\" Ş", "from": "+15550001"}', 'body') or 1;
+is($last->{body}, qq({"text": "\x{c7}ok \\"iyi\\" \x{15e}", "from": "+15550001"}), 'body');
 is($last->{headers}{'authorization'}, "Bearer $secret", 'bearer');
 like($last->{headers}{'x-key'}, qr/^[0-9a-f]{32}$/, 'a header of a template');
 is($last->{headers}{'content-type'}, 'application/vnd.test+json', 'content type');
@@ -146,7 +146,7 @@ utf8::encode($body);
 my $signature = hmac_sha256_base64("$last->{headers}{'webhook-id'}.$last->{headers}{'webhook-timestamp'}.$body", $secret);
 $signature .= '=' while length($signature) % 4;
 is($last->{headers}{'webhook-signature'}, "v1,$signature", 'the signature can be computed anew');
-is(decode_json($body)->{key}, $last->{headers}{'webhook-id'}, 'the identifier is the message\'s');
+is(JSON::PP->new->decode($last->{body})->{key}, $last->{headers}{'webhook-id'}, 'the identifier is the message\'s');
 
 # -- presets: the request of each is what its maker's documents say, sent to us instead
 my %answers = (
@@ -168,10 +168,8 @@ foreach my $preset (sort keys %answers)
 }
 foreach my $preset (grep { $request{$_}{headers}{'content-type'} =~ /json/ } sort keys %request)
 {
-	my $sent = $request{$preset}{body};
-	utf8::encode($sent);
-	$request{$preset}{json} = eval { decode_json($sent) };
-	ok($request{$preset}{json}, "$preset: JSON") or diag($sent);
+	$request{$preset}{json} = eval { JSON::PP->new->decode($request{$preset}{body}) };
+	ok($request{$preset}{json}, "$preset: JSON") or diag($request{$preset}{body});
 }
 is($request{sendgrid}{json}{personalizations}[0]{to}[0]{email}, 'c1@example.com', 'sendgrid: to');
 like($request{sendgrid}{json}{headers}{'List-Unsubscribe'}, qr/^<http.*>$/, 'sendgrid: one-click unsubscribing');
