@@ -51,6 +51,8 @@ extern MaServerOptions *ma_server_options(const char *name);
 extern uint64 ma_server_version(const char *name);
 /* Errors out unless url, preset and what they need fit together. */
 extern void ma_preset_check(const MaServerOptions *given);
+/* Name of an option without which a request cannot be made; NULL: none. */
+extern const char *ma_preset_missing(const MaServerOptions *options);
 /* Sets what is not given as the preset has it. */
 extern void ma_preset_fill(MaServerOptions *options);
 

@@ -26,7 +26,7 @@
 #define PAUSE_MIN 2				/* seconds of rest after a fault, doubled each time */
 #define PAUSE_MAX 900
 #define MANY 32					/* at least so many may wait for a connection */
-#define CATCH_UP 20.0			/* messages, for one of weight 1 */
+#define CATCH_UP 2.0			/* messages, for one of weight 1 */
 #define DOMAINS_MAX 10000		/* with more the table is begun anew */
 #define DOMAIN_LENGTH 64
 #define LOOK_AGAIN_MS 1000
@@ -339,7 +339,7 @@ choose_server(const MaMessage *message)
 		weight = sender->routes[j].weight;
 	}
 	/* One that was away does not catch up with all of it. */
-	if (best != NULL)
+	if (best != NULL && sender->nroutes > 1)
 		best->share = Max(best->share, most - CATCH_UP) + (weight > 0 ? 1.0 / weight : 0);
 	return best;
 }

@@ -154,6 +154,7 @@ static const Preset presets[] = {
 
 static const Preset *find_preset(const char *name);
 static void require_option(const char *value, const char *option, const char *preset);
+static const char *missing(const MaServerOptions *options, const Preset *preset);
 
 static const Preset *
 find_preset(const char *name)
@@ -172,6 +173,27 @@ require_option(const char *value, const char *option, const char *preset)
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 preset ? errmsg("preset \"%s\" needs option \"%s\"", preset, option) :
 				 errmsg("a server of marketing_http needs option \"%s\" or \"preset\"", option)));
+}
+
+/* The first option that the preset cannot do without and that is not there. */
+static const char *
+missing(const MaServerOptions *options, const Preset *preset)
+{
+	if ((preset->needs & NEED_ACCOUNT) != 0 && options->account == NULL)
+		return "account";
+	if ((preset->needs & NEED_REGION) != 0 && options->region == NULL)
+		return "region";
+	if ((preset->needs & NEED_USER) != 0 && options->user == NULL)
+		return "user";
+	return NULL;
+}
+
+const char *
+ma_preset_missing(const MaServerOptions *options)
+{
+	const Preset *preset = find_preset(options->preset);
+
+	return preset ? missing(options, preset) : NULL;
 }
 
 void
@@ -195,12 +217,12 @@ ma_preset_check(const MaServerOptions *given)
 	}
 	if (preset == NULL || (preset->needs & NEED_URL) != 0)
 		require_option(given->url, "url", given->preset);
-	if (preset != NULL && (preset->needs & NEED_ACCOUNT) != 0)
-		require_option(given->account, "account", preset->name);
-	if (preset != NULL && (preset->needs & NEED_REGION) != 0)
-		require_option(given->region, "region", preset->name);
-	if (preset != NULL && (preset->needs & NEED_USER) != 0)
-		require_option(given->user, "user", preset->name);
+	if (preset != NULL && missing(given, preset) != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("server cannot be used before it has option \"%s\": preset \"%s\" needs it",
+						missing(given, preset), preset->name),
+				 errhint("ALTER SERVER ... OPTIONS (ADD %s '...')", missing(given, preset))));
 	if (given->auth == MA_AUTH_HEADER)
 		require_option(given->auth_header, "auth_header", "auth header");
 	if (given->url != NULL && pg_strncasecmp(given->url, "https://", 8) != 0 &&

@@ -112,6 +112,11 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 	StringInfoData json;
 	Datum		data;
 
+	if (ma_preset_missing(options) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("server \"%s\" needs option \"%s\"", options->name,
+						ma_preset_missing(options))));
 	initStringInfo(&server);
 	appendStringInfoChar(&server, '{');
 	append_options(&server, options);

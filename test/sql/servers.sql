@@ -45,8 +45,8 @@ CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'http://exam
 CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'https://example.com', body '{{ message.text | jsn }}');
 CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'https://example.com', body '{% if %}');
 CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'sendgird');
-CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'twilio');
-CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'ses', region 'eu-west-1');
+CREATE SERVER sms FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'twilio');
+CREATE SERVER ses FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'ses', region 'eu-west-1');
 CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'webhook');
 CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'https://example.com', auth 'header');
 CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'webhook', url 'https://example.com/hook', password_file 'hook_key');
