@@ -512,6 +512,9 @@ extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
 
+/* Errors out unless the attached table of the source is there, with its column of ids. */
+extern void ma_source_require(const MaSource *source);
+
 /* Errors out unless rows of the event can be told apart, to be followed one by one. */
 extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
 

@@ -147,12 +147,12 @@ static void
 read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource *source)
 {
 	Oid			type;
-	char	   *columns = psprintf("r.at AS at, (%s)::pg_catalog.float8 AS points, %s AS row_key",
-								   rule->points, row_key_sql(source));
-	char	   *sql = ma_event_select(event, source, columns, "ANY ($1)", &type);
 	int64	   *ids;
 	Datum	   *keys;
 	int			nkeys = ma_event_keys(source, lines->contact, 1, &ids, &keys);
+	char	   *columns = psprintf("r.at AS at, (%s)::pg_catalog.float8 AS points, %s AS row_key",
+								   rule->points, row_key_sql(source));
+	char	   *sql = ma_event_select(event, source, columns, "ANY ($1)", &type);
 	Datum		argument = ma_datum_array(keys, nkeys, type);
 	Oid			array_type = get_array_type(type);
 	MaIdentity	caller;
