@@ -138,6 +138,13 @@ extern void ma_retire(MemoryContext context, void (*leave) (void *value), void *
 
 /* ---- definitions.c ---- */
 
+/*
+ * SQL of a date, or of a local time (`type`), as a timestamp.  A date may lie beyond the
+ * time that timestamps can say, and zones and windows move both: one far away is infinite,
+ * or a row with a mistyped year would be an error for all who are read with it.
+ */
+extern char *ma_local_time_sql(const char *sql, Oid type);
+
 extern MaTable *ma_table_by_id(MaDefinitions *definitions, int32 id);
 extern MaTable *ma_table_by_relid(MaDefinitions *definitions, Oid relid);
 extern MaSource *ma_source_by_id(MaDefinitions *definitions, int32 id);
