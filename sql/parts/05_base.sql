@@ -7,6 +7,18 @@ CREATE TABLE marketing_internal.setting (
 COMMENT ON TABLE marketing_internal.setting IS
 	'Settings of the shop, and the database''s test clock if one is set.';
 
+CREATE FUNCTION marketing.configure(setting text, value text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_configure';
+COMMENT ON FUNCTION marketing.configure(text, text) IS
+	'Sets what holds for the whole shop, such as public_url; null takes it away. It counts from the commit on, also for the workers, and is dumped with the database. marketing.settings() lists what there is. Errors: 42704 for a setting there is not, 22023 for a value it cannot have.';
+
+CREATE FUNCTION marketing.settings() RETURNS TABLE (setting text, value text, description text)
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_settings';
+COMMENT ON FUNCTION marketing.settings() IS
+	'The settings of marketing.configure(), with what they are now (null: not set) and what they are for.';
+
 CREATE FUNCTION marketing.now() RETURNS timestamptz
 	LANGUAGE c STABLE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'ma_now_sql';

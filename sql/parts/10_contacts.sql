@@ -75,3 +75,16 @@ COMMENT ON TABLE marketing_internal.contact_merge IS
 	'Log of every link made by match => and of every merge_contacts(), with what is needed to undo it: the keys moved, the row of the merged contact, and the contacts whose history moved. merged_id equals contact_id for a row that was linked without ever having been a contact of its own.';
 CREATE INDEX contact_merge_contact_idx ON marketing_internal.contact_merge (contact_id);
 CREATE INDEX contact_merge_merged_idx ON marketing_internal.contact_merge (merged_id);
+
+CREATE VIEW marketing_internal.contact_holder AS
+	WITH RECURSIVE joined (merged_id, contact_id) AS (
+		SELECT m.merged_id, m.contact_id FROM marketing_internal.contact_merge AS m
+		WHERE m.split_at IS NULL AND m.contact_id OPERATOR(pg_catalog.<>) m.merged_id),
+	chain (merged_id, contact_id) AS (
+		SELECT j.merged_id, j.contact_id FROM joined AS j
+		UNION SELECT c.merged_id, j.contact_id FROM chain AS c
+		JOIN joined AS j ON j.merged_id OPERATOR(pg_catalog.=) c.contact_id)
+	SELECT c.merged_id, c.contact_id FROM chain AS c
+	WHERE NOT EXISTS (SELECT FROM joined AS j WHERE j.merged_id OPERATOR(pg_catalog.=) c.contact_id);
+COMMENT ON VIEW marketing_internal.contact_holder IS
+	'Who somebody that was merged is now, through further merges; as plain SQL of rules reads it.';

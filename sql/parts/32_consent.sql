@@ -137,3 +137,61 @@ CREATE VIEW marketing.consent_change AS
 	JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) e.topic_id;
 COMMENT ON VIEW marketing.consent_change IS
 	'The ledger of consent as a feed: every change with its proof, by rising number.';
+
+-- Limits: caps and quiet hours.
+
+CREATE TABLE marketing_internal.cap (
+	name text PRIMARY KEY,
+	at_most int NOT NULL CHECK (at_most OPERATOR(pg_catalog.>) 0),
+	per text NOT NULL,
+	seconds bigint NOT NULL,
+	channel text,
+	topic_id int,
+	when_over text NOT NULL CHECK (when_over OPERATOR(pg_catalog.=) ANY ('{skip,defer,displace}'))
+);
+COMMENT ON TABLE marketing_internal.cap IS
+	'How many messages a contact gets within a period: of seconds counted back from each message, or, with seconds 0, of the calendar (per: day, week, month).';
+
+CREATE TABLE marketing_internal.quiet_hours (
+	channel text PRIMARY KEY,
+	starts time NOT NULL,
+	ends time NOT NULL CHECK (starts OPERATOR(pg_catalog.<>) ends)
+);
+COMMENT ON TABLE marketing_internal.quiet_hours IS
+	'When nobody gets messages by the channel but transactional ones, in local times of the contact.';
+
+CREATE FUNCTION marketing.define_cap(
+	name text,
+	at_most int,
+	per text DEFAULT '7 days',
+	channel text DEFAULT NULL,
+	topic text DEFAULT NULL,
+	when_over text DEFAULT 'skip') RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_define_cap';
+COMMENT ON FUNCTION marketing.define_cap(text, int, text, text, text, text) IS
+	'A contact gets at most so many messages per time: 7 days and the like count back from each message, exactly; day, week (from Monday) and month are of the calendar of his zone. channel, topic: only those; without them all. Transactional messages neither count nor are held. when_over: skip, defer (it waits until a place is free), displace (likewise, but at most at_most messages wait, the most important ones; a less important one is skipped). What was sent counts, and what is under way. Errors: 22023 for a wrong value, MA040 unknown topic.';
+
+CREATE FUNCTION marketing.drop_cap(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_cap';
+COMMENT ON FUNCTION marketing.drop_cap(text) IS
+	'Drops a cap. Messages that wait for it are tried again at the time they were deferred to. Errors: MA043 unknown cap.';
+
+CREATE FUNCTION marketing.set_quiet_hours(channel text, starts time, ends time) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_set_quiet_hours';
+COMMENT ON FUNCTION marketing.set_quiet_hours(text, time, time) IS
+	'Nobody gets messages by the channel between these local times of his zone (else the database''s), but transactional ones; they wait until it ends. ends may be on the next day (21:00 to 09:00). Both null: none any more. Errors: 22023 for an unknown channel or equal times.';
+
+CREATE VIEW marketing.caps AS
+	SELECT c.name, c.at_most, c.per, c.channel, t.name AS topic, c.when_over
+	FROM marketing_internal.cap AS c
+	LEFT JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) c.topic_id;
+COMMENT ON VIEW marketing.caps IS
+	'Caps of define_cap(): how many messages a contact gets within which period.';
+
+CREATE VIEW marketing.quiet_hours AS
+	SELECT q.channel, q.starts, q.ends FROM marketing_internal.quiet_hours AS q;
+COMMENT ON VIEW marketing.quiet_hours IS
+	'Quiet hours of set_quiet_hours(), in local times of each contact.';

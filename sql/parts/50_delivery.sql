@@ -7,10 +7,49 @@ CREATE TABLE marketing_internal.sender (
 	server text,
 	from_address text,
 	from_name text,
-	reply_to text
+	reply_to text,
+	servers jsonb
 );
 COMMENT ON TABLE marketing_internal.sender IS
-	'Who messages come from. server: the foreign server they leave through; null: the built-in spool.';
+	'Who messages come from. server: the foreign server they leave through, or servers: several with their weights; neither: the built-in spool.';
+
+CREATE TABLE marketing_internal.server_state (
+	server text PRIMARY KEY,
+	failures int NOT NULL,
+	open_until timestamptz,
+	reason text,
+	day int NOT NULL,
+	sent_today bigint NOT NULL,
+	changed_at timestamptz NOT NULL
+);
+COMMENT ON TABLE marketing_internal.server_state IS
+	'What the delivery worker knows of a server when it starts: faults in a row that were its own and until when it is left alone for the last one; the messages of a day (days since 2000-01-01) while it is warmed up.';
+
+CREATE FUNCTION marketing_internal.smtp_validator(text[], oid) RETURNS void
+	LANGUAGE c STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_smtp_validator';
+COMMENT ON FUNCTION marketing_internal.smtp_validator(text[], oid) IS
+	'Checks the options of servers and user mappings of marketing_smtp.';
+CREATE FUNCTION marketing_internal.http_validator(text[], oid) RETURNS void
+	LANGUAGE c STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_http_validator';
+COMMENT ON FUNCTION marketing_internal.http_validator(text[], oid) IS
+	'Checks the options of servers and user mappings of marketing_http.';
+CREATE FUNCTION marketing_internal.outside_validator(text[], oid) RETURNS void
+	LANGUAGE c STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_outside_validator';
+COMMENT ON FUNCTION marketing_internal.outside_validator(text[], oid) IS
+	'Checks the options of servers of marketing_outside.';
+
+CREATE FOREIGN DATA WRAPPER marketing_smtp VALIDATOR marketing_internal.smtp_validator;
+COMMENT ON FOREIGN DATA WRAPPER marketing_smtp IS
+	'Mail servers that marketing_automation hands messages to. USAGE on it is the right to have passwords sent to any host.';
+CREATE FOREIGN DATA WRAPPER marketing_http VALIDATOR marketing_internal.http_validator;
+COMMENT ON FOREIGN DATA WRAPPER marketing_http IS
+	'HTTP interfaces that marketing_automation hands messages to. USAGE on it is the right to have passwords sent to any host.';
+CREATE FOREIGN DATA WRAPPER marketing_outside VALIDATOR marketing_internal.outside_validator;
+COMMENT ON FOREIGN DATA WRAPPER marketing_outside IS
+	'Programs that fetch their messages with marketing.claim_messages() and send them themselves.';
 
 CREATE TABLE marketing_internal.message (
 	contact_id bigint NOT NULL,
@@ -29,17 +68,19 @@ CREATE TABLE marketing_internal.message (
 	entry jsonb,
 	data jsonb,
 	priority int NOT NULL,
+	lane int NOT NULL DEFAULT 0,
 	next_at timestamptz NOT NULL,
 	not_after timestamptz,
 	attempts int NOT NULL DEFAULT 0,
 	address text,
+	server text,
 	version int,
 	created_at timestamptz NOT NULL,
 	PRIMARY KEY (contact_id, message_id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE marketing_internal.message IS
-	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address and version are those of the last claim. Ended ones stand in message_log.';
-CREATE INDEX message_due_idx ON marketing_internal.message (priority, next_at, message_id)
+	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address, server and version are those of the last claim; lane: its sender, 0: the built-in one. Ended ones stand in message_log.';
+CREATE INDEX message_due_idx ON marketing_internal.message (lane, priority, next_at, message_id)
 	WHERE state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}');
 CREATE INDEX message_claimed_idx ON marketing_internal.message (message_id)
 	WHERE state OPERATOR(pg_catalog.=) ANY ('{sending,suspect}');
@@ -69,6 +110,7 @@ CREATE TABLE marketing_internal.message_log (
 	step text,
 	enrollment_id bigint,
 	address text,
+	server text,
 	attempts int NOT NULL,
 	created_at timestamptz NOT NULL
 ) PARTITION BY RANGE (settled_at);
@@ -93,11 +135,12 @@ CREATE FUNCTION marketing.define_sender(
 	server text DEFAULT NULL,
 	from_address text DEFAULT NULL,
 	from_name text DEFAULT NULL,
-	reply_to text DEFAULT NULL) RETURNS text
+	reply_to text DEFAULT NULL,
+	servers jsonb DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_sender';
-COMMENT ON FUNCTION marketing.define_sender(text, text, text, text, text, text) IS
-	'Defines who messages of a channel come from and which foreign server they leave through; without a server they go to the spool. A template that names no sender has the channel''s first one, and where there is none a built-in one. Errors: 22023 for what is no address or channel, 42704 for an unknown server.';
+COMMENT ON FUNCTION marketing.define_sender(text, text, text, text, text, text, jsonb) IS
+	'Defines who messages of a channel come from and which foreign server they leave through, or servers: several with weights, as {"ses": 70, "sendgrid": 30, "relay": 0}, where one of weight 0 is used only when no other one can be; without a server they go to the spool. A template that names no sender has the channel''s first one, and where there is none a built-in one. Errors: 22023 for what is no address or channel, 42704 for an unknown server, 42501 without USAGE on it.';
 
 CREATE FUNCTION marketing.drop_sender(name text) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -49,15 +49,17 @@ static const MaHelpTopic topics[] = {
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
 		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
-			  "unsuppress", "consent_state", "consent_change", "verify_consent"),
+			  "unsuppress", "web_request", "consent_state", "consent_change", "verify_consent"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
 			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
 			  "SELECT * FROM marketing.consent_state LIMIT 5;")
 	},
 	{
-		"templates", "what messages say: Liquid over your rows, layouts, snippets, queries",
+		"templates", "what messages say: Liquid over your rows, layouts, snippets, queries, files, coupons",
 		LINES("define_template", "preview_message", "define_layout", "define_snippet", "define_query",
-			  "render_liquid", "drop_template", "drop_layout", "drop_snippet", "drop_query"),
+			  "define_asset", "define_coupon_pool", "add_coupons", "coupon_pools", "check_template", "sms_size",
+			  "render_liquid", "drop_template", "drop_layout", "drop_snippet", "drop_query", "drop_asset",
+			  "drop_coupon_pool"),
 		LINES("SELECT marketing.define_template('thanks', topic => 'transactional',",
 			  "    subject => 'Thank you, {{ contact.first_name | default: \"dear customer\" }}',",
 			  "    html => $$<p>Order {{ entry.id }}: {{ entry.total | money: \"EUR\" }}</p>$$);",
@@ -65,7 +67,8 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"sending", "messages: asking for them, what became of them, and why not",
-		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "settle_message"),
+		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "settle_message",
+			  "message_hits", "record_open", "record_click"),
 		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
 			  "SELECT * FROM marketing.messages LIMIT 5;",
 			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")
@@ -81,7 +84,7 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"work", "the workers, the clock, and the same by hand",
-		LINES("work", "flush", "now", "set_clock", "arm", "disarm", "capture"),
+		LINES("work", "flush", "now", "configure", "settings", "set_clock", "arm", "disarm", "capture"),
 		LINES("CALL marketing.work();",
 			  "SELECT marketing.set_clock('2026-12-24 10:00+00');   -- for tests; null is the real time",
 			  "SELECT marketing.arm();")

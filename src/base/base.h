@@ -42,6 +42,7 @@ ma_compare_int64(const void *left, const void *right)
 /* ---- guc.c: settings of the server's side, prefix marketing_automation. ---- */
 
 extern bool ma_guc_enroll;		/* per session: may rows start journeys */
+extern char *ma_guc_credentials_directory;	/* where files of passwords are */
 extern char *ma_guc_databases;	/* where workers run: '*', '' or a list */
 extern int	ma_guc_sync_wait;	/* ms a commit may spend on evaluation */
 extern int	ma_guc_sync_max_contacts;	/* contact locks per transaction */
@@ -246,6 +247,23 @@ extern void ma_index_renew(MaIndexRead *read, MaRun how);
 /* The row at this place; NULL if that version of it is not the valid one any more. */
 extern TupleTableSlot *ma_index_at(MaIndexRead *read, ItemPointer place);
 
+/*
+ * Writes rows of a table of ours that has no triggers and no constraints but indexes and
+ * NOT NULL.  `values` are the columns in the order of CREATE TABLE, none null; what they
+ * point to must stand until ma_write_end(), where the last rows are inserted and all of
+ * them become visible.  Update and delete take the place of a row as it was read under
+ * the latest snapshot (TupleTableSlot.tts_tid); false: somebody else has changed it.
+ * An error leaves nothing behind.
+ */
+typedef struct MaRowWrite MaRowWrite;
+extern MaRowWrite *ma_write_begin(const char *name);
+/* Likewise the partition for rows of this instant, of a table divided by one column. */
+extern MaRowWrite *ma_write_begin_at(const char *name, TimestampTz at);
+extern void ma_write_insert(MaRowWrite *write, const Datum *values);
+extern bool ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values);
+extern bool ma_write_delete(MaRowWrite *write, ItemPointer at);
+extern void ma_write_end(MaRowWrite *write);
+
 /* Frees a kept plan; the statement prepares itself again when next run. */
 extern void ma_statement_forget(MaStatement *statement);
 
@@ -385,6 +403,28 @@ extern void ma_partitions_ensure(const MaPartitioned *table);
 /* The worker's turn: makes those of the months to come, once there are any. */
 extern void ma_partitions_extend(const MaPartitioned *table);
 
+/* ---- configure.c: settings of the shop ---- */
+
+typedef struct MaShopSetting
+{
+	const char *name;
+	const char *about;			/* a sentence or two for marketing.settings() */
+	/* The value in its one form, or an error (22023). */
+	char	   *(*check) (const char *value);
+} MaShopSetting;
+
+extern void ma_register_shop_setting(const MaShopSetting *setting);
+/* Its value in the current context, NULL: not set.  Inside ma_call_begin() or a worker's tick. */
+extern char *ma_shop_setting(const char *name);
+
+/* ---- attempt.c ---- */
+
+/*
+ * Runs `work` in a subtransaction; its error, in the current context, or NULL.  A cancel, a
+ * shutdown and the lack of memory are nobody's fault and thrown on.
+ */
+extern ErrorData *ma_attempt(void (*work) (void *arg), void *arg);
+
 /* ---- suggest.c: names that users mistype ---- */
 
 /*
@@ -441,6 +481,19 @@ extern bool ma_clock_is_set(void);
 extern char *ma_database_time_zone(void);
 /* Calls `back` when the clock is set to an earlier time: what was kept is of the future. */
 extern void ma_register_clock_back(void (*back) (void));
+
+/* ---- local_time.c: times on the wall of a zone ---- */
+
+struct pg_tz;
+
+/* The zone of this name; the database's for NULL and for one the server does not know. */
+extern struct pg_tz *ma_zone_or_default(const char *name);
+/* What the wall shows at this instant. */
+extern Timestamp ma_local_of_instant(TimestampTz at, struct pg_tz *zone);
+/*
+ * The first instant at which the wall shows this time or, where it is skipped, a later one.
+ */
+extern TimestampTz ma_instant_of_local(Timestamp local, struct pg_tz *zone);
 
 /* ---- authority.c: may this database send to real servers ---- */
 

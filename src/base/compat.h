@@ -44,6 +44,12 @@
 #include "catalog/pg_namespace.h"
 #define object_aclcheck(classid, objectid, roleid, mode) \
 	(AssertMacro((classid) == NamespaceRelationId), pg_namespace_aclcheck(objectid, roleid, mode))
+#define ma_foreign_server_aclcheck(server, role, mode) \
+	pg_foreign_server_aclcheck(server, role, mode)
+#else
+#include "catalog/pg_foreign_server.h"
+#define ma_foreign_server_aclcheck(server, role, mode) \
+	object_aclcheck(ForeignServerRelationId, server, role, mode)
 #endif
 
 /* 17 lets one ask for a lock of at least the mode, too. */
@@ -118,6 +124,23 @@
 #else
 #define ma_index_beginscan(table, index, snapshot, nkeys) \
 	index_beginscan(table, index, snapshot, nkeys, 0)
+#endif
+
+/* 16 tells which indexes an update concerns: all, none, or those that sum up blocks. */
+#include "access/tableam.h"
+#include "executor/executor.h"
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes ma_index_updates;
+#define MA_INDEX_UPDATES_ALL TU_All
+#define MA_INDEX_UPDATES_NONE TU_None
+#define ma_insert_index_tuples(info, slot, estate, update, which) \
+	ExecInsertIndexTuples(info, slot, estate, update, false, NULL, NIL, (which) == TU_Summarizing)
+#else
+typedef bool ma_index_updates;
+#define MA_INDEX_UPDATES_ALL true
+#define MA_INDEX_UPDATES_NONE false
+#define ma_insert_index_tuples(info, slot, estate, update, which) \
+	ExecInsertIndexTuples(info, slot, estate, update, false, NULL, NIL)
 #endif
 
 /* 18 made the bytes of base64 unsigned. */

@@ -43,6 +43,8 @@
 #define ERRCODE_MA_UNKNOWN_MESSAGE MAKE_SQLSTATE('M', 'A', '0', '4', '1')
 /* MA042 unknown_sender: no sender of this name. */
 #define ERRCODE_MA_UNKNOWN_SENDER MAKE_SQLSTATE('M', 'A', '0', '4', '2')
+/* MA043 unknown_cap: no cap of this name. */
+#define ERRCODE_MA_UNKNOWN_CAP MAKE_SQLSTATE('M', 'A', '0', '4', '3')
 /* MA020 invalid_rule: the text is not a rule. */
 #define ERRCODE_MA_INVALID_RULE MAKE_SQLSTATE('M', 'A', '0', '2', '0')
 /* MA021 unknown_segment: no segment, list, topic or stage of this name. */
@@ -59,6 +61,8 @@
 #define ERRCODE_MA_RENDER_FAILED MAKE_SQLSTATE('M', 'A', '0', '3', '1')
 /* MA032 unknown_template: no template, layout, snippet or query of this name. */
 #define ERRCODE_MA_UNKNOWN_TEMPLATE MAKE_SQLSTATE('M', 'A', '0', '3', '2')
+/* MA033 no_coupon: a coupon pool has no code left. */
+#define ERRCODE_MA_NO_COUPON MAKE_SQLSTATE('M', 'A', '0', '3', '3')
 /* MA045 unknown_score: no score model or rule of this name. */
 #define ERRCODE_MA_UNKNOWN_SCORE MAKE_SQLSTATE('M', 'A', '0', '4', '5')
 

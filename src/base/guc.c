@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 
 bool		ma_guc_enroll = true;
+char	   *ma_guc_credentials_directory = NULL;
 char	   *ma_guc_databases = NULL;
 int			ma_guc_sync_wait = 50;
 int			ma_guc_sync_max_contacts = 64;
@@ -33,6 +34,11 @@ ma_guc_init(void)
 							"The rows of a larger table are read by the worker, batch by batch.",
 							&ma_guc_build_in_call_rows, 1000000, 0, INT_MAX,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("marketing_automation.credentials_directory",
+							   "Directory of the files that option password_file of a server names.",
+							   "An absolute path that only the server's user can read; empty: there is none.",
+							   &ma_guc_credentials_directory, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("marketing_automation.databases",
 							   "Databases in which background workers run.",
 							   "A comma-separated list of names; * for all, empty for none.",

@@ -31,6 +31,7 @@ typedef struct MaTopic
 	MaConsentKind kind;
 	char	   *confirm;		/* template that asks for the confirmation, or NULL */
 	List	   *channels;		/* names (char *) */
+	char	   *description;	/* in words for people, or NULL */
 } MaTopic;
 
 /* In the current context; the topic of the name, or an error with the nearest names. */
@@ -107,12 +108,85 @@ typedef struct MaConsentChange
  */
 extern int	ma_consent_append(MaConsentChange *changes, int n, bool evaluating);
 
+/* ---- subscribe.c ---- */
+
+/* The contact that this one is now, with his lock; who was merged meanwhile is another. */
+extern int64 ma_consent_lock_contact(int64 contact_id);
+
+/*
+ * Locks the contact's addresses of these channels (char *), in the order of the gate.
+ * Without `wait` busy ones are passed over.
+ */
+extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
+
+/* ---- suppression.c: addresses that get nothing ---- */
+
+/* The caller holds the recipient's lock.  False: it was suppressed already. */
+extern bool ma_suppression_add(const char *channel, Datum address_hash, const char *reason);
+/* Takes it off again if it is there for this reason. */
+extern void ma_suppression_lift(const char *channel, Datum address_hash, const char *reason);
+
 /* ---- token.c ---- */
 
 /* The last part of {{ confirm_url }}: confirms all the contact has pending. */
 extern char *ma_confirm_token(int64 contact_id);
 /* ... of {{ unsubscribe_url }}: for this topic and channel. */
 extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
+/*
+ * What an unsubscribe token takes back; NULL if it is not ours, or there is nothing to take back
+ * (any more).
+ */
+extern MaTopic *ma_unsubscribe_token_topic(const char *token, const char **channel);
+/* False for what is not a token of a confirm_url of ours. */
+extern bool ma_confirm_token_valid(const char *token);
+
+/* ---- cap.c: how many messages a contact gets within a period ---- */
+
+typedef enum MaCapPeriod
+{
+	MA_CAP_ROLLING,
+	MA_CAP_DAY,
+	MA_CAP_WEEK,
+	MA_CAP_MONTH
+} MaCapPeriod;
+
+typedef enum MaCapWhen
+{
+	MA_CAP_SKIP,				/* who is over it is skipped */
+	MA_CAP_DEFER,				/* waits until a place is free */
+	MA_CAP_DISPLACE				/* likewise, but only the most important at_most of them */
+} MaCapWhen;
+
+typedef struct MaCap
+{
+	char	   *name;
+	int			at_most;
+	char	   *per;			/* "7 days", "week" */
+	int64		window;			/* of a rolling one, in microseconds; else 0 */
+	MaCapPeriod period;
+	char	   *channel;		/* NULL: all */
+	int32		topic_id;		/* 0: all but transactional */
+	MaCapWhen	when;
+} MaCap;
+
+/* All (MaCap *), in order of their names; valid as ma_definitions() is. */
+extern List *ma_caps(void);
+/* True if the cap counts messages of the channel and topic. */
+extern bool ma_cap_counts(const MaCap *cap, const char *channel, int32 topic_id);
+/* The instant from which a message sent at `counted` counts no more. */
+extern TimestampTz ma_cap_frees(const MaCap *cap, TimestampTz counted, const char *time_zone);
+/* What was sent before this counts no more, wherever the contact lives. */
+extern TimestampTz ma_cap_look_back(const MaCap *cap, TimestampTz now);
+/* "cap "weekly": at most 2 in 7 days" */
+extern char *ma_cap_text(const MaCap *cap);
+
+/* ---- quiet.c: when nobody gets messages by a channel ---- */
+
+/* True if any are set. */
+extern bool ma_quiet_any(void);
+/* True if it is within them for somebody of this zone: until when, and a reason. */
+extern bool ma_quiet_until(const char *channel, TimestampTz now, const char *time_zone,
+						   TimestampTz *until, char **reason);
 
 /* ---- gate.c: what delivery asks ---- */
 

@@ -24,11 +24,15 @@ extern List *ma_topics(void);
 extern int	ma_channel_number(const char *channel);
 extern const char *ma_channel_by_number(int number);
 
-/*
- * Locks the contact's addresses of these channels (char *), in the order of the gate.
- * Without `wait` busy ones are passed over.
- */
-extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
+/* ---- cap.c ---- */
+
+/* What ma_kept() keeps of a definition table: a list, which may be empty. */
+typedef struct MaKeptList
+{
+	List	   *items;
+} MaKeptList;
+
+extern void ma_cap_init(void);
 
 /* ---- token.c ---- */
 
@@ -43,7 +47,9 @@ typedef struct MaToken
 } MaToken;
 
 extern char *ma_token_make(char kind, const MaToken *token);
-/* Errors out for what is not a token of this kind that this shop has made. */
+/* False for what is not a token of this kind that this shop has made. */
+extern bool ma_token_try(const char *text, char kind, MaToken *token);
+/* The same as an error. */
 extern void ma_token_read(const char *text, char kind, MaToken *token);
 
 /* ---- columns.c, ledger.c, events.c: registration ---- */

@@ -12,4 +12,5 @@ ma_consent_init(void)
 	ma_consent_columns_init();
 	ma_consent_ledger_init();
 	ma_consent_events_init();
+	ma_cap_init();
 }

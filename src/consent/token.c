@@ -56,8 +56,8 @@ ma_token_make(char kind, const MaToken *token)
 	return text;
 }
 
-void
-ma_token_read(const char *text, char kind, MaToken *token)
+bool
+ma_token_try(const char *text, char kind, MaToken *token)
 {
 	char		padded[MAX_LENGTH + 4];
 	uint8		given[MAX_LENGTH];
@@ -86,7 +86,13 @@ ma_token_read(const char *text, char kind, MaToken *token)
 				differs |= given[i] ^ expected[i];
 		}
 	}
-	if (differs != 0)
+	return differs == 0;
+}
+
+void
+ma_token_read(const char *text, char kind, MaToken *token)
+{
+	if (!ma_token_try(text, kind, token))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("this is not a valid token"),
@@ -107,4 +113,24 @@ ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel)
 	MaToken		token = {contact_id, topic_id, ma_channel_number(channel)};
 
 	return ma_token_make(MA_TOKEN_UNSUBSCRIBE, &token);
+}
+
+MaTopic *
+ma_unsubscribe_token_topic(const char *token, const char **channel)
+{
+	MaToken		read;
+
+	if (!ma_token_try(token, MA_TOKEN_UNSUBSCRIBE, &read) ||
+		read.topic_id == MA_TOPIC_TRANSACTIONAL_ID)
+		return NULL;
+	*channel = ma_channel_by_number(read.channel);
+	return *channel ? ma_topic_by_id(read.topic_id) : NULL;
+}
+
+bool
+ma_confirm_token_valid(const char *token)
+{
+	MaToken		read;
+
+	return ma_token_try(token, MA_TOKEN_CONFIRM, &read);
 }

@@ -88,6 +88,7 @@ from_row(const MaRows *rows, uint64 row)
 	topic->kind = kind_of(ma_text(rows, row, 3));
 	topic->confirm = ma_text(rows, row, 4);
 	topic->channels = split(ma_text(rows, row, 5));
+	topic->description = ma_text(rows, row, 6);
 	return topic;
 }
 

@@ -515,6 +515,12 @@ extern void ma_register_attach_listener(void (*listener) (void));
 extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 							 const char *columns, const char *key, Oid *key_type);
 
+/*
+ * The numbers under which rows of built-in events may stand: the contact's, and those
+ * of whoever was merged into him, since ledgers and logs stay as they were written.
+ */
+extern int	ma_builtin_keys(const MaContactChange *contact, MaRun how, Datum **keys);
+
 /* Keys of the contacts in this source, typed, with whose they are; returns how many. */
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
@@ -573,6 +579,8 @@ extern void ma_stale_sort(MaStale *stale);
 extern MaContactChange *ma_read_contacts(const int64 *ids, int n);
 /* The same under the snapshot that `how` says. */
 extern MaContactChange *ma_read_contacts_as(const int64 *ids, int n, MaRun how);
+/* True if they ascend and few others lie between: then a range of numbers is read at once. */
+extern bool ma_are_neighbours(const int64 *ids, int n);
 
 /*
  * Hands over all contacts beyond this number, in order and in portions.  What `take`

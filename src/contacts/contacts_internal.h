@@ -81,6 +81,15 @@ extern void ma_require_right_on_lost(const MaTable *table, Oid role);
  */
 extern bool ma_table_detach_if_unused(MaCall *call, int32 table_id);
 
+/* The contact and all who were merged into him; `read` is of contact_merge_contact_idx. */
+extern int64 *ma_contact_and_merged(MaIndexRead *read, int64 contact_id, int *n);
+
+/*
+ * Leaves to the worker whom contacts without keys were merged into: events of theirs,
+ * such as the end of a message, are his.
+ */
+extern void ma_merged_leave(const MaContactChange *contacts, int n);
+
 /*
  * ---- Contacts and their rows: the parts of which attach, adopt, the flush and the
  * ---- drain put a change of a contact's row together.

@@ -76,6 +76,7 @@ ma_evaluate(MaEvaluation *evaluation)
 	ma_collect_changes(evaluation);
 	recompute(evaluation);
 	evaluation->now = ma_clock();
+	ma_merged_leave(evaluation->contacts, evaluation->ncontacts);
 	tell_consumers(evaluation);
 	ma_evaluate_images(evaluation);
 	finish(evaluation);

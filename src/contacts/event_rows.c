@@ -15,6 +15,7 @@
 #include "contacts/contacts_internal.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -184,4 +185,19 @@ ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 	*contact_ids = ids;
 	*keys = typed;
 	return total;
+}
+
+int
+ma_builtin_keys(const MaContactChange *contact, MaRun how, Datum **keys)
+{
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaIndexRead *read = ma_index_begin("contact_merge_contact_idx", lengthof(equal), equal, how);
+	int			n;
+	int64	   *ids = ma_contact_and_merged(read, contact->contact_id, &n);
+
+	ma_index_end(read);
+	*keys = palloc_array(Datum, n);
+	for (int i = 0; i < n; i++)
+		(*keys)[i] = Int64GetDatum(ids[i]);
+	return n;
 }

@@ -20,6 +20,10 @@
 
 #define MAX_LISTENERS 8
 
+/* Columns of contact_merge. */
+#define MERGE_MERGED 3
+#define MERGE_SPLIT_AT 10
+
 static const MaContactListener *listeners[MAX_LISTENERS];
 static int	nlisteners = 0;
 
@@ -243,6 +247,58 @@ ma_contact_with_merged(int64 contact_id)
 	for (uint64 i = 0; i < rows.n; i++)
 		ids[i] = ma_int64(&rows, i, 1);
 	return ma_int8_array(ids, rows.n);
+}
+
+/*
+ * As ma_contact_with_merged(), by the index alone: commits read what rules say of
+ * somebody's messages, and mostly nobody was merged.
+ */
+int64 *
+ma_contact_and_merged(MaIndexRead *read, int64 contact_id, int *n)
+{
+	int			space = 4;
+	int64	   *ids = palloc_array(int64, space);
+
+	ids[0] = contact_id;
+	*n = 1;
+	for (int i = 0; i < *n; i++)
+	{
+		Datum		key = Int64GetDatum(ids[i]);
+		TupleTableSlot *row;
+
+		ma_index_find(read, &key);
+		while ((row = ma_index_next(read)) != NULL)
+		{
+			bool		isnull;
+			int64		merged = DatumGetInt64(slot_getattr(row, MERGE_MERGED, &isnull));
+			bool		known = false;
+
+			(void) slot_getattr(row, MERGE_SPLIT_AT, &isnull);
+			for (int j = 0; j < *n; j++)
+				known |= ids[j] == merged;
+			if (known || !isnull)
+				continue;
+			if (*n == space)
+				ids = repalloc(ids, mul_size(sizeof(int64), space *= 2));
+			ids[(*n)++] = merged;
+		}
+	}
+	return ids;
+}
+
+void
+ma_merged_leave(const MaContactChange *contacts, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		int64		now;
+
+		if (contacts[i].nkeys > 0 || contacts[i].nevents == 0)
+			continue;
+		now = ma_contact_now(contacts[i].contact_id);
+		if (now != contacts[i].contact_id)
+			ma_contacts_leave(&now, 1);
+	}
 }
 
 /* marketing.split_contact(contact) */

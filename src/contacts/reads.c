@@ -17,9 +17,20 @@
 
 #define PORTION 1000
 #define FIRST_SPACE 64
+#define MANY 16					/* so many that starting a statement is nothing beside them */
+
+/* Keys that are read into contacts. */
+typedef struct KeyReading
+{
+	MaContactChange *contacts;
+	int			n;
+	bool		range;			/* by number; else by place */
+	int			place;
+} KeyReading;
 
 static void add_logged(MaStale *stale);
 static void add_own(MaStale *stale);
+static bool take_key(TupleTableSlot *row, void *arg);
 
 MA_FUNCTION(ma_dirty_contacts);
 
@@ -126,32 +137,78 @@ ma_read_contacts(const int64 *ids, int n)
 MaContactChange *
 ma_read_contacts_as(const int64 *ids, int n, MaRun how)
 {
-	static MaStatement read = {
-		"SELECT u.n::pg_catalog.int4, k.source_id, k.external_id "
+	static MaStatement each = {
+		"SELECT u.n OPERATOR(pg_catalog.-) 1, k.source_id, k.external_id "
 		"FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (contact_id, n) "
 		"JOIN marketing_internal.contact_key AS k "
 		"ON k.contact_id OPERATOR(pg_catalog.=) u.contact_id WHERE NOT k.excluded ORDER BY 1",
 		1, {INT8ARRAYOID}
 	};
-	MaContactChange *contacts = palloc0_array(MaContactChange, Max(n, 1));
-	MaKey	   *keys;
-	MaRows		rows;
-	Datum		value = ma_int8_array(ids, n);
+	static MaStatement range = {
+		"SELECT k.contact_id, k.source_id, k.external_id FROM marketing_internal.contact_key AS k "
+		"WHERE k.contact_id OPERATOR(pg_catalog.>=) $1 AND k.contact_id OPERATOR(pg_catalog.<=) $2 "
+		"AND NOT k.excluded ORDER BY k.contact_id",
+		2, {INT8OID, INT8OID}
+	};
+	KeyReading	reading = {palloc0_array(MaContactChange, Max(n, 1)), n};
+	Datum		values[2];
 
 	for (int i = 0; i < n; i++)
-		contacts[i].contact_id = ids[i];
-	rows = ma_run(&read, &value, NULL, how);
-	keys = palloc_array(MaKey, Max(rows.n, 1));
-	for (uint64 i = 0; i < rows.n; i++)
+		reading.contacts[i].contact_id = ids[i];
+	if (ma_are_neighbours(ids, n))
 	{
-		MaContactChange *contact = &contacts[ma_int32(&rows, i, 1) - 1];
+		int			nest_level = ma_pin_index_scans();
 
-		keys[i].source_id = ma_int32(&rows, i, 2);
-		keys[i].external_id = ma_text(&rows, i, 3);
-		if (contact->nkeys++ == 0)
-			contact->keys = &keys[i];
+		reading.range = true;
+		values[0] = Int64GetDatum(ids[0]);
+		values[1] = Int64GetDatum(ids[n - 1]);
+		ma_run_each(&range, values, how, take_key, &reading);
+		ma_unpin_settings(nest_level);
 	}
-	return contacts;
+	else
+	{
+		values[0] = ma_int8_array(ids, n);
+		ma_run_each(&each, values, how, take_key, &reading);
+	}
+	return reading.contacts;
+}
+
+/* A key of the contact at the place, or of the one with the number; in this order. */
+static bool
+take_key(TupleTableSlot *row, void *arg)
+{
+	KeyReading *reading = arg;
+	bool		isnull;
+	int64		whose = DatumGetInt64(slot_getattr(row, 1, &isnull));
+	MaContactChange *contact;
+	MaKey	   *key;
+
+	if (reading->range)
+		while (reading->place < reading->n && reading->contacts[reading->place].contact_id < whose)
+			reading->place++;
+	else
+		reading->place = (int) whose;
+	contact = &reading->contacts[reading->place];
+	if (reading->place >= reading->n || (reading->range && contact->contact_id != whose))
+		return true;
+	/* Most have one. */
+	contact->keys = contact->keys == NULL ? palloc_object(MaKey) :
+		repalloc(contact->keys, mul_size(sizeof(MaKey), contact->nkeys + 1));
+	key = &contact->keys[contact->nkeys++];
+	key->source_id = DatumGetInt32(slot_getattr(row, 2, &isnull));
+	key->external_id = TextDatumGetCString(slot_getattr(row, 3, &isnull));
+	return true;
+}
+
+bool
+ma_are_neighbours(const int64 *ids, int n)
+{
+	if (n < MANY || ids[n - 1] - ids[0] > (int64) n * 2)
+		return false;
+	for (int i = 1; i < n; i++)
+		if (ids[i] <= ids[i - 1])
+			return false;
+	return true;
 }
 
 /* One portion; what SPI and `take` allocate goes with the portion's own connection. */

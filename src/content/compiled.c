@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "content/content_internal.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -63,6 +64,7 @@ static HTAB *make_table(const char *name, Size key, Size entry);
 static int32 current_version(int32 template_id, const char *locale);
 static int32 lookup_version(int32 template_id, const char *locale);
 static MaVersion *load_version(int32 template_id, int32 version);
+static void load_attachments(MaVersion *version, const MaRows *rows);
 static MaLiquid *compile_part(const MaRows *rows, int column, MaEscape escape, const char *part);
 static MaLiquid *find_text(const char *name, int length, int kind);
 static MaLiquid *load_text(const char *name, int kind);
@@ -203,7 +205,8 @@ static MaVersion *
 load_version(int32 template_id, int32 version)
 {
 	static MaStatement read = {
-		"SELECT v.locale, v.subject, v.html, v.body, v.preheader, v.layout, t.name "
+		"SELECT v.locale, v.subject, v.html, v.body, v.preheader, v.layout, t.name, v.utm, "
+		"v.attachments, v.strict, t.channel "
 		"FROM marketing_internal.template_version AS v "
 		"JOIN marketing_internal.template AS t ON t.template_id OPERATOR(pg_catalog.=) v.template_id "
 		"WHERE v.template_id OPERATOR(pg_catalog.=) $1 AND v.version OPERATOR(pg_catalog.=) $2",
@@ -214,6 +217,8 @@ load_version(int32 template_id, int32 version)
 	MemoryContext before;
 	MaVersion  *loaded;
 	char	   *layout;
+	Datum		utm;
+	bool		isnull;
 
 	if (rows.n == 0)
 		return NULL;
@@ -226,7 +231,12 @@ load_version(int32 template_id, int32 version)
 	loaded->html = compile_part(&rows, 3, MA_ESCAPE_HTML, "html");
 	loaded->text = compile_part(&rows, 4, MA_ESCAPE_NONE, "text");
 	loaded->preheader = compile_part(&rows, 5, MA_ESCAPE_NONE, "preheader");
+	loaded->strict = ma_bool(&rows, 0, 10);
+	load_attachments(loaded, &rows);
 	layout = ma_text(&rows, 0, 6);
+	utm = ma_value(&rows, 0, 8, &isnull);
+	loaded->channel = ma_text(&rows, 0, 11);
+	loaded->tags = ma_utm_tags(isnull ? (Datum) 0 : utm, loaded->channel, ma_text(&rows, 0, 7));
 	MemoryContextSwitchTo(before);
 	if (layout != NULL)
 	{
@@ -234,6 +244,22 @@ load_version(int32 template_id, int32 version)
 		loaded->layout_text = find_text(layout, strlen(layout), KIND_LAYOUT_TEXT);
 	}
 	return loaded;
+}
+
+static void
+load_attachments(MaVersion *version, const MaRows *rows)
+{
+	bool		isnull;
+	Datum		value = ma_value(rows, 0, 9, &isnull);
+	Datum	   *names;
+
+	if (isnull)
+		return;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL,
+					  &version->nattachments);
+	version->attachments = palloc_array(char *, version->nattachments);
+	for (int i = 0; i < version->nattachments; i++)
+		version->attachments[i] = TextDatumGetCString(names[i]);
 }
 
 static MaLiquid *
@@ -256,6 +282,12 @@ ma_snippet_find(const char *name, int length, MaEscape escape)
 	cache_ready();
 	return find_text(name, length,
 				escape == MA_ESCAPE_HTML ? KIND_SNIPPET_HTML : KIND_SNIPPET_PLAIN);
+}
+
+MaLiquid *
+ma_snippet_html(const char *name)
+{
+	return ma_snippet_find(name, strlen(name), MA_ESCAPE_HTML);
 }
 
 static MaLiquid *

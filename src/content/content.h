@@ -39,6 +39,12 @@ extern MaLiquid *ma_liquid_compile(const char *source, int length, MaEscape esca
 extern char *ma_liquid_render(MaLiquid *liquid, Datum data, const char *zone,
 							  char **abort_reason);
 
+/*
+ * The snippet of this name, compiled for HTML; NULL if there is none.  Valid to the end of the
+ * transaction.  Inside ma_call_begin().
+ */
+extern MaLiquid *ma_snippet_html(const char *name);
+
 /* ---- template.c: what is defined ---- */
 
 typedef struct MaTemplate
@@ -75,18 +81,37 @@ typedef struct MaRenderVariable
 typedef struct MaRenderRequest
 {
 	int64		contact_id;
+	int64		message_id;		/* 0: none, it is only looked at: nothing is claimed for it */
 	int32		template_id;
 	int32		version;		/* 0: the current one of the contact's locale */
 	Datum		entry;			/* jsonb object, 0: none; {{ entry.x }} */
 	Datum		data;			/* jsonb object, 0: none; {{ data.x }}, and {{ x }} */
 	int			nvariables;
 	const MaRenderVariable *variables;
+	bool		check;			/* note what is wrong with it: problems */
 } MaRenderRequest;
+
+/* What a reader of the message would miss. */
+typedef struct MaTextFault
+{
+	const char *part;			/* "html"; NULL: all of it */
+	char	   *text;
+} MaTextFault;
+
+/* Something that goes with a mail. */
+typedef struct MaAttachment
+{
+	const char *filename;
+	const char *type;			/* "image/png" */
+	const char *content;
+	Size		length;
+	bool		shown;			/* an image in the html, named there by cid:filename */
+} MaAttachment;
 
 /*
  * Of the parts only those are set that the template has; text is derived from html
  * where the template has none.  With abort_reason ({% abort %}) or error (a fault of
- * this message) the parts are NULL.
+ * this message) the parts are NULL; if it `waits`, what is missing may come: no fault.
  */
 typedef struct MaRendered
 {
@@ -96,7 +121,11 @@ typedef struct MaRendered
 	char	   *preheader;
 	char	   *abort_reason;
 	char	   *error;
+	bool		waits;
 	int32		version;		/* the version of the template that was rendered */
+	int			nattachments;
+	MaAttachment *attachments;
+	List	   *problems;		/* MaTextFault, if they were asked for */
 } MaRendered;
 
 /*
@@ -108,12 +137,47 @@ typedef struct MaRendered
 extern void ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered);
 
 /*
- * {{ url | track }}: delivery/ registers what makes a tracked link of a URL for the
- * message (its place in the batch, and in the array given to ma_render_messages()).
- * Without it the URL stays as it is.
+ * Links of the html, and {{ url | track }} elsewhere: delivery/ registers what makes a
+ * tracked link of a URL for the message.  `tags` (may be NULL) are those its template
+ * has for links, see ma_url_with_tags().  NULL: the URL stays as it is.
  */
-typedef char *(*MaLinkTracker) (const MaRenderRequest *request, const char *url);
+typedef char *(*MaLinkTracker) (const MaRenderRequest *request, const char *url, const char *tags);
 extern void ma_register_link_tracker(MaLinkTracker tracker);
+
+/* The variables that delivery/ adds to messages, for who only looks at one. */
+typedef MaRenderVariable *(*MaVariableMaker) (int64 contact_id, const MaTemplate *template, int *n);
+extern void ma_register_variables(MaVariableMaker maker);
+extern MaRenderVariable *ma_render_variables(int64 contact_id, const MaTemplate *template, int *n);
+
+/* What is to stand for the URL, not escaped; NULL: it stays. */
+typedef char *(*MaLinkChange) (void *argument, char *url);
+
+/*
+ * The html with the addresses of its links (a, area) changed, but for those with the
+ * attribute data-no-track.
+ */
+extern char *ma_html_links(const char *html, MaLinkChange change, void *argument);
+
+/* The URL with tags ("utm_source=shop&utm_medium=email") that its query does not have yet. */
+extern char *ma_url_with_tags(const char *url, const char *tags);
+
+/* ---- coupon.c ---- */
+
+/* Codes that these messages hold are free again: they were not sent, and never will be. */
+extern void ma_coupons_return(const int64 *contact_ids, const int64 *message_ids, int n);
+
+/* ---- sms.c ---- */
+
+/* How a text goes by SMS. */
+typedef struct MaSms
+{
+	bool		gsm;			/* 7-bit alphabet; else UCS-2 */
+	int			units;			/* septets, or 16-bit units */
+	int			nparts;
+	int		   *starts;			/* offset of each part, and the text's length */
+} MaSms;
+
+extern void ma_sms_measure(const char *text, MaSms *sms);
 
 /* Text of an HTML part, for mail programs that show none; lines are not wrapped. */
 extern char *ma_html_to_text(const char *html);
@@ -141,6 +205,8 @@ typedef struct MaMimeMessage
 	pg_time_t	date;			/* seconds since 1970 */
 	const char *unsubscribe_url;	/* List-Unsubscribe, one-click if https */
 	const char *unsubscribe_mailto; /* address, without mailto: */
+	int			nattachments;
+	const MaAttachment *attachments;
 	int			nheaders;		/* further ones: X-..., List-Id, Feedback-ID, Precedence ... */
 	const MaMimeHeader *headers;
 } MaMimeMessage;

@@ -22,6 +22,11 @@ typedef struct MaVersion
 	MaLiquid   *preheader;
 	MaLiquid   *layout_html;
 	MaLiquid   *layout_text;
+	char	   *channel;
+	char	   *tags;			/* utm_source=...&utm_medium=... for its links; NULL: none */
+	int			nattachments;
+	char	  **attachments;	/* names of assets or queries */
+	bool		strict;			/* a variable without a value is a fault */
 } MaVersion;
 
 /*
@@ -53,6 +58,52 @@ extern void ma_content_unknown(const char *what, const char *table, const char *
 
 /* True for the same text, or null both times. */
 extern bool ma_content_same(const char *left, const char *right);
+
+/* ---- utm.c ---- */
+
+/* Members of utm, up to NULL. */
+extern const char *const ma_utm_members[];
+/* The tags of a version: utm (0: not given) over what the shop, channel and template say. */
+extern char *ma_utm_tags(Datum utm, const char *channel, const char *template_name);
+
+/* ---- asset.c ---- */
+
+/* Error MA032 unless each name of the array (as text, may be NULL) is an asset or a query. */
+extern void ma_attachments_check(const char *template_name, const char *names);
+
+typedef struct MaAsset
+{
+	char	   *name;
+	char	   *type;
+	bytea	   *content;
+} MaAsset;
+
+/* The asset of the name, in the current context; NULL if there is none. */
+extern MaAsset *ma_asset_find(const char *name);
+/* The type that files of such a name have. */
+extern const char *ma_asset_type(const char *filename);
+/* A type as image/png, without parameters. */
+extern bool ma_asset_type_ok(const char *type);
+
+/* ---- attach.c: what goes with one message ---- */
+
+/* The rows of a query for the message, as lazy variables come; UNSET: there is none. */
+typedef LiquidValue (*MaQueryRows) (void *argument, const LiquidName *name);
+
+/*
+ * Finds what `version` attaches and what the html shows by cid:, in the current context.
+ * Faults of the message are errors MA031.
+ */
+extern MaAttachment *ma_attachments_read(const MaVersion *version, const char *html,
+										 MaQueryRows rows, void *argument, int *n);
+
+/* ---- coupon.c ---- */
+
+/*
+ * A code of the pool for the message, the one it holds already or the next free one;
+ * NULL: none is left.  An unknown pool is an error MA031.
+ */
+extern char *ma_coupon_claim(int64 contact_id, int64 message_id, const char *pool);
 
 /* ---- contact_view.c: {{ contact }} ---- */
 

@@ -9,6 +9,7 @@
  *		liquid_context.c	where in the HTML an output stands
  *		liquid_evaluate.c	expressions to values; liquid_scope.c: names to values
  *		liquid_render.c		nodes to text; liquid_loops.c, liquid_partials.c
+ *		liquid_strict.c		variables without a value
  *		liquid_value.c		values; liquid_number.c: their arithmetic
  *		liquid_filters*.c	filters by kind
  *		liquid_escape.c		escaping by context
@@ -461,6 +462,10 @@ typedef struct LiquidGlobals
 	/* Another name under which a snippet's text is compiled and kept; NULL: there is none. */
 	MaLiquid   *(*snippet) (void *argument, const char *name, int length, MaEscape escape);
 	char	   *(*track) (void *argument, const char *url);
+	char	   *(*coupon) (void *argument, const char *pool);
+	bool		strict;			/* to show a variable without a value is an error */
+	/* Told of each such variable instead, with its text and what is near (may be NULL). */
+	void		(*missing) (void *argument, const LiquidRender *render, const char *path);
 } LiquidGlobals;
 
 typedef enum LiquidOutcome
@@ -534,6 +539,8 @@ ma_liquid_append(LiquidRender *render, const char *text, int length)
 /* liquid_render.c */
 extern LiquidOutcome ma_liquid_render_block(LiquidRender *render, const LiquidBlock *block);
 extern LiquidOutcome ma_liquid_render_branches(LiquidRender *render, const LiquidNode *node);
+/* liquid_strict.c: what is shown has a value, or a default. */
+extern void ma_liquid_require_value(LiquidRender *render, const LiquidPipe *pipe);
 /* liquid_loops.c */
 extern LiquidOutcome ma_liquid_render_for(LiquidRender *render, const LiquidNode *node);
 extern LiquidOutcome ma_liquid_render_tablerow(LiquidRender *render, const LiquidNode *node);

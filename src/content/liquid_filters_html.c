@@ -329,6 +329,18 @@ filter_track(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 	return ma_liquid_string(url, strlen(url));
 }
 
+/* "summer" | coupon: a code of that pool, for this message alone. */
+static LiquidValue
+filter_coupon(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
+{
+	char	   *code;
+
+	if (render->globals->coupon == NULL || !ma_liquid_truth(input))
+		return ma_liquid_nil();
+	code = render->globals->coupon(render->globals->argument, ma_liquid_to_cstring(render, input));
+	return ma_liquid_string(code, strlen(code));
+}
+
 const LiquidFilterType ma_liquid_html_filters[] = {
 	{"escape", 0, 0, filter_escape},
 	{"h", 0, 0, filter_escape},
@@ -344,5 +356,6 @@ const LiquidFilterType ma_liquid_html_filters[] = {
 	{"base64_url_safe_encode", 0, 0, filter_base64_url_safe_encode},
 	{"base64_url_safe_decode", 0, 0, filter_base64_url_safe_decode},
 	{"track", 0, 0, filter_track},
+	{"coupon", 0, 0, filter_coupon},
 	{NULL}
 };

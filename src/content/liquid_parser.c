@@ -12,10 +12,14 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
+#define CARET_BEFORE 60			/* octets of the line that are shown */
+#define CARET_BEHIND 20
+
 static LiquidNode *parse_token(LiquidParser *parser, const LiquidToken *token);
 static bool is_one_of(const LiquidToken *token, const char *tags);
 static void not_closed(LiquidParser *parser, const LiquidToken *opener, const char *ends)
 	pg_attribute_noreturn();
+static char *caret(const MaLiquid *liquid, int at);
 static void block_add(LiquidBlock *block, LiquidNode *node, int *allocated);
 
 MaLiquid *
@@ -239,6 +243,34 @@ ma_liquid_syntax_error(const MaLiquid *liquid, int at, const char *hint, const c
 	ma_liquid_fail(liquid, at, ERRCODE_MA_INVALID_TEMPLATE, hint, format, arguments);
 }
 
+/* The source's line, or what is near in a long one, with a caret below the place. */
+static char *
+caret(const MaLiquid *liquid, int at)
+{
+	const char *source = liquid->source;
+	StringInfoData out;
+	int			begin;
+	int			end;
+
+	at = begin = end = Min(at, liquid->length);
+	while (begin > 0 && source[begin - 1] != '\n' && at - begin < CARET_BEFORE)
+		begin--;
+	while (begin < at && IS_HIGHBIT_SET(source[begin]) &&
+		   !pg_verifymbstr(source + begin, at - begin, true))
+		begin++;
+	while (end < liquid->length && source[end] != '\n' && source[end] != '\r' &&
+		   end - at < CARET_BEHIND)
+		end++;
+	end = at + pg_mbcliplen(source + at, end - at, end - at);
+	initStringInfo(&out);
+	appendStringInfo(&out, "\n%.*s\n", end - begin, source + begin);
+	/* Tabs stay tabs, so that the caret stands where it should. */
+	for (int i = begin; i < at; i += pg_mblen(source + i))
+		appendStringInfoChar(&out, source[i] == '\t' ? '\t' : ' ');
+	appendStringInfoChar(&out, '^');
+	return out.data;
+}
+
 /* The error ends the call, and with it the arguments' va_list. */
 void
 ma_liquid_fail(const MaLiquid *liquid, int at, int code, const char *hint, const char *format,
@@ -264,6 +296,7 @@ ma_liquid_fail(const MaLiquid *liquid, int at, int code, const char *hint, const
 	ereport(ERROR,
 			(errcode(code),
 			 errmsg("%s: %s", liquid->what, text.data),
-			 errdetail("Line %d, column %d.", line, column),
+			 errdetail("Line %d, column %d.%s", line, column,
+					   code == ERRCODE_MA_INVALID_TEMPLATE ? caret(liquid, at) : ""),
 			 errhint("%s", hint)));
 }

@@ -74,6 +74,8 @@ ma_liquid_render_block(LiquidRender *render, const LiquidBlock *block)
 		render->at = node->at;
 		if (node->kind == LIQUID_OUTPUT)
 		{
+			if (unlikely(render->globals->strict || render->globals->missing != NULL))
+				ma_liquid_require_value(render, &node->pipe);
 			ma_liquid_write(render, ma_liquid_evaluate_pipe(render, &node->pipe), node->context);
 			continue;
 		}

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "content/content_internal.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgtime.h"
 #include "contacts/contacts.h"
@@ -39,6 +40,9 @@ typedef struct Batch
 	int			nviews;
 	LiquidGlobals *globals;
 	MaVersion **versions;
+	MaRendered *rendered;
+	MemoryContext results;
+	const char *part;			/* that is being rendered */
 	BatchQuery *queries;		/* NULL until one is asked for */
 	int			nqueries;
 } Batch;
@@ -51,6 +55,7 @@ typedef struct BatchPlace
 } BatchPlace;
 
 static MaLinkTracker link_tracker;
+static MaVariableMaker variable_maker;
 
 static void read_views(Batch *batch);
 static const MaContactView *view_of(const Batch *batch, int64 contact_id);
@@ -63,6 +68,12 @@ static void run_query(Batch *batch, BatchQuery *query, int place);
 static bool names_query(const MaVersion *version, const LiquidName *name);
 static bool liquid_names(const MaLiquid *liquid, const LiquidName *name);
 static char *track(void *argument, const char *url);
+static char *track_link(void *argument, char *url);
+static char *coupon(void *argument, const char *pool);
+static void note_missing(void *argument, const LiquidRender *render, const char *path);
+static char *check_link(void *argument, char *url);
+static void add_problem(Batch *batch, int place, const char *part, char *text);
+static void check_rendered(Batch *batch, int place);
 static MaLiquid *snippet(void *argument, const char *name, int length, MaEscape escape);
 static void render_guarded(Batch *batch, int place, MaRendered *rendered);
 static void render_parts(Batch *batch, int place, MaRendered *rendered);
@@ -78,12 +89,25 @@ ma_register_link_tracker(MaLinkTracker tracker)
 }
 
 void
+ma_register_variables(MaVariableMaker maker)
+{
+	variable_maker = maker;
+}
+
+MaRenderVariable *
+ma_render_variables(int64 contact_id, const MaTemplate *template, int *n)
+{
+	*n = 0;
+	return variable_maker ? variable_maker(contact_id, template, n) : NULL;
+}
+
+void
 ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext work = AllocSetContextCreate(context, "marketing_automation messages",
 											   ALLOCSET_DEFAULT_SIZES);
-	Batch		batch = {work, requests, n};
+	Batch		batch = {work, requests, n, .rendered = rendered, .results = context};
 
 	memset(rendered, 0, sizeof(MaRendered) * n);
 	MemoryContextSwitchTo(work);
@@ -94,7 +118,11 @@ ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered)
 		make_globals(&batch, i);
 	MemoryContextSwitchTo(context);
 	for (int i = 0; i < n; i++)
+	{
 		render_guarded(&batch, i, &rendered[i]);
+		if (requests[i].check)
+			check_rendered(&batch, i);
+	}
 	MemoryContextDelete(work);
 }
 
@@ -164,7 +192,11 @@ make_globals(Batch *batch, int place)
 	globals->argument = self;
 	globals->snippet = snippet;
 	globals->track = track;
+	globals->coupon = coupon;
+	if (request->check)
+		globals->missing = note_missing;
 	batch->versions[place] = ma_version_find(request->template_id, view->locale, request->version);
+	globals->strict = batch->versions[place] != NULL && batch->versions[place]->strict;
 }
 
 static void
@@ -321,11 +353,43 @@ liquid_names(const MaLiquid *liquid, const LiquidName *name)
 static char *
 track(void *argument, const char *url)
 {
+	char	   *link = track_link(argument, unconstify(char *, url));
+
+	return link != NULL ? link : pstrdup(url);
+}
+
+/* Only what leads into the web; the tracker knows which links are our own. */
+static char *
+track_link(void *argument, char *url)
+{
 	BatchPlace *self = argument;
 
-	if (link_tracker == NULL)
-		return pstrdup(url);
-	return link_tracker(&self->batch->requests[self->place], url);
+	if (link_tracker == NULL ||
+		(pg_strncasecmp(url, "http://", 7) != 0 && pg_strncasecmp(url, "https://", 8) != 0))
+		return NULL;
+	return link_tracker(&self->batch->requests[self->place], url,
+						self->batch->versions[self->place]->tags);
+}
+
+/* A code of the pool; who only looks gets none. */
+static char *
+coupon(void *argument, const char *pool)
+{
+	BatchPlace *self = argument;
+	const MaRenderRequest *request = &self->batch->requests[self->place];
+	MemoryContext context = CurrentMemoryContext;
+	char	   *code;
+
+	if (request->message_id == 0)
+		return psprintf("(code of %s)", pool);
+	code = ma_coupon_claim(request->contact_id, request->message_id, pool);
+	MemoryContextSwitchTo(context);
+	if (code == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_NO_COUPON),
+				 errmsg("coupon pool \"%s\" has no code left", pool),
+				 errhint("Add some with marketing.add_coupons().")));
+	return pstrdup(code);
 }
 
 static MaLiquid *
@@ -336,6 +400,78 @@ snippet(void *argument, const char *name, int length, MaEscape escape)
 
 	MemoryContextSwitchTo(context);
 	return liquid;
+}
+
+/* ---- what is wrong with a message ---- */
+
+static void
+note_missing(void *argument, const LiquidRender *render, const char *path)
+{
+	BatchPlace *self = argument;
+
+	add_problem(self->batch, self->place, self->batch->part, psprintf("%s has no value", path));
+}
+
+/* Each problem of a part once. */
+static void
+add_problem(Batch *batch, int place, const char *part, char *text)
+{
+	MaRendered *rendered = &batch->rendered[place];
+	MemoryContext before;
+	MaTextFault  *problem;
+	ListCell   *cell;
+
+	foreach(cell, rendered->problems)
+	{
+		problem = lfirst(cell);
+		if (strcmp(problem->text, text) == 0 && problem->part == part)
+			return;
+	}
+	before = MemoryContextSwitchTo(batch->results);
+	problem = palloc_object(MaTextFault);
+	problem->part = part;
+	problem->text = pstrdup(text);
+	rendered->problems = lappend(rendered->problems, problem);
+	MemoryContextSwitchTo(before);
+}
+
+static char *
+check_link(void *argument, char *url)
+{
+	static const char *const known[] = {"http://", "https://", "mailto:", "tel:", "sms:", "#"};
+	BatchPlace *self = argument;
+
+	for (int i = 0; i < lengthof(known); i++)
+		if (pg_strncasecmp(url, known[i], strlen(known[i])) == 0)
+			return NULL;
+	add_problem(self->batch, self->place, "html", *url == '\0' ? "a link has no address" :
+				psprintf("a link leads to \"%s\"", url));
+	return NULL;
+}
+
+static void
+check_rendered(Batch *batch, int place)
+{
+	MaRendered *rendered = &batch->rendered[place];
+	BatchPlace	self = {batch, place};
+	const MaVersion *version = batch->versions[place];
+
+	if (rendered->error != NULL)
+		add_problem(batch, place, NULL, rendered->error);
+	if (rendered->abort_reason != NULL)
+		add_problem(batch, place, NULL, psprintf("gives up: %s", rendered->abort_reason));
+	if (rendered->html != NULL)
+		(void) ma_html_links(rendered->html, check_link, &self);
+	if (rendered->subject != NULL && strspn(rendered->subject, " ") == strlen(rendered->subject))
+		add_problem(batch, place, "subject", "it is empty");
+	if (rendered->text != NULL && version != NULL && strcmp(version->channel, "sms") == 0)
+	{
+		MaSms		sms;
+
+		ma_sms_measure(pg_server_to_any(rendered->text, strlen(rendered->text), PG_UTF8), &sms);
+		if (sms.nparts != 1)
+			add_problem(batch, place, "text", psprintf("it goes as %d SMS", sms.nparts));
+	}
 }
 
 /* ---- one message ---- */
@@ -375,6 +511,7 @@ render_guarded(Batch *batch, int place, MaRendered *rendered)
 		if (!is_message_fault(fault->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
+		rendered->waits = fault->sqlerrcode == ERRCODE_MA_NO_COUPON;
 		rendered->error = fault->detail ? psprintf("%s (%s)", fault->message, fault->detail) :
 			pstrdup(fault->message);
 		FreeErrorData(fault);
@@ -382,7 +519,10 @@ render_guarded(Batch *batch, int place, MaRendered *rendered)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	if (rendered->error != NULL || rendered->abort_reason != NULL)
+	{
 		rendered->subject = rendered->html = rendered->text = rendered->preheader = NULL;
+		rendered->nattachments = 0;
+	}
 }
 
 static void
@@ -390,10 +530,29 @@ render_parts(Batch *batch, int place, MaRendered *rendered)
 {
 	const MaVersion *version = batch->versions[place];
 
+	batch->part = "subject";
 	rendered->subject = render_part(batch, place, version->subject, NULL, rendered);
+	batch->part = "html";
 	rendered->html = render_part(batch, place, version->html, version->layout_html, rendered);
+	batch->part = "text";
 	rendered->text = render_part(batch, place, version->text, version->layout_text, rendered);
+	batch->part = "preheader";
 	rendered->preheader = render_part(batch, place, version->preheader, NULL, rendered);
+	if (rendered->abort_reason != NULL)
+		return;
+	if (rendered->html != NULL && link_tracker != NULL)
+	{
+		BatchPlace	self = {batch, place};
+
+		rendered->html = ma_html_links(rendered->html, track_link, &self);
+	}
+	if (version->nattachments > 0 || (rendered->html != NULL && strstr(rendered->html, "cid:")))
+	{
+		BatchPlace	self = {batch, place};
+
+		rendered->attachments = ma_attachments_read(version, rendered->html, lazy_value, &self,
+													&rendered->nattachments);
+	}
 	if (rendered->text == NULL && rendered->html != NULL)
 		rendered->text = ma_html_to_text(rendered->html);
 	/* A header has one line. */
@@ -452,6 +611,7 @@ ma_preview_message(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	MaCall		call;
 	MaRenderRequest request = {0};
+	MaTemplate *template;
 	MaRendered	rendered;
 	Datum		values[3];
 	bool		nulls[3];
@@ -462,7 +622,9 @@ ma_preview_message(PG_FUNCTION_ARGS)
 		elog(ERROR, "cannot happen: preview_message() returns a row");
 	ma_call_begin(&call);
 	request.contact_id = ma_contact_argument(fcinfo, false);
-	request.template_id = ma_template_required(name)->id;
+	template = ma_template_required(name);
+	request.template_id = template->id;
+	request.variables = ma_render_variables(request.contact_id, template, &request.nvariables);
 	if (!PG_ARGISNULL(2))
 	{
 		request.data = PG_GETARG_DATUM(2);

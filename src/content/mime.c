@@ -18,6 +18,8 @@
 /* What a date of a mail can say, in seconds since 1970; of larger ones no calendar knows. */
 #define FIRST_DATE INT64CONST(-62135596800)
 #define LAST_DATE INT64CONST(253402300799)
+#define CID_CHARACTERS \
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 static const char *check_message(const MaMimeMessage *message);
 static const char *check_header(const MaMimeHeader *header);
@@ -28,8 +30,14 @@ static void write_mailbox(StringInfo out, const char *header, const char *name,
 static void write_date(StringInfo out, pg_time_t date);
 static void write_unsubscribe(StringInfo out, const MaMimeMessage *message);
 static void write_body(StringInfo out, const MaMimeMessage *message);
+static void write_texts(StringInfo out, const MaMimeMessage *message, const char *html);
+static void write_related(StringInfo out, const MaMimeMessage *message, const char *html);
 static void write_part(StringInfo out, const char *type, const char *body, const char *boundary);
-static char *make_boundary(const MaMimeMessage *message);
+static void write_file(StringInfo out, const MaMimeMessage *message, const MaAttachment *file);
+static void write_filename(StringInfo out, const char *filename);
+static int	count_files(const MaMimeMessage *message, bool shown);
+static char *with_content_ids(const char *html, const MaMimeMessage *message);
+static char *make_boundary(const MaMimeMessage *message, int level);
 static char *with_preheader(const char *html, const char *preheader);
 
 char *
@@ -90,6 +98,20 @@ check_message(const MaMimeMessage *message)
 	if ((message->text != NULL && !ma_mime_is_utf8(message->text)) ||
 		(message->html != NULL && !ma_mime_is_utf8(message->html)))
 		return "the text or html is not UTF-8";
+	for (int i = 0; i < message->nattachments; i++)
+	{
+		const MaAttachment *file = &message->attachments[i];
+
+		if (file->filename == NULL || *file->filename == '\0' || strlen(file->filename) > 250 ||
+			!ma_mime_is_utf8(file->filename) ||
+			(file->shown && strspn(file->filename, CID_CHARACTERS) != strlen(file->filename)))
+			return "the name of an attachment is not valid";
+		for (const char *c = file->filename; *c; c++)
+			if ((unsigned char) *c < ' ' || *c == 0x7F || *c == '/' || *c == '\\')
+				return "the name of an attachment is not valid";
+		if (!visible(file->type, "\";") || strlen(file->type) > 200)
+			return "the type of an attachment is not valid";
+	}
 	for (int i = 0; i < message->nheaders; i++)
 	{
 		const char *fault = check_header(&message->headers[i]);
@@ -253,26 +275,162 @@ write_unsubscribe(StringInfo out, const MaMimeMessage *message)
 
 /* ---- body ---- */
 
+/* multipart/mixed of the texts and the files, where there are any. */
 static void
 write_body(StringInfo out, const MaMimeMessage *message)
 {
 	char	   *html = message->html ? with_preheader(message->html, message->preheader) : NULL;
-	char	   *boundary = make_boundary(message);
+	char	   *boundary = make_boundary(message, 1);
+
+	if (html != NULL)
+		html = with_content_ids(html, message);
+	if (count_files(message, false) == 0)
+	{
+		write_texts(out, message, html);
+		return;
+	}
+	appendStringInfo(out, "Content-Type: multipart/mixed;\r\n boundary=\"%s\"\r\n\r\n--%s\r\n",
+					 boundary, boundary);
+	write_texts(out, message, html);
+	for (int i = 0; i < message->nattachments; i++)
+	{
+		if (message->attachments[i].shown)
+			continue;
+		appendStringInfo(out, "\r\n--%s\r\n", boundary);
+		write_file(out, message, &message->attachments[i]);
+	}
+	appendStringInfo(out, "\r\n--%s--\r\n", boundary);
+}
+
+/* Text, html or multipart/alternative of both. */
+static void
+write_texts(StringInfo out, const MaMimeMessage *message, const char *html)
+{
+	char	   *boundary = make_boundary(message, 0);
 
 	/* An empty text beside html would be shown by those who prefer text. */
 	if (html == NULL)
 		write_part(out, "text/plain", message->text, boundary);
 	else if (message->text == NULL || *message->text == '\0')
-		write_part(out, "text/html", html, boundary);
+		write_related(out, message, html);
 	else
 	{
 		appendStringInfo(out, "Content-Type: multipart/alternative;\r\n boundary=\"%s\"\r\n\r\n--%s\r\n",
 						 boundary, boundary);
 		write_part(out, "text/plain", message->text, boundary);
 		appendStringInfo(out, "\r\n--%s\r\n", boundary);
-		write_part(out, "text/html", html, boundary);
+		write_related(out, message, html);
 		appendStringInfo(out, "\r\n--%s--\r\n", boundary);
 	}
+}
+
+/* The html, in a multipart/related with the images it shows. */
+static void
+write_related(StringInfo out, const MaMimeMessage *message, const char *html)
+{
+	char	   *boundary = make_boundary(message, 2);
+
+	if (count_files(message, true) == 0)
+	{
+		write_part(out, "text/html", html, boundary);
+		return;
+	}
+	appendStringInfo(out, "Content-Type: multipart/related; type=\"text/html\";\r\n boundary=\"%s\"\r\n\r\n--%s\r\n",
+					 boundary, boundary);
+	write_part(out, "text/html", html, boundary);
+	for (int i = 0; i < message->nattachments; i++)
+	{
+		if (!message->attachments[i].shown)
+			continue;
+		appendStringInfo(out, "\r\n--%s\r\n", boundary);
+		write_file(out, message, &message->attachments[i]);
+	}
+	appendStringInfo(out, "\r\n--%s--\r\n", boundary);
+}
+
+static int
+count_files(const MaMimeMessage *message, bool shown)
+{
+	int			n = 0;
+
+	for (int i = 0; i < message->nattachments; i++)
+		n += message->attachments[i].shown == shown;
+	return n;
+}
+
+/* A file in base64; one that the html shows has the number by which it does. */
+static void
+write_file(StringInfo out, const MaMimeMessage *message, const MaAttachment *file)
+{
+	appendStringInfo(out, "Content-Type: %s\r\nContent-Transfer-Encoding: base64\r\n", file->type);
+	if (file->shown)
+		appendStringInfo(out, "Content-ID: <%s%s>\r\n", file->filename,
+						 strchr(message->message_id, '@'));
+	appendStringInfo(out, "Content-Disposition: %s", file->shown ? "inline" : "attachment");
+	write_filename(out, file->filename);
+	appendStringInfoString(out, "\r\n\r\n");
+	ma_mime_write_file(out, file->content, file->length);
+}
+
+/* RFC 2231: as it is, or in UTF-8 with percent signs, in pieces that fit on a line. */
+static void
+write_filename(StringInfo out, const char *filename)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	int			line = 0;
+	int			piece = 0;
+
+	if (strspn(filename, plain) == strlen(filename) && strlen(filename) <= 50)
+	{
+		appendStringInfo(out, ";\r\n filename=\"%s\"", filename);
+		return;
+	}
+	for (const char *c = filename; *c; c++)
+	{
+		if (line == 0)
+			appendStringInfo(out, ";\r\n filename*%d*=%s", piece, piece == 0 ? "UTF-8''" : "");
+		if (strchr(plain, *c) != NULL)
+			appendStringInfoChar(out, *c);
+		else
+			appendStringInfo(out, "%%%02X", (unsigned char) *c);
+		line += strchr(plain, *c) != NULL ? 1 : 3;
+		if (line > 45)
+		{
+			line = 0;
+			piece++;
+		}
+	}
+}
+
+/* cid:logo.png as cid:logo.png@domain, as the part of that name is called. */
+static char *
+with_content_ids(const char *html, const MaMimeMessage *message)
+{
+	StringInfoData out;
+	const char *done = html;
+
+	if (count_files(message, true) == 0)
+		return unconstify(char *, html);
+	initStringInfo(&out);
+	for (const char *at = strstr(html, "cid:"); at != NULL; at = strstr(at + 4, "cid:"))
+	{
+		int			length = strspn(at + 4, CID_CHARACTERS);
+
+		for (int i = 0; i < message->nattachments; i++)
+		{
+			const MaAttachment *file = &message->attachments[i];
+
+			if (!file->shown || (int) strlen(file->filename) != length ||
+				strncmp(file->filename, at + 4, length) != 0)
+				continue;
+			appendBinaryStringInfo(&out, done, at + 4 + length - done);
+			appendStringInfoString(&out, strchr(message->message_id, '@'));
+			done = at + 4 + length;
+			break;
+		}
+	}
+	appendStringInfoString(&out, done);
+	return out.data;
 }
 
 static void
@@ -288,13 +446,13 @@ write_part(StringInfo out, const char *type, const char *body, const char *bound
 	ma_mime_write_encoded(out, body, encoding);
 }
 
-/* The same for the same message, so that a message sent again is the same bytes. */
+/* One a level of parts; the same for the same message, so that sent again it is the same bytes. */
 static char *
-make_boundary(const MaMimeMessage *message)
+make_boundary(const MaMimeMessage *message, int level)
 {
 	const unsigned char *id = (const unsigned char *) message->message_id;
-	uint64		high = hash_bytes_extended(id, strlen(message->message_id), 1);
-	uint64		low = hash_bytes_extended(id, strlen(message->message_id), 2);
+	uint64		high = hash_bytes_extended(id, strlen(message->message_id), 1 + 2 * level);
+	uint64		low = hash_bytes_extended(id, strlen(message->message_id), 2 + 2 * level);
 
 	return psprintf("=_%08x%08x%08x%08x", (uint32) (high >> 32), (uint32) high,
 					(uint32) (low >> 32), (uint32) low);

@@ -21,6 +21,9 @@ extern int	ma_mime_write_phrase(StringInfo out, const char *phrase, int line);
 extern const char *ma_mime_encoding(const char *body);
 extern void ma_mime_write_encoded(StringInfo out, const char *body, const char *encoding);
 
+/* Base64, in lines. */
+extern void ma_mime_write_file(StringInfo out, const char *bytes, Size length);
+
 extern bool ma_mime_is_utf8(const char *text);
 
 #endif							/* MA_CONTENT_MIME_H */

@@ -348,9 +348,15 @@ write_base64_body(StringInfo out, const char *body)
 
 	initStringInfo(&text);
 	write_plain_body(&text, body);
-	for (int i = 0; i < text.len; i += 57)
+	ma_mime_write_file(out, text.data, text.len);
+}
+
+void
+ma_mime_write_file(StringInfo out, const char *bytes, Size length)
+{
+	for (Size i = 0; i < length; i += 57)
 	{
-		write_base64(out, text.data + i, Min(57, text.len - i));
+		write_base64(out, bytes + i, Min(57, length - i));
 		appendStringInfoString(out, "\r\n");
 	}
 }

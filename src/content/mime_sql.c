@@ -5,6 +5,7 @@
  */
 #include "base/base.h"
 
+#include "common/base64.h"
 #include "content/content.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -13,6 +14,7 @@
 static char *member(Jsonb *parts, const char *name);
 static MaMimeHeader *headers(Jsonb *parts, int *n);
 static char *to_utf8(const char *text, int length);
+static MaAttachment *attachments(Jsonb *parts, int *n);
 
 MA_FUNCTION(ma_mime_sql);
 
@@ -43,6 +45,7 @@ ma_mime_sql(PG_FUNCTION_ARGS)
 	message.unsubscribe_url = member(parts, "unsubscribe_url");
 	message.unsubscribe_mailto = member(parts, "unsubscribe_mailto");
 	message.headers = headers(parts, &message.nheaders);
+	message.attachments = attachments(parts, &message.nattachments);
 	date = member(parts, "date");
 	message.date = date ? strtoll(date, NULL, 10) : timestamptz_to_time_t(ma_now());
 	mail = ma_mime_build(&message, &length, &error);
@@ -74,6 +77,39 @@ member(Jsonb *parts, const char *name)
 		return DatumGetCString(DirectFunctionCall1(numeric_out,
 					NumericGetDatum(value.val.numeric)));
 	return value.type == jbvString ? to_utf8(value.val.string.val, value.val.string.len) : NULL;
+}
+
+/* The array "attachments" of {"filename", "type", "content" in base64, "shown"}. */
+static MaAttachment *
+attachments(Jsonb *parts, int *n)
+{
+	JsonbValue	array;
+	MaAttachment *files;
+
+	*n = 0;
+	if (!JB_ROOT_IS_OBJECT(parts) ||
+		getKeyJsonValueFromContainer(&parts->root, "attachments", 11, &array) == NULL ||
+		array.type != jbvBinary || !JsonContainerIsArray(array.val.binary.data))
+		return NULL;
+	*n = JsonContainerSize(array.val.binary.data);
+	files = palloc0_array(MaAttachment, *n + 1);
+	for (int i = 0; i < *n; i++)
+	{
+		JsonbValue *item = getIthJsonbValueFromContainer(array.val.binary.data, i);
+		Jsonb	   *file = JsonbValueToJsonb(item);
+		char	   *content = member(file, "content");
+		int			size = content ? strlen(content) : 0;
+		char	   *bytes = palloc(size + 1);
+		int			length;
+
+		files[i].filename = member(file, "filename");
+		files[i].type = member(file, "type");
+		files[i].shown = member(file, "shown") != NULL;
+		files[i].content = bytes;
+		length = pg_b64_decode(content ? content : "", size, (MA_BASE64_BYTE *) bytes, size);
+		files[i].length = Max(length, 0);
+	}
+	return files;
 }
 
 /* The members of the object "headers". */

@@ -47,16 +47,20 @@ ma_content_unknown(const char *what, const char *table, const char *name)
 	MaRows		rows = ma_run_once(psprintf("SELECT name FROM marketing_internal.%s", table),
 								   0, NULL, NULL, NULL, MA_RUN_READ_LATEST);
 	List	   *names = NIL;
+	char	   *function = pstrdup(what);
 	char	   *near;
 
 	for (uint64 i = 0; i < rows.n; i++)
 		names = lappend(names, ma_text(&rows, i, 1));
 	near = ma_nearest(name, names);
+	for (char *c = function; *c; c++)
+		if (*c == ' ')
+			*c = '_';
 	ereport(ERROR,
 			(errcode(ERRCODE_MA_UNKNOWN_TEMPLATE),
 			 errmsg("there is no %s \"%s\"", what, name),
 			 near ? errhint("Did you mean %s?", near) :
-			 errhint("Define it with marketing.define_%s().", what)));
+			 errhint("Define it with marketing.define_%s().", function)));
 }
 
 bool

@@ -12,7 +12,10 @@
 #include "content/content_internal.h"
 #include "lib/stringinfo.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 /* What define_template() was given. */
@@ -28,6 +31,9 @@ typedef struct Definition
 	char	   *layout;
 	char	   *sender;
 	char	   *locale;
+	char	   *utm;			/* jsonb as text */
+	char	   *attachments;	/* text[] as text */
+	char	   *strict;			/* true, or NULL */
 } Definition;
 
 /* What stands there of it; version 0: nothing for this locale. */
@@ -46,6 +52,8 @@ static void (*sender_check) (const char *sender, const char *channel);
 
 static void read_definition(FunctionCallInfo fcinfo, Definition *definition);
 static void check_channel(const Definition *definition);
+static char *check_utm(Datum utm);
+static char *check_attachments(ArrayType *names);
 static char *check_locale(const char *locale);
 static void check_part(const Definition *definition, const char *source, MaEscape escape,
 					   const char *part);
@@ -82,8 +90,10 @@ ma_register_sender_check(void (*check) (const char *sender, const char *channel)
 MA_FUNCTION(ma_define_template);
 MA_FUNCTION(ma_drop_template);
 
-/* marketing.define_template(name, topic, channel, subject, html, text, preheader, layout,
-			sender, locale) */
+/*
+ * marketing.define_template(name, topic, channel, subject, html, text, preheader, layout,
+ * sender, locale, utm, attachments, strict)
+ */
 Datum
 ma_define_template(PG_FUNCTION_ARGS)
 {
@@ -126,6 +136,10 @@ read_definition(FunctionCallInfo fcinfo, Definition *definition)
 	definition->layout = ma_content_argument(fcinfo, 7);
 	definition->sender = ma_content_argument(fcinfo, 8);
 	definition->locale = check_locale(ma_content_argument(fcinfo, 9));
+	definition->utm = PG_ARGISNULL(10) ? NULL : check_utm(PG_GETARG_DATUM(10));
+	definition->attachments = PG_ARGISNULL(11) ? NULL :
+		check_attachments(PG_GETARG_ARRAYTYPE_P(11));
+	definition->strict = !PG_ARGISNULL(12) && PG_GETARG_BOOL(12) ? pstrdup("true") : NULL;
 }
 
 /* Which parts a channel needs, and which it cannot show. */
@@ -152,6 +166,76 @@ check_channel(const Definition *definition)
 				 errmsg("template \"%s\" of channel %s has no text", definition->name,
 						definition->channel),
 				 errhint("html is for channel email.")));
+	if (!email && definition->attachments != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("template \"%s\" of channel %s cannot have attachments", definition->name,
+						definition->channel),
+				 errhint("Attachments are for channel email.")));
+}
+
+/* Members of utm, each a text or null; returned as text. */
+static char *
+check_utm(Datum utm)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(utm);
+	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	List	   *known = NIL;
+
+	for (int i = 0; ma_utm_members[i] != NULL; i++)
+		known = lappend(known, unconstify(char *, ma_utm_members[i]));
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("utm must be an object"),
+				 errhint("Write, for example, '{\"source\": \"newsletter\"}'.")));
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char	   *name;
+		bool		found = false;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(value.val.string.val, value.val.string.len);
+		for (int i = 0; ma_utm_members[i] != NULL; i++)
+			found |= strcmp(name, ma_utm_members[i]) == 0;
+		if (!found)
+		{
+			char	   *near = ma_nearest(name, known);
+
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("utm has no member \"%s\"", name),
+					 near ? errhint("Did you mean %s?", near) :
+					 errhint("Its members are source, medium, campaign, term, content and id.")));
+		}
+		token = JsonbIteratorNext(&iterator, &value, true);
+		if (token != WJB_VALUE || (value.type != jbvString && value.type != jbvNull))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("member \"%s\" of utm is not a text", name),
+					 errhint("A null leaves it out.")));
+	}
+	return JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
+}
+
+/* Names of assets or queries; returned as text, NULL for none. */
+static char *
+check_attachments(ArrayType *names)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (ARR_NDIM(names) > 1 || array_contains_nulls(names))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("attachments must be a list of names without nulls")));
+	if (ARR_NDIM(names) == 0)
+		return NULL;
+	getTypeOutputInfo(TEXTARRAYOID, &output, &varlena);
+	return OidOutputFunctionCall(output, PointerGetDatum(names));
 }
 
 /* The canonical form of a locale, "" for none. */
@@ -213,6 +297,7 @@ check_names(const Definition *definition)
 		topic_check(definition->topic);
 	if (sender_check != NULL && definition->sender != NULL)
 		sender_check(definition->sender, definition->channel);
+	ma_attachments_check(definition->name, definition->attachments);
 	if (definition->layout == NULL)
 		return;
 	value = CStringGetTextDatum(definition->layout);
@@ -236,6 +321,9 @@ define(const Definition *definition)
 		texts |= note(&what, "text", stored.is.text, definition->text);
 		texts |= note(&what, "preheader", stored.is.preheader, definition->preheader);
 		texts |= note(&what, "layout", stored.is.layout, definition->layout);
+		texts |= note(&what, "utm", stored.is.utm, definition->utm);
+		texts |= note(&what, "attachments", stored.is.attachments, definition->attachments);
+		texts |= note(&what, "strict", stored.is.strict, definition->strict);
 	}
 	if (!stored.created)
 	{
@@ -270,7 +358,8 @@ read_stored(const Definition *definition)
 		4, {TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
 	static MaStatement find = {
-		"SELECT v.version, v.subject, v.html, v.body, v.preheader, v.layout "
+		"SELECT v.version, v.subject, v.html, v.body, v.preheader, v.layout, v.utm, "
+		"v.attachments, NULLIF(v.strict, false) "
 		"FROM marketing_internal.template_locale AS l "
 		"JOIN marketing_internal.template_version AS v "
 		"ON v.template_id OPERATOR(pg_catalog.=) l.template_id AND v.version OPERATOR(pg_catalog.=) l.version "
@@ -303,6 +392,9 @@ read_stored(const Definition *definition)
 	stored.is.text = ma_text(&rows, 0, 4);
 	stored.is.preheader = ma_text(&rows, 0, 5);
 	stored.is.layout = ma_text(&rows, 0, 6);
+	stored.is.utm = ma_text(&rows, 0, 7);
+	stored.is.attachments = ma_text(&rows, 0, 8);
+	stored.is.strict = ma_text(&rows, 0, 9) != NULL ? pstrdup("true") : NULL;
 	return stored;
 }
 
@@ -339,9 +431,11 @@ store_version(const Definition *definition, Stored *stored)
 {
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.template_version "
-		"(template_id, version, locale, subject, html, body, preheader, layout, defined_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-		9, {INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+		"(template_id, version, locale, subject, html, body, preheader, layout, utm, attachments, "
+		"strict, defined_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::pg_catalog.jsonb, "
+		"$10::pg_catalog.text[], $11 IS NOT NULL, $12)",
+		12, {INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	static MaStatement hold = {
 		"INSERT INTO marketing_internal.template_locale (template_id, locale, version) "
@@ -354,9 +448,10 @@ store_version(const Definition *definition, Stored *stored)
 		2, {INT4OID, INT4OID}
 	};
 	const char *parts[] = {definition->subject, definition->html, definition->text,
-		definition->preheader, definition->layout};
-	Datum		values[9];
-	char		nulls[] = "         ";
+		definition->preheader, definition->layout, definition->utm, definition->attachments,
+		definition->strict};
+	Datum		values[12];
+	char		nulls[] = "            ";
 
 	stored->version = stored->last_version + 1;
 	values[0] = Int32GetDatum(stored->template_id);
@@ -367,7 +462,7 @@ store_version(const Definition *definition, Stored *stored)
 		values[3 + i] = parts[i] ? CStringGetTextDatum(parts[i]) : (Datum) 0;
 		nulls[3 + i] = parts[i] ? ' ' : 'n';
 	}
-	values[8] = TimestampTzGetDatum(ma_now());
+	values[11] = TimestampTzGetDatum(ma_now());
 	ma_run(&add, values, nulls, MA_RUN_WRITE_LATEST);
 	ma_run(&count, values, NULL, MA_RUN_WRITE_LATEST);
 	values[1] = values[2];

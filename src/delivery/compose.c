@@ -10,36 +10,42 @@
 #include "catalog/pg_type.h"
 #include "content/content.h"
 #include "delivery/delivery_internal.h"
+#include "delivery/track.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
-#define DEFAULT_URL "http://localhost"
 #define VARIABLES 2
-#define KEY_BYTES 16
 
-static char *public_url(void);
-static MaRenderVariable *variables(const MaMessage *message, const char *url);
+static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char *channel,
+								   const char *url);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
+static void build_request(MaMessage *message, const MaRendered *rendered,
+						  const char *unsubscribe_url);
 
 void
 ma_compose(MaMessage *messages, int n)
 {
 	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
-	char	   *url = public_url();
+	char	   *url = ma_public_url();
+	bool		openings = ma_setting_on(MA_TRACK_OPENS);
 
 	for (int i = 0; i < n; i++)
 	{
 		requests[i].contact_id = messages[i].contact_id;
+		requests[i].message_id = messages[i].message_id;
 		requests[i].template_id = messages[i].template_id;
 		requests[i].entry = messages[i].entry;
 		requests[i].data = messages[i].data;
 		requests[i].nvariables = VARIABLES;
-		requests[i].variables = variables(&messages[i], url);
+		requests[i].variables = variables(messages[i].contact_id, messages[i].topic_id,
+											messages[i].channel, url);
 	}
+	ma_track_begin(url, ma_setting_on(MA_TRACK_LINKS));
 	ma_render_messages(requests, n, rendered);
+	ma_track_end();
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
@@ -48,18 +54,29 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.message_id = message->message_id;
 		message->outgoing.key = ma_message_key(message->message_id);
 		message->outgoing.channel = message->channel;
-		message->outgoing.server = message->sender->server;
+		message->outgoing.server = message->server_name;
+		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
 		message->outgoing.to_address = message->address;
 		if (rendered[i].abort_reason != NULL)
 			refuse(message, MA_MESSAGE_SKIPPED, "template",
 				   psprintf("its template gave up: %s", rendered[i].abort_reason));
+		else if (rendered[i].waits)
+			refuse(message, MA_MESSAGE_DEFERRED, "coupons", rendered[i].error);
 		else if (rendered[i].error != NULL)
 			refuse(message, MA_MESSAGE_FAILED, "template", rendered[i].error);
 		else if (strcmp(message->channel, "email") == 0)
+		{
+			if (openings && rendered[i].html != NULL)
+				rendered[i].html = ma_track_opening(rendered[i].html, url, message->message_id,
+													message->contact_id);
 			build_mail(message, &rendered[i], requests[i].variables[1].value);
+		}
 		else
 			build_json(message, &rendered[i]);
+		if (message->gate == NULL && message->options != NULL &&
+			message->options->kind == MA_SERVER_HTTP)
+			build_request(message, &rendered[i], requests[i].variables[1].value);
 	}
 }
 
@@ -71,47 +88,32 @@ refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reaso
 	message->reason = reason;
 }
 
-/* Where the links of messages lead. */
-static char *
-public_url(void)
-{
-	static MaStatement find = {
-		"SELECT value FROM marketing_internal.setting WHERE name OPERATOR(pg_catalog.=) 'public_url'",
-		0
-	};
-	MaRows		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
-	char	   *url = rows.n > 0 ? ma_text(&rows, 0, 1) : pstrdup(DEFAULT_URL);
-
-	while (url[0] != '\0' && url[strlen(url) - 1] == '/')
-		url[strlen(url) - 1] = '\0';
-	return url;
-}
-
 static MaRenderVariable *
-variables(const MaMessage *message, const char *url)
+variables(int64 contact_id, int32 topic_id, const char *channel, const char *url)
 {
 	MaRenderVariable *result = palloc_array(MaRenderVariable, VARIABLES);
 
 	result[0].name = "confirm_url";
-	result[0].value = psprintf("%s/confirm/%s", url, ma_confirm_token(message->contact_id));
+	result[0].value = psprintf("%s/confirm/%s", url, ma_confirm_token(contact_id));
 	result[1].name = "unsubscribe_url";
 	result[1].value = psprintf("%s/u/%s", url,
-							   ma_unsubscribe_token(message->contact_id, message->topic_id,
-													message->channel));
+							   ma_unsubscribe_token(contact_id, topic_id, channel));
 	return result;
 }
 
-/* The same for each sending of the message, and for nobody to guess. */
-char *
-ma_message_key(int64 message_id)
+/* The same for a message that is only looked at. */
+static MaRenderVariable *
+preview_variables(int64 contact_id, const MaTemplate *template, int *n)
 {
-	char	   *text = psprintf("message:" INT64_FORMAT, message_id);
-	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
-	char	   *key = palloc(KEY_BYTES * 2 + 1);
+	*n = VARIABLES;
+	return variables(contact_id, ma_topic_required(template->topic)->id, template->channel,
+					 ma_public_url());
+}
 
-	(void) hex_encode(VARDATA_ANY(mac), KEY_BYTES, key);
-	key[KEY_BYTES * 2] = '\0';
-	return key;
+void
+ma_compose_init(void)
+{
+	ma_register_variables(preview_variables);
 }
 
 static void
@@ -139,10 +141,38 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 		mail.unsubscribe_url = unsubscribe_url;
 	mail.nheaders = lengthof(headers);
 	mail.headers = headers;
+	mail.nattachments = rendered->nattachments;
+	mail.attachments = rendered->attachments;
 	content = ma_mime_build(&mail, &message->outgoing.length, &error);
 	if (content == NULL)
 		refuse(message, MA_MESSAGE_FAILED, "mail", pstrdup(error ? error : "it cannot be built"));
 	message->outgoing.content = content;
+}
+
+/* The fault of the server's templates stops nothing but what goes through it. */
+static void
+build_request(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ma_request_build(message, rendered, message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ?
+						 NULL : unsubscribe_url);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		error = CopyErrorData();
+		FlushErrorState();
+		refuse(message, MA_MESSAGE_DEFERRED, "server", error->message);
+		message->pause = 600;
+	}
+	PG_END_TRY();
 }
 
 static void

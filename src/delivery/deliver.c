@@ -6,7 +6,10 @@
  * after a commit, with no transaction open:
  *
  *	tick: settle what was sent, claim the next messages and compose them -- commit
- *	tick: look again at what was claimed -- commit -- send
+ *	tick: look again at what was claimed -- commit -- send (send.c)
+ *
+ * Files are sent when that returns; what goes over a network is under way during the
+ * ticks that follow and is settled by the one that finds it finished.
  *
  * What a tick did counts only from its commit on (after_commit): an error leaves the
  * step as it was, and it is tried again.
@@ -19,7 +22,6 @@
 
 #include "access/xact.h"
 #include "delivery/delivery_internal.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/guc.h"
@@ -27,11 +29,7 @@
 #include "worker/worker.h"
 
 #define LOCK_CLASS 7			/* of advisory locks: delivery in one database */
-#define BATCH 50				/* what a crash can leave in doubt */
-#define MAX_TRANSPORTS 8
-#define MAX_ATTEMPTS 12
-#define RETRY_MIN 60			/* seconds, doubled each time */
-#define RETRY_MAX (6 * 3600)
+#define BATCH 50				/* what a crash can leave in doubt of one claim */
 
 /* Messages on their way between two transactions. */
 typedef struct Batch
@@ -45,19 +43,16 @@ typedef enum Step
 {
 	STEP_NONE,					/* nothing is under way */
 	STEP_CLAIMED,				/* to be looked at again */
-	STEP_CHECKED,				/* to be sent, right after the commit */
-	STEP_SENT					/* to be settled */
+	STEP_CHECKED				/* to be sent, right after the commit */
 } Step;
 
-static const MaTransport *transports[MAX_TRANSPORTS];
-static int	ntransports = 0;
 static bool holds_lock = false;
 static bool taken_over = false; /* abandoned messages have been settled */
 static Step step = STEP_NONE;
 static Batch batch;				/* under way */
 static Batch next;				/* claimed by a tick that has not committed yet */
 static Step next_step;
-static bool choosing = false;	/* a tick was in the midst of claiming */
+static bool choosing = false;	/* a tick was in the midst of settling and claiming */
 static int	limit = BATCH;
 
 static bool lock(void);
@@ -71,9 +66,6 @@ static bool busy(void);
 static void end(void);
 static TimestampTz next_due(void);
 static void force_durable(void);
-static const MaTransport *transport_for(const char *server);
-static void send_batch(void);
-static void judge(MaMessage *message);
 static bool start_tick(void);
 
 static const MaDuty duty = {
@@ -85,14 +77,6 @@ static const MaDuty duty = {
 static const MaDuty start_duty = {
 	.name = "start delivery", .every_ms = 500, .tick = start_tick, .next_due = next_due
 };
-
-void
-ma_transport_add(const MaTransport *transport)
-{
-	if (ntransports == MAX_TRANSPORTS)
-		elog(ERROR, "cannot happen: more than %d transports", MAX_TRANSPORTS);
-	transports[ntransports++] = transport;
-}
 
 void
 ma_deliver_init(void)
@@ -141,7 +125,8 @@ any_due(void)
 {
 	static MaStatement find = {
 		MA_PRIORITIES_SQL "SELECT FROM p WHERE EXISTS (SELECT FROM marketing_internal.message AS m "
-		"WHERE m.priority OPERATOR(pg_catalog.=) p.priority "
+		"WHERE m.lane OPERATOR(pg_catalog.=) p.lane "
+		"AND m.priority OPERATOR(pg_catalog.=) p.priority "
 		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 		"AND m.next_at OPERATOR(pg_catalog.<=) $1) UNION ALL "
 		"SELECT FROM (SELECT FROM marketing_internal.message AS m "
@@ -171,7 +156,8 @@ next_due(void)
 	static MaStatement find = {
 		MA_PRIORITIES_SQL "SELECT pg_catalog.min(n.next_at) FROM p CROSS JOIN LATERAL ("
 		"SELECT m.next_at FROM marketing_internal.message AS m "
-		"WHERE m.priority OPERATOR(pg_catalog.=) p.priority "
+		"WHERE m.lane OPERATOR(pg_catalog.=) p.lane "
+		"AND m.priority OPERATOR(pg_catalog.=) p.priority "
 		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 		"AND m.next_at OPERATOR(pg_catalog.>) $1 ORDER BY m.next_at LIMIT 1) AS n",
 		1, {TIMESTAMPTZOID}
@@ -214,6 +200,7 @@ tick(void)
 		return false;
 	if (choosing)
 	{
+		ma_send_not_settled();
 		/* The last claim ended by an error: find out whose fault it is. */
 		ma_gate_resume();
 		if (limit == 1)
@@ -237,20 +224,15 @@ step_claim(void)
 {
 	MaCall		call;
 	bool		more = false;
-	bool		settled = step == STEP_SENT;
+	MaMessage **settled;
+	int			nsettled;
 	MemoryContext previous;
 
 	ma_call_begin(&call);
 	if (!taken_over)
 		ma_settle_abandoned();
-	if (settled)
-	{
-		MaMessage **messages = palloc_array(MaMessage *, Max(batch.n, 1));
-
-		for (int i = 0; i < batch.n; i++)
-			messages[i] = &batch.messages[i];
-		ma_settle(messages, batch.n);
-	}
+	nsettled = ma_send_finished(&settled);
+	ma_settle(settled, nsettled);
 	next_step = STEP_NONE;
 	if (!ma_worker_is_ending())
 	{
@@ -281,8 +263,9 @@ step_claim(void)
 		if (next.n > 0)
 			next_step = STEP_CLAIMED;
 	}
+	ma_lanes_store();
 	ma_call_end(&call);
-	return more || settled;
+	return more || nsettled > 0;
 }
 
 static void
@@ -317,6 +300,8 @@ after_commit(void)
 	if (claimed)
 	{
 		taken_over = true;
+		ma_send_settled();
+		ma_lanes_stored();
 		limit = Min(limit * 4, BATCH);
 		/* The next choice goes on behind these; after an error it begins with them. */
 		ma_gate_pass_over();
@@ -331,8 +316,13 @@ after_commit(void)
 			memcpy(batch.messages, next.messages, sizeof(MaMessage) * next.n);
 		batch.n = next.n;
 		drop(&next);
-		send_batch();
-		step = STEP_SENT;
+		if (batch.n > 0)
+		{
+			ma_send(batch.context, batch.messages, batch.n);
+			memset(&batch, 0, sizeof(batch));
+		}
+		drop(&batch);
+		step = STEP_NONE;
 		return;
 	}
 	drop(&batch);
@@ -342,14 +332,15 @@ after_commit(void)
 	if (step == STEP_NONE)
 	{
 		drop(&batch);
-		unlock();
+		if (!ma_send_busy())
+			unlock();
 	}
 }
 
 static bool
 busy(void)
 {
-	return step != STEP_NONE;
+	return step != STEP_NONE || ma_send_busy();
 }
 
 /* A session stops working.  Claimed messages are left to who delivers next. */
@@ -363,83 +354,4 @@ end(void)
 	limit = BATCH;
 	unlock();
 	ma_gate_restart();
-}
-
-/* ---- sending ---- */
-
-static const MaTransport *
-transport_for(const char *server)
-{
-	for (int i = 0; i < ntransports; i++)
-		if ((transports[i]->wrapper == NULL) == (server == NULL))
-			return transports[i];
-	return NULL;
-}
-
-/* No transaction is open here. */
-static void
-send_batch(void)
-{
-	MemoryContext previous;
-	MaOutgoing **outgoing;
-
-	if (batch.n == 0)
-		return;
-	previous = MemoryContextSwitchTo(batch.context);
-	outgoing = palloc_array(MaOutgoing *, batch.n);
-	for (int t = 0; t < ntransports; t++)
-	{
-		int			n = 0;
-
-		for (int i = 0; i < batch.n; i++)
-			if (transport_for(batch.messages[i].outgoing.server) == transports[t])
-				outgoing[n++] = &batch.messages[i].outgoing;
-		if (n > 0)
-			transports[t]->send(outgoing, n);
-	}
-	for (int i = 0; i < batch.n; i++)
-		judge(&batch.messages[i]);
-	MemoryContextSwitchTo(previous);
-}
-
-/* What becomes of a message by the outcome of its sending. */
-static void
-judge(MaMessage *message)
-{
-	MaOutgoing *outgoing = &message->outgoing;
-	int64		pause = RETRY_MIN;
-
-	message->gate = "transport";
-	switch (outgoing->outcome)
-	{
-		case MA_OUTCOME_SENT:
-			message->becomes = MA_MESSAGE_SENT;
-			message->gate = NULL;
-			message->detail = outgoing->answer;
-			break;
-		case MA_OUTCOME_NONE:
-			message->becomes = MA_MESSAGE_QUEUED;
-			message->reason = "there was no time to send it";
-			if (transport_for(outgoing->server) != NULL)
-				break;
-			message->becomes = MA_MESSAGE_DEFERRED;
-			message->reason = "no transport serves its server";
-			break;
-		case MA_OUTCOME_RETRY:
-			for (int i = 1; i < message->attempts && pause < RETRY_MAX; i++)
-				pause *= 2;
-			message->becomes = message->attempts >= MAX_ATTEMPTS ? MA_MESSAGE_FAILED :
-				MA_MESSAGE_DEFERRED;
-			message->reason = outgoing->answer;
-			message->pause = Min(pause, RETRY_MAX) + message->message_id % RETRY_MIN;
-			break;
-		case MA_OUTCOME_FAILED:
-			message->becomes = MA_MESSAGE_FAILED;
-			message->reason = outgoing->answer;
-			break;
-		case MA_OUTCOME_UNKNOWN:
-			message->becomes = MA_MESSAGE_SUSPECT;
-			message->reason = outgoing->answer;
-			break;
-	}
 }

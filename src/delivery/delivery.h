@@ -167,4 +167,10 @@ extern void ma_register_why_subject(const MaWhySubject *subject);
 
 extern void ma_delivery_init(void);
 
+/* ---- hits.c ---- */
+
+/* True if record_open() or record_click() take it. */
+extern bool ma_open_token_valid(const char *token);
+extern bool ma_click_token_valid(const char *token);
+
 #endif							/* MA_DELIVERY_H */

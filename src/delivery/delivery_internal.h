@@ -7,15 +7,26 @@
 
 #include "consent/consent.h"
 #include "contacts/contacts.h"
+#include "content/content.h"
 #include "delivery/delivery.h"
 #include "delivery/transport.h"
 
 /* ---- sender.c: who messages come from ---- */
 
+/* One of the servers a sender's messages leave through. */
+typedef struct MaRoute
+{
+	char	   *server;
+	int			weight;			/* 0: only when no other one can be used */
+} MaRoute;
+
 typedef struct MaSender
 {
+	int32		sender_id;		/* 0: the built-in one; the lane of its messages */
 	char	   *name;			/* NULL: the built-in one */
-	char	   *server;			/* NULL: the spool */
+	char	   *channel;
+	int			nroutes;		/* 0: the spool */
+	MaRoute    *routes;
 	char	   *from_address;
 	char	   *from_name;		/* these two may be NULL */
 	char	   *reply_to;
@@ -24,10 +35,28 @@ typedef struct MaSender
 /* The sender of this name, NULL: the channel's first one, else the built-in one. */
 extern MaSender *ma_sender_for(const char *channel, const char *name);
 
+/* All of them, in the order of definition. */
+extern MaSender *ma_senders(int *n);
+
 /* Errors out (MA042) unless there is a sender of this name for the channel. */
 extern void ma_sender_check(const char *name, const char *channel);
 
+/* ---- options.c, presets.c: servers as they are defined ---- */
+
+/* MaServerKind of a foreign-data wrapper; -1: none of ours. */
+extern int	ma_server_kind(Oid wrapper);
+/* What the server of this name says, in a context of its own below the current one; NULL: none of ours. */
+extern MaServerOptions *ma_server_options(const char *name);
+/* Another number whenever it says something else; 0: there is none. */
+extern uint64 ma_server_version(const char *name);
+/* Errors out unless url, preset and what they need fit together. */
+extern void ma_preset_check(const MaServerOptions *given);
+/* Sets what is not given as the preset has it. */
+extern void ma_preset_fill(MaServerOptions *options);
+
 /* ---- one message on its way through the gate ---- */
+
+typedef struct MaServer MaServer;	/* see lanes.c */
 
 typedef struct MaMessage
 {
@@ -40,11 +69,18 @@ typedef struct MaMessage
 	char	   *template_name;
 	int64		enrollment_id;
 	TimestampTz next_at;
+	TimestampTz not_after;		/* DT_NOEND: none */
+	int32		priority;
+	char	   *time_zone;		/* the contact's; NULL: not known */
 	bool		has_template;
 	char	   *address;		/* NULL: the contact has none */
 	Datum		address_hash;	/* 0 with it */
 	uint64		lock_key;
+	int32		lane;
 	const MaSender *sender;
+	MaServer   *server;			/* NULL: the spool */
+	const char *server_name;
+	MaServerOptions *options;
 	bool		waiting;		/* something of the contact has not been evaluated yet */
 
 	/* claimed */
@@ -63,6 +99,13 @@ typedef struct MaMessage
 	char	   *reason;
 	char	   *detail;
 	int64		pause;			/* of deferred: seconds to the next try; 0: a minute */
+	TimestampTz next_try;		/* of deferred, if it is known; 0: after the pause */
+	bool		untried;		/* this claim was no attempt */
+
+	/* while it is under way, see send.c */
+	void	   *claimed_with;
+	bool		judged;
+	bool		settling;
 } MaMessage;
 
 /* ---- gate.c ---- */
@@ -94,6 +137,7 @@ typedef struct MaGateVerdict
 	const char *gate;
 	MaGateAction action;
 	char	   *reason;
+	TimestampTz next_try;		/* of MA_GATE_DEFER, if it is known; else 0 */
 } MaGateVerdict;
 
 extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
@@ -101,10 +145,14 @@ extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
 /* SQL of the registered check of this name over m and r; NULL if there is none. */
 extern const char *ma_gate_sql(const char *name);
 
-/* ---- compose.c: what a message says, as bytes ---- */
+/* ---- message_key.c ---- */
 
 /* What tells a message from all others anywhere: hexadecimal, the same each time. */
 extern char *ma_message_key(int64 message_id);
+/* The message of a key, or of a Message-ID; 0: it is not ours. */
+extern int64 ma_message_of_key(const char *text);
+
+/* ---- compose.c: what a message says, as bytes ---- */
 
 /* Renders and builds claimed messages; what cannot be gets becomes and reason. */
 extern void ma_compose(MaMessage *messages, int n);
@@ -114,30 +162,40 @@ extern void ma_compose(MaMessage *messages, int n);
 /* Ends messages, defers or requeues them, as their `becomes` says; tells of it. */
 extern void ma_settle(MaMessage **messages, int n);
 
+/* It may have been sent or not, by the fault of `what`: says what becomes of it. */
+extern void ma_settle_doubt(MaMessage *message, const MaServerOptions *options, const char *what);
+
 /* What a process that has died left behind as `sending`; in a transaction of its own. */
 extern void ma_settle_abandoned(void);
 
 /* Names of states, as they are stored. */
 extern const char *ma_message_state_name(MaMessageState state);
 
-/* The priorities there are, as p, by a few probes of the index. */
+/* The lanes and priorities there are, as p, by a few probes of the index. */
 #define MA_PRIORITIES_SQL \
-	"WITH RECURSIVE p (priority) AS ((SELECT m.priority FROM marketing_internal.message AS m " \
+	"WITH RECURSIVE p (lane, priority) AS ((SELECT m.lane, m.priority " \
+	"FROM marketing_internal.message AS m " \
 	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
-	"ORDER BY m.priority DESC LIMIT 1) UNION ALL " \
-	"SELECT (SELECT m.priority FROM marketing_internal.message AS m " \
+	"ORDER BY m.lane DESC, m.priority DESC LIMIT 1) UNION ALL " \
+	"SELECT n.lane, n.priority FROM p CROSS JOIN LATERAL (SELECT m.lane, m.priority " \
+	"FROM marketing_internal.message AS m " \
 	"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') " \
-	"AND m.priority OPERATOR(pg_catalog.<) p.priority ORDER BY m.priority DESC LIMIT 1) " \
-	"FROM p WHERE p.priority IS NOT NULL) "
+	"AND ROW(m.lane, m.priority) OPERATOR(pg_catalog.<) ROW(p.lane, p.priority) " \
+	"ORDER BY m.lane DESC, m.priority DESC LIMIT 1) AS n) "
 
 /* ---- partitions.c ---- */
 
 extern void ma_delivery_partitions_ensure(void);
+extern void ma_hits_partitions_ensure(void);
 extern void ma_delivery_partitions_init(void);
 
 /* ---- events.c ---- */
 
 extern void ma_delivery_events_init(void);
+
+/* ---- feedback.c ---- */
+
+extern void ma_feedback_init(void);
 
 /* ---- outbox.c ---- */
 
@@ -145,9 +203,59 @@ extern void ma_outbox_init(void);
 /* Wakes delivery when this transaction commits. */
 extern void ma_message_wake(void);
 
-/* ---- deliver.c ---- */
+/* ---- lanes.c: what each server can take ---- */
+
+#define MA_MAX_SERVERS 64
+
+/* A claim begins: senders, servers and their limits are looked at anew. */
+extern void ma_lanes_begin(void);
+/* Messages of this lane that may be claimed now. */
+extern int	ma_lane_room(int32 lane);
+/*
+ * Says which server each message goes through; those that can go through none now are
+ * left out, those that have to wait for a time that is known go to `away`.  Returns
+ * how many are left.
+ */
+extern int	ma_lanes_route(MaMessage *messages, int n, MaMessage **away, int *naway);
+/* Milliseconds until a rate allows what it has held back; -1: nothing soon. */
+extern long ma_lanes_pause(void);
+extern bool ma_lanes_starved(void);
+/* A message is under way through its server; it is settled. */
+extern void ma_lane_started(MaMessage *message);
+extern void ma_lane_ended(MaMessage *message);
+/* Some server could do with new ones. */
+extern bool ma_lanes_have_room(void);
+/* The server did its work; it did not, by a fault of its own. */
+extern void ma_lane_worked(MaServer *server);
+extern void ma_lane_failed(MaServer *server, const char *reason);
+/* Seconds until it is tried again. */
+extern int64 ma_lane_rest(const MaServer *server);
+extern void ma_lanes_store(void);
+extern void ma_lanes_stored(void);
+
+/* ---- send.c: messages outside of the database ---- */
 
 extern void ma_transport_add(const MaTransport *transport);
+extern void ma_network_set(const MaNetwork *what);
+/* Sends the messages or has them under way; the context in which they are is send.c's from now on. */
+extern void ma_send(MemoryContext context, MaMessage *messages, int n);
+extern void ma_message_finished(MaOutgoing *message);
+/* Some are under way, or finished and not settled. */
+extern bool ma_send_busy(void);
+extern int	ma_send_finished(MaMessage ***messages);
+extern void ma_send_settled(void);
+extern void ma_send_not_settled(void);
+
+/* ---- request.c: HTTP requests and answers by the templates of a server ---- */
+
+/* Sets url, headers and content of a message that goes through an HTTP server. */
+extern void ma_request_build(MaMessage *message, const MaRendered *rendered,
+							 const char *unsubscribe_url);
+/* Sets outcome and answer by what the server's option `response` makes of it. */
+extern void ma_response_read(MaMessage *message);
+
+/* Does this process have a transport for servers of this kind? */
+extern bool ma_transport_serves(int kind);
 
 /* ---- spool.c: the built-in transport ---- */
 
@@ -161,8 +269,22 @@ extern bool ma_spool_has(int64 message_id, const char *key, const char *channel,
 
 /* ---- what delivery/ registers ---- */
 
+extern void ma_compose_init(void);
+extern void ma_track_init(void);
 extern void ma_deliver_init(void);
 extern void ma_net_api_init(void);
+
+/* ---- shop_settings.c ---- */
+
+#define MA_TRACK_LINKS "track_links"
+#define MA_TRACK_OPENS "track_opens"
+
+extern void ma_shop_settings_init(void);
+/* One of the switches above. */
+extern bool ma_setting_on(const char *setting);
+/* Where links lead, without a slash at the end. */
+extern char *ma_public_url(void);
+
 extern void ma_why_gates_init(void);
 extern void ma_gate_init(void);
 

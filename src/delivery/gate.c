@@ -15,392 +15,31 @@
  * or an exit in a user's own transaction) is found by the second look: after the
  * claim's commit, before the network, the same conditions are read under a new
  * snapshot, which sees all that committed before the claim.  So commit order decides,
- * by whatever path the withdrawal came.
- *
- * A condition is SQL that gives the reason why not; they are asked in order and
- * the first reason is the verdict.  Rooms above register theirs.
+ * by whatever path the withdrawal came. *
+ * Conditions are SQL (gate_checks.c).  Caps need more than one message at a time
+ * (gate_limits.c): where there are any, the batch is asked first, those that pass get
+ * places under the locks of their contacts too, and the claim asks again.
  */
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
-#include "content/content.h"
-#include "delivery/delivery_internal.h"
-#include "utils/builtins.h"
+#include "common/hashfn.h"
+#include "delivery/gate.h"
 #include "utils/memutils.h"
-#include "worker/worker.h"
 
-#define MAX_CHECKS 24
-#define LOOK_BACK 8				/* messages before one that may be of the same template */
-#define PASS_USEC (1000 * 1000) /* a pass over the queue that takes longer begins anew */
-
-/* Where the pass over the queue stands, for each priority. */
-typedef struct Place
-{
-	int32		priority;
-	TimestampTz next_at;
-	int64		message_id;
-	bool		done;
-} Place;
-
-static const MaGateCheck *checks[MAX_CHECKS];
-static int	nchecks = 0;
-
-static Place *places = NULL;		/* of all priorities there are: none is passed over */
-static int	nplaces = 0;
-static bool in_pass = false;
-static TimestampTz pass_begun;
-static int	left_in_pass = 0;	/* neither claimed nor turned away: it is tried again soon */
-static Place chosen;			/* the last place of what was chosen last */
-
-static void begin_pass(TimestampTz now);
-static MaMessage *choose(int limit, TimestampTz now, int *n);
-static MaMessage *choose_from(Place *place, int limit, TimestampTz now, int *n);
-static void read_message(const MaRows *rows, uint64 row, MaMessage *message);
-static void follow_merges(MaMessage *messages, int n);
-static MaTopic *read_template(MaMessage *message);
-static bool same_template(const MaMessage *message, const MaMessage *other);
-static void follow_templates(MaMessage *messages, int n);
 static int	lock_recipients(MaMessage *messages, int n);
+static bool lock_contact(int64 contact_id);
 static int	compare_locks(const void *left, const void *right);
+static int	compare_ages(const void *left, const void *right);
 static void look_for_waiting(MaMessage *messages, int n);
-static char *verdict_sql(void);
-static char *asked_sql(void);
-static int	asked_values(MaMessage *messages, int n, Datum *values);
-static const MaGateCheck *read_verdict(const char *verdict, char **reason);
-static void claim(MaMessage *messages, int n);
+static int	ask(MaMessage **messages, int n);
+static List *limit_batch(MaMessage **messages, int *n);
+static void claim(MaMessage **messages, int n);
 static void read_claimed(const MaRows *rows, uint64 row, MaMessage *message);
 static void turn_away(MaMessage *message, const MaGateCheck *check, char *reason);
-
-/* ---- conditions ---- */
-
-void
-ma_register_gate_check(const MaGateCheck *check)
-{
-	if (nchecks == MAX_CHECKS)
-		elog(ERROR, "cannot happen: more than %d conditions of the gate", MAX_CHECKS);
-	checks[nchecks++] = check;
-}
-
-const char *
-ma_gate_sql(const char *name)
-{
-	for (int i = 0; i < nchecks; i++)
-		if (strcmp(checks[i]->name, name) == 0)
-			return checks[i]->reason;
-	return NULL;
-}
-
-/* Conditions of delivery itself and of consent; others follow by registration. */
-void
-ma_gate_init(void)
-{
-	static MaGateCheck own[] = {
-		{"not_after", MA_GATE_EXPIRE,
-		"CASE WHEN m.not_after OPERATOR(pg_catalog.<) $1 THEN 'it came too late' END"},
-		/* Merged after this claim looked for that: the next one finds the other contact. */
-		{"merged", MA_GATE_LEAVE,
-		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
-		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
-		"AND EXISTS (SELECT FROM marketing_internal.contact_merge AS g "
-		"JOIN marketing_internal.contact AS c "
-		"ON c.contact_id OPERATOR(pg_catalog.=) g.contact_id "
-		"WHERE g.merged_id OPERATOR(pg_catalog.=) m.contact_id AND g.split_at IS NULL "
-		"AND g.contact_id OPERATOR(pg_catalog.<>) g.merged_id) "
-		"THEN 'the contact has just been merged into another one' END"},
-		{"contact", MA_GATE_SKIP,
-		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
-		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
-		"THEN 'the contact is not there any more' END"},
-		{"template", MA_GATE_SKIP,
-		"CASE WHEN NOT r.has_template THEN COALESCE((SELECT 'its template is now one for ' "
-		"OPERATOR(pg_catalog.||) t.channel FROM marketing_internal.template AS t "
-		"WHERE t.template_id OPERATOR(pg_catalog.=) m.template_id "
-		"AND t.channel OPERATOR(pg_catalog.<>) m.channel), "
-		"'its template does not exist any more') END"},
-		{"waiting", MA_GATE_LEAVE,
-		"CASE WHEN r.waiting AND (m.topic_id OPERATOR(pg_catalog.<>) 0 "
-		"OR m.enrollment_id IS NOT NULL) "
-		"THEN 'changes of the contact are still being evaluated' END"},
-		{"address changed", MA_GATE_LEAVE,
-		"(SELECT 'the address is changing' FROM marketing_internal.contact AS c "
-		"WHERE c.contact_id OPERATOR(pg_catalog.=) m.contact_id "
-		"AND CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone "
-		"WHEN 'push' THEN c.push_token END IS DISTINCT FROM r.address)"},
-		{"address", MA_GATE_SKIP,
-		"CASE WHEN r.address IS NULL AND m.channel OPERATOR(pg_catalog.<>) 'webhook' "
-		"THEN CASE m.channel WHEN 'email' THEN 'the contact has no valid e-mail address' "
-		"WHEN 'sms' THEN 'the contact has no valid phone number' "
-		"ELSE 'the contact has no address for ' OPERATOR(pg_catalog.||) m.channel END END"},
-		{"consent", MA_GATE_SKIP, NULL},
-		{"suppression", MA_GATE_SKIP, NULL},
-		{"armed", MA_GATE_DEFER,
-		"CASE WHEN r.server IS NOT NULL AND NOT $2 THEN 'disarmed' END"},
-	};
-
-	for (int i = 0; i < lengthof(own); i++)
-	{
-		if (strcmp(own[i].name, "consent") == 0)
-			own[i].reason = ma_consent_reason_sql;
-		else if (strcmp(own[i].name, "suppression") == 0)
-			own[i].reason = ma_suppression_reason_sql;
-		ma_register_gate_check(&own[i]);
-	}
-}
-
-/* The first reason as "number of the condition:reason"; null: it may go. */
-static char *
-verdict_sql(void)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "COALESCE(");
-	for (int i = 0; i < nchecks; i++)
-		appendStringInfo(&sql, "%s'%d:' OPERATOR(pg_catalog.||) (%s)", i > 0 ? ", " : "", i,
-						 checks[i]->reason);
-	appendStringInfoString(&sql, ")");
-	return sql.data;
-}
-
-/* Splits it. */
-static const MaGateCheck *
-read_verdict(const char *verdict, char **reason)
-{
-	*reason = pstrdup(strchr(verdict, ':') + 1);
-	return checks[atoi(verdict)];
-}
-
-/* ---- 1. choose ---- */
-
-void
-ma_gate_restart(void)
-{
-	in_pass = false;
-}
-
-/* After an error, however long the pause it brought about. */
-void
-ma_gate_resume(void)
-{
-	pass_begun = GetCurrentTimestamp();
-}
-
-/* What has been left stays behind the pass; what made an error is passed over likewise. */
-void
-ma_gate_pass_over(void)
-{
-	for (int i = 0; i < nplaces; i++)
-		if (in_pass && places[i].priority == chosen.priority)
-			places[i] = chosen;
-}
-
-static void
-begin_pass(TimestampTz now)
-{
-	static MaStatement priorities = {
-		MA_PRIORITIES_SQL "SELECT priority FROM p WHERE priority IS NOT NULL",
-		0
-	};
-	MaRows		rows = ma_run(&priorities, NULL, NULL, MA_RUN_READ_LATEST);
-
-	nplaces = 0;
-	if (places != NULL)
-		pfree(places);
-	places = NULL;
-	places = MemoryContextAlloc(TopMemoryContext, sizeof(Place) * Max(rows.n, 1));
-	nplaces = rows.n;
-	for (int i = 0; i < nplaces; i++)
-	{
-		places[i].priority = ma_int32(&rows, i, 1);
-		places[i].next_at = DT_NOBEGIN;
-		places[i].message_id = 0;
-		places[i].done = false;
-	}
-	in_pass = true;
-	left_in_pass = 0;
-	pass_begun = now;
-}
-
-/* The next due messages of the pass, the highest priority first. */
-static MaMessage *
-choose(int limit, TimestampTz now, int *n)
-{
-	TimestampTz clock = GetCurrentTimestamp();
-
-	*n = 0;
-	if (!in_pass || clock - pass_begun > PASS_USEC || clock < pass_begun)
-		begin_pass(clock);
-	for (int i = 0; i < nplaces; i++)
-	{
-		MaMessage  *messages;
-
-		if (places[i].done)
-			continue;
-		messages = choose_from(&places[i], limit, now, n);
-		if (*n > 0)
-			return messages;
-		places[i].done = true;
-	}
-	in_pass = false;
-	if (left_in_pass > 0)
-		ma_worker_again_soon();
-	return NULL;
-}
-
-static MaMessage *
-choose_from(Place *place, int limit, TimestampTz now, int *n)
-{
-	static MaStatement find = {
-		"SELECT m.message_id, m.contact_id, m.template_id, m.topic_id, m.channel, m.template, "
-		"m.enrollment_id, m.next_at, "
-		"CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone "
-		"WHEN 'push' THEN c.push_token END "
-		"FROM marketing_internal.message AS m LEFT JOIN marketing_internal.contact AS c "
-		"ON c.contact_id OPERATOR(pg_catalog.=) m.contact_id "
-		"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
-		"AND m.priority OPERATOR(pg_catalog.=) $1 AND m.next_at OPERATOR(pg_catalog.<=) $2 "
-		"AND ROW(m.next_at, m.message_id) OPERATOR(pg_catalog.>) ROW($3, $4) "
-		"ORDER BY m.next_at, m.message_id LIMIT $5",
-		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID}
-	};
-	Datum		values[5];
-	MaRows		rows;
-	MaMessage  *messages;
-
-	values[0] = Int32GetDatum(place->priority);
-	values[1] = TimestampTzGetDatum(now);
-	values[2] = TimestampTzGetDatum(place->next_at);
-	values[3] = Int64GetDatum(place->message_id);
-	values[4] = Int32GetDatum(limit);
-	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
-	*n = rows.n;
-	if (*n == 0)
-		return NULL;
-	messages = palloc0_array(MaMessage, *n);
-	for (int i = 0; i < *n; i++)
-		read_message(&rows, i, &messages[i]);
-	chosen = *place;
-	chosen.next_at = messages[*n - 1].next_at;
-	chosen.message_id = messages[*n - 1].message_id;
-	return messages;
-}
-
-static void
-read_message(const MaRows *rows, uint64 row, MaMessage *message)
-{
-	bool		isnull;
-
-	message->message_id = ma_int64(rows, row, 1);
-	message->contact_id = ma_int64(rows, row, 2);
-	message->template_id = ma_int32(rows, row, 3);
-	message->topic_id = ma_int32(rows, row, 4);
-	message->channel = ma_text(rows, row, 5);
-	message->template_name = ma_text(rows, row, 6);
-	message->enrollment_id = ma_int64(rows, row, 7);
-	message->next_at = DatumGetTimestampTz(ma_value(rows, row, 8, &isnull));
-	message->address = ma_text(rows, row, 9);
-}
-
-/* A message of a contact that was merged into another one is that one's. */
-static void
-follow_merges(MaMessage *messages, int n)
-{
-	static MaStatement merged = {
-		"SELECT u.n, t.merged_id FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (contact_id, n) "
-		"CROSS JOIN LATERAL (SELECT m.merged_id FROM marketing_internal.contact_merge AS m "
-		"WHERE m.merged_id OPERATOR(pg_catalog.=) u.contact_id AND m.split_at IS NULL "
-		"AND m.contact_id OPERATOR(pg_catalog.<>) m.merged_id LIMIT 1) AS t",
-		1, {INT8ARRAYOID}
-	};
-	static MaStatement move = {
-		"UPDATE marketing_internal.message AS m SET contact_id = $3 "
-		"FROM marketing_internal.contact AS c "
-		"WHERE m.contact_id OPERATOR(pg_catalog.=) $1 AND m.message_id OPERATOR(pg_catalog.=) $2 "
-		"AND c.contact_id OPERATOR(pg_catalog.=) $3 "
-		"RETURNING CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone "
-		"WHEN 'push' THEN c.push_token END",
-		3, {INT8OID, INT8OID, INT8OID}
-	};
-	int64	   *ids = palloc_array(int64, n);
-	Datum		values[3];
-	MaRows		found;
-
-	for (int i = 0; i < n; i++)
-		ids[i] = messages[i].contact_id;
-	values[0] = ma_int8_array(ids, n);
-	found = ma_run(&merged, values, NULL, MA_RUN_READ_LATEST);
-	for (uint64 i = 0; i < found.n; i++)
-	{
-		MaMessage  *message = &messages[ma_int64(&found, i, 1) - 1];
-		int64		now = ma_contact_now(message->contact_id);
-		MaRows		moved;
-
-		values[0] = Int64GetDatum(message->contact_id);
-		values[1] = Int64GetDatum(message->message_id);
-		values[2] = Int64GetDatum(now);
-		moved = ma_run(&move, values, NULL, MA_RUN_WRITE_LATEST);
-		if (moved.n == 0)
-			continue;
-		message->contact_id = now;
-		message->address = ma_text(&moved, 0, 1);
-	}
-}
-
-/* What the template says now: whether it is still one for the message, and who sends it. */
-static MaTopic *
-read_template(MaMessage *message)
-{
-	MaTemplate *template = ma_template_by_id(message->template_id);
-	MaTopic    *topic = template ? ma_topic_by_name(template->topic) : NULL;
-
-	message->has_template = topic != NULL && strcmp(template->channel, message->channel) == 0;
-	message->sender = ma_sender_for(message->channel, template ? template->sender : NULL);
-	return topic;
-}
-
-/* True if what was read of the template for one message holds for the other. */
-static bool
-same_template(const MaMessage *message, const MaMessage *other)
-{
-	return message->template_id == other->template_id && message->topic_id == other->topic_id &&
-		strcmp(message->channel, other->channel) == 0;
-}
-
-/* Topic, channel and sender may have been redefined since the messages were asked for. */
-static void
-follow_templates(MaMessage *messages, int n)
-{
-	static MaStatement change = {
-		"UPDATE marketing_internal.message SET topic_id = $3 "
-		"WHERE contact_id OPERATOR(pg_catalog.=) $1 AND message_id OPERATOR(pg_catalog.=) $2",
-		3, {INT8OID, INT8OID, INT4OID}
-	};
-
-	for (int i = 0; i < n; i++)
-	{
-		MaMessage  *message = &messages[i];
-		MaTopic    *topic;
-		Datum		values[3];
-		int			same = i - 1;
-
-		while (same >= 0 && same >= i - LOOK_BACK && !same_template(message, &messages[same]))
-			same--;
-		if (same >= 0 && same >= i - LOOK_BACK)
-		{
-			message->has_template = messages[same].has_template;
-			message->sender = messages[same].sender;
-			continue;
-		}
-		topic = read_template(message);
-		if (!message->has_template || topic->id == message->topic_id)
-			continue;
-		values[0] = Int64GetDatum(message->contact_id);
-		values[1] = Int64GetDatum(message->message_id);
-		values[2] = Int32GetDatum(topic->id);
-		(void) ma_run(&change, values, NULL, MA_RUN_WRITE_LATEST);
-		message->topic_id = topic->id;
-	}
-}
+static bool give_back(MaMessage *messages, int n, MaMessage **asked, int nasked);
+static int	settle_away(MaMessage *messages, int n, MaMessage **away, int naway,
+						List *displaced);
 
 /* ---- 2. lock ---- */
 
@@ -416,10 +55,23 @@ compare_locks(const void *left, const void *right)
 		a->message_id < b->message_id ? -1 : 1;
 }
 
+
+/*
+ * Those of one contact are claimed by one transaction at a time where caps count them,
+ * whatever their channels.  The lock is one of the recipients', under a number of the contact.
+ */
+static bool
+lock_contact(int64 contact_id)
+{
+	return ma_recipient_try_lock(hash_bytes_extended((const unsigned char *) &contact_id,
+													 sizeof(contact_id), 0));
+}
+
 /* Puts those whose recipient is locked to the front; returns how many they are. */
 static int
 lock_recipients(MaMessage *messages, int n)
 {
+	bool		caps = ma_gate_has_caps();
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
@@ -437,7 +89,7 @@ lock_recipients(MaMessage *messages, int n)
 			 messages[count - 1].lock_key == messages[i].lock_key) ||
 			ma_recipient_try_lock(messages[i].lock_key);
 
-		if (had)
+		if (had && (!caps || lock_contact(messages[i].contact_id)))
 			messages[count++] = messages[i];
 	}
 	return count;
@@ -458,74 +110,94 @@ look_for_waiting(MaMessage *messages, int n)
 		messages[i].waiting = waiting[i];
 }
 
-/* What is asked about, as relation r; with asked_values(). */
-static char *
-asked_sql(void)
+/* Turns away who does not pass the conditions; the others, and only they, are put in front. */
+static int
+ask(MaMessage **messages, int n)
 {
-	return "ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
-		"pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
-		"pg_catalog.unnest($9)) WITH ORDINALITY AS r (contact_id, message_id, address, "
-		"address_hash, server, has_template, waiting, n)";
+	static MaStatement statement = {NULL, MA_ASKED_ARGS, {MA_ASKED_TYPES}};
+	Datum		values[MA_ASKED_ARGS];
+	MaRows		rows;
+	int			count = 0;
+
+	if (statement.sql == NULL)
+		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
+			"SELECT r.n, %s FROM %s JOIN marketing_internal.message AS m "
+			"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
+			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
+			"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
+			"AND m.next_at OPERATOR(pg_catalog.<=) $1 ORDER BY r.n",
+			ma_gate_verdict_sql(), ma_gate_asked_sql()));
+	ma_gate_asked_values(messages, n, values);
+	rows = ma_run(&statement, values, NULL, MA_RUN_READ_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaMessage  *message = messages[ma_int64(&rows, i, 1) - 1];
+		char	   *verdict = ma_text(&rows, i, 2);
+		char	   *reason;
+
+		/* In the order of the batch: a place is never behind the one that is read. */
+		if (verdict == NULL)
+			messages[count++] = message;
+		else
+		{
+			const MaGateCheck *check = ma_gate_read_verdict(verdict, &reason);
+
+			turn_away(message, check, reason);
+		}
+	}
+	return count;
 }
 
-#define ASKED_ARGS 9
-#define ASKED_TYPES TIMESTAMPTZOID, BOOLOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, \
-	BYTEAARRAYOID, TEXTARRAYOID, BOOLARRAYOID, BOOLARRAYOID
-
-/* Fills `values`; returns ASKED_ARGS. */
+/* By the time they were due, for pointers to messages. */
 static int
-asked_values(MaMessage *messages, int n, Datum *values)
+compare_ages(const void *left, const void *right)
 {
-	int64	   *contacts = palloc_array(int64, n);
-	int64	   *ids = palloc_array(int64, n);
-	char	  **addresses = palloc_array(char *, n);
-	char	  **servers = palloc_array(char *, n);
-	Datum	   *datums[3];
-	bool	   *nulls = palloc_array(bool, n);
+	const MaMessage *a = *(MaMessage *const *) left;
+	const MaMessage *b = *(MaMessage *const *) right;
 
-	for (int i = 0; i < lengthof(datums); i++)
-		datums[i] = palloc_array(Datum, n);
-	for (int i = 0; i < n; i++)
-	{
-		contacts[i] = messages[i].contact_id;
-		ids[i] = messages[i].message_id;
-		addresses[i] = messages[i].address;
-		servers[i] = messages[i].sender ? messages[i].sender->server : NULL;
-		datums[0][i] = messages[i].address_hash;
-		nulls[i] = messages[i].address == NULL;
-		datums[1][i] = BoolGetDatum(messages[i].has_template);
-		datums[2][i] = BoolGetDatum(messages[i].waiting);
-	}
-	values[0] = TimestampTzGetDatum(ma_now());
-	values[1] = BoolGetDatum(ma_armed());
-	values[2] = ma_int8_array(contacts, n);
-	values[3] = ma_int8_array(ids, n);
-	values[4] = ma_text_array(addresses, n);
-	values[5] = ma_datum_array_nulls(datums[0], nulls, n, BYTEAOID);
-	values[6] = ma_text_array(servers, n);
-	values[7] = ma_datum_array(datums[1], n, BOOLOID);
-	values[8] = ma_datum_array(datums[2], n, BOOLOID);
-	return ASKED_ARGS;
+	if (a->next_at != b->next_at)
+		return a->next_at < b->next_at ? -1 : 1;
+	return a->message_id < b->message_id ? -1 : 1;
+}
+
+/*
+ * Caps and quiet hours: who is left, and who is displaced by them.  The locks were taken
+ * in another order than that in which places are given.
+ */
+static List *
+limit_batch(MaMessage **messages, int *n)
+{
+	List	   *displaced;
+	int			count = 0;
+
+	qsort(messages, *n, sizeof(MaMessage *), compare_ages);
+	*n = ask(messages, *n);
+	displaced = ma_gate_limit(messages, *n, ma_now());
+	for (int i = 0; i < *n; i++)
+		if (messages[i]->gate == NULL)
+			messages[count++] = messages[i];
+	*n = count;
+	return displaced;
 }
 
 /* One statement: all conditions, and the claim of those that meet them. */
 static void
-claim(MaMessage *messages, int n)
+claim(MaMessage **messages, int n)
 {
-	static MaStatement statement = {NULL, ASKED_ARGS, {ASKED_TYPES}};
-	Datum		values[ASKED_ARGS];
+	static MaStatement statement = {NULL, MA_ASKED_ARGS, {MA_ASKED_TYPES}};
+	Datum		values[MA_ASKED_ARGS];
 	MaRows		rows;
 
 	if (statement.sql == NULL)
 		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
-			"WITH v AS MATERIALIZED (SELECT r.n, m.contact_id, m.message_id, r.address, "
+			"WITH v AS MATERIALIZED (SELECT r.n, m.contact_id, m.message_id, r.address, r.server, "
 			"%s AS verdict FROM %s JOIN marketing_internal.message AS m "
 			"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
 			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 			"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 			"AND m.next_at OPERATOR(pg_catalog.<=) $1), "
 			"claimed AS (UPDATE marketing_internal.message AS m SET state = 'sending', "
-			"reason = NULL, since = $1, address = v.address, "
+			"reason = NULL, since = $1, address = v.address, server = v.server, "
 			"attempts = m.attempts OPERATOR(pg_catalog.+) 1 FROM v "
 			"WHERE m.contact_id OPERATOR(pg_catalog.=) v.contact_id "
 			"AND m.message_id OPERATOR(pg_catalog.=) v.message_id AND v.verdict IS NULL "
@@ -537,18 +209,18 @@ claim(MaMessage *messages, int n)
 			"SELECT contact_id, message_id, $1, 'claimed' FROM claimed) "
 			"SELECT v.n, v.verdict, c.message_id IS NOT NULL, c.entry, c.data, c.attempts "
 			"FROM v LEFT JOIN claimed AS c ON c.message_id OPERATOR(pg_catalog.=) v.message_id",
-			verdict_sql(), asked_sql()));
-	(void) asked_values(messages, n, values);
+			ma_gate_verdict_sql(), ma_gate_asked_sql()));
+	ma_gate_asked_values(messages, n, values);
 	rows = ma_run(&statement, values, NULL, MA_RUN_WRITE_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
 	{
-		MaMessage  *message = &messages[ma_int64(&rows, i, 1) - 1];
+		MaMessage  *message = messages[ma_int64(&rows, i, 1) - 1];
 		char	   *verdict = ma_text(&rows, i, 2);
 		char	   *reason;
 
 		if (verdict != NULL)
 		{
-			const MaGateCheck *check = read_verdict(verdict, &reason);
+			const MaGateCheck *check = ma_gate_read_verdict(verdict, &reason);
 
 			turn_away(message, check, reason);
 		}
@@ -593,41 +265,89 @@ turn_away(MaMessage *message, const MaGateCheck *check, char *reason)
 	}
 }
 
+/*
+ * Who got a place and could not be claimed after all, since something has changed in
+ * between, has taken it from nobody: those without a place are asked again.  True if so.
+ */
+static bool
+give_back(MaMessage *messages, int n, MaMessage **asked, int nasked)
+{
+	bool		lost = false;
+
+	for (int i = 0; i < nasked; i++)
+		lost |= !asked[i]->claimed;
+	for (int i = 0; i < n && lost; i++)
+		if (messages[i].gate != NULL && strcmp(messages[i].gate, MA_GATE_CAP) == 0)
+			messages[i].becomes = MA_MESSAGE_QUEUED;
+	return lost;
+}
+
+/*
+ * Settles those that were turned away for good, or for some time: those in `away` and
+ * more of `messages`, and besides who was displaced.  Returns how many the former are.
+ */
+static int
+settle_away(MaMessage *messages, int n, MaMessage **away, int naway, List *displaced)
+{
+	MaMessage **all = palloc_array(MaMessage *, Max(n + naway + list_length(displaced), 1));
+	int			count;
+	ListCell   *cell;
+
+	memcpy(all, away, sizeof(MaMessage *) * naway);
+	for (int i = 0; i < n; i++)
+		if (!messages[i].claimed && messages[i].gate != NULL &&
+			messages[i].becomes != MA_MESSAGE_QUEUED)
+		{
+			all[naway] = palloc_object(MaMessage);
+			*all[naway++] = messages[i];
+		}
+	count = naway;
+	foreach(cell, displaced)
+		all[count++] = lfirst(cell);
+	ma_settle(all, count);
+	return naway;
+}
+
 MaMessage *
 ma_gate_claim(int limit, int *n, bool *more)
 {
 	MaMessage  *messages;
+	MaMessage **asked;
 	MaMessage **away;
+	List	   *displaced = NIL;
 	int			locked;
+	int			nasked;
 	int			naway = 0;
+	int			chosen;
 	int			count;
 
-	messages = choose(limit, ma_now(), &count);
+	ma_lanes_begin();
+	messages = ma_gate_choose(limit, ma_now(), &chosen);
 	*n = 0;
-	*more = count > 0;
-	if (count == 0)
+	*more = chosen > 0;
+	if (chosen == 0)
 		return NULL;
-	follow_merges(messages, count);
-	follow_templates(messages, count);
+	away = palloc_array(MaMessage *, chosen);
+	count = ma_lanes_route(messages, chosen, away, &naway);
 	locked = lock_recipients(messages, count);
+	asked = palloc_array(MaMessage *, Max(count, 1));
+	for (nasked = 0; nasked < locked; nasked++)
+		asked[nasked] = &messages[nasked];
 	if (locked > 0)
 	{
 		look_for_waiting(messages, locked);
-		claim(messages, locked);
+		if (ma_gate_has_limits())
+			displaced = limit_batch(asked, &nasked);
+		if (nasked > 0)
+			claim(asked, nasked);
+		if (give_back(messages, locked, asked, nasked))
+			displaced = NIL;
 	}
-	away = palloc_array(MaMessage *, count);
-	for (int i = 0; i < locked; i++)
-		if (!messages[i].claimed && messages[i].gate != NULL &&
-			messages[i].becomes != MA_MESSAGE_QUEUED)
-		{
-			away[naway] = palloc_object(MaMessage);
-			*away[naway++] = messages[i];
-		}
-	ma_settle(away, naway);
+	naway = settle_away(messages, locked, away, naway, displaced);
 	for (int i = 0; i < locked; i++)
 		if (messages[i].claimed)
 			messages[(*n)++] = messages[i];
-	left_in_pass += count - *n - naway;
+	ma_gate_left(chosen - *n - naway);
 	return messages;
 }
 
@@ -636,44 +356,48 @@ ma_gate_claim(int limit, int *n, bool *more)
 int
 ma_gate_recheck(MaMessage *messages, int n)
 {
-	static MaStatement statement = {NULL, ASKED_ARGS, {ASKED_TYPES}};
+	static MaStatement statement = {NULL, MA_ASKED_ARGS, {MA_ASKED_TYPES}};
+	MaMessage **asked = palloc_array(MaMessage *, Max(n, 1));
 	MaMessage **away = palloc_array(MaMessage *, Max(n, 1));
-	bool	   *out = palloc0_array(bool, Max(n, 1));
-	Datum		values[ASKED_ARGS];
+	bool	   *stays = palloc0_array(bool, Max(n, 1));
+	Datum		values[MA_ASKED_ARGS];
 	MaRows		rows;
 	int			naway = 0;
 	int			count = 0;
 
 	if (n == 0)
 		return 0;
+	for (int i = 0; i < n; i++)
+		asked[i] = &messages[i];
 	look_for_waiting(messages, n);
 	if (statement.sql == NULL)
 		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
-			"SELECT v.n, v.verdict FROM (SELECT r.n, %s AS verdict FROM %s "
-			"JOIN marketing_internal.message AS m "
+			"SELECT r.n, %s FROM %s JOIN marketing_internal.message AS m "
 			"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
-			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id) AS v "
-			"WHERE v.verdict IS NOT NULL", verdict_sql(), asked_sql()));
-	(void) asked_values(messages, n, values);
+			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id",
+			ma_gate_verdict_sql(), ma_gate_asked_sql()));
+	ma_gate_asked_values(asked, n, values);
 	rows = ma_run(&statement, values, NULL, MA_RUN_READ_LATEST);
+	ma_gate_limit_quiet(asked, n, ma_now());
+	/* What is not found was erased with its contact: it is not sent, and nothing is told. */
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		int			place = ma_int64(&rows, i, 1) - 1;
-		MaMessage  *message = palloc_object(MaMessage);
-		char	   *reason;
-		const MaGateCheck *check = read_verdict(ma_text(&rows, i, 2), &reason);
+		char	   *verdict = ma_text(&rows, i, 2);
 
-		*message = messages[place];
-		message->gate = check->name;
-		message->reason = reason;
+		if (verdict != NULL)
+			messages[place].gate = ma_gate_read_verdict(verdict, &messages[place].reason)->name;
+		stays[place] = messages[place].gate == NULL;
+		if (stays[place])
+			continue;
+		away[naway] = palloc_object(MaMessage);
+		*away[naway] = messages[place];
 		/* The next claim decides what becomes of it. */
-		message->becomes = MA_MESSAGE_QUEUED;
-		out[place] = true;
-		away[naway++] = message;
+		away[naway++]->becomes = MA_MESSAGE_QUEUED;
 	}
 	ma_settle(away, naway);
 	for (int i = 0; i < n; i++)
-		if (!out[i])
+		if (stays[i])
 			messages[count++] = messages[i];
 	return count;
 }
@@ -683,44 +407,42 @@ ma_gate_recheck(MaMessage *messages, int n)
 MaGateVerdict *
 ma_gate_ask(int64 contact_id, int64 message_id)
 {
-	static MaStatement find = {
-		"SELECT m.message_id, m.contact_id, m.template_id, m.topic_id, m.channel, m.template, "
-		"m.enrollment_id, m.next_at, CASE m.channel WHEN 'email' THEN c.email "
-		"WHEN 'sms' THEN c.phone WHEN 'push' THEN c.push_token END "
-		"FROM marketing_internal.message AS m LEFT JOIN marketing_internal.contact AS c "
-		"ON c.contact_id OPERATOR(pg_catalog.=) m.contact_id "
-		"WHERE m.contact_id OPERATOR(pg_catalog.=) $1 AND m.message_id OPERATOR(pg_catalog.=) $2",
-		2, {INT8OID, INT8OID}
-	};
-	Oid			types[ASKED_ARGS] = {ASKED_TYPES};
-	MaMessage	message = {0};
-	Datum		values[ASKED_ARGS];
+	Oid			types[MA_ASKED_ARGS] = {MA_ASKED_TYPES};
+	MaMessage	message;
+	MaMessage  *asked[1] = {&message};
+	Datum		values[MA_ASKED_ARGS];
 	MaRows		rows;
 	MaGateVerdict *verdict = palloc0_object(MaGateVerdict);
 	const MaGateCheck *check;
 	char	   *text;
 
-	values[0] = Int64GetDatum(contact_id);
-	values[1] = Int64GetDatum(message_id);
-	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
-	if (rows.n == 0)
+	if (!ma_gate_read(contact_id, message_id, &message))
 		return NULL;
-	read_message(&rows, 0, &message);
-	(void) read_template(&message);
+	if (message.sender->nroutes > 0)
+		message.server_name = message.sender->routes[0].server;
 	if (message.address != NULL)
 		message.address_hash = ma_address_hash(message.channel, message.address);
 	look_for_waiting(&message, 1);
-	(void) asked_values(&message, 1, values);
+	ma_gate_asked_values(asked, 1, values);
 	rows = ma_run_once(psprintf("SELECT %s FROM %s JOIN marketing_internal.message AS m "
 								"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
 								"AND m.message_id OPERATOR(pg_catalog.=) r.message_id",
-								verdict_sql(), asked_sql()),
-					   ASKED_ARGS, types, values, NULL, MA_RUN_READ_LATEST);
+								ma_gate_verdict_sql(), ma_gate_asked_sql()),
+					   MA_ASKED_ARGS, types, values, NULL, MA_RUN_READ_LATEST);
 	text = rows.n == 0 ? NULL : ma_text(&rows, 0, 1);
-	if (text == NULL)
+	if (text != NULL)
+	{
+		check = ma_gate_read_verdict(text, &verdict->reason);
+		verdict->gate = check->name;
+		verdict->action = check->action;
+		return verdict;
+	}
+	(void) ma_gate_limit(asked, 1, ma_now());
+	if (message.gate == NULL)
 		return NULL;
-	check = read_verdict(text, &verdict->reason);
-	verdict->gate = check->name;
-	verdict->action = check->action;
+	verdict->gate = message.gate;
+	verdict->reason = message.reason;
+	verdict->action = message.becomes == MA_MESSAGE_SKIPPED ? MA_GATE_SKIP : MA_GATE_DEFER;
+	verdict->next_try = message.next_try;
 	return verdict;
 }

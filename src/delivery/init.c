@@ -17,7 +17,10 @@ ma_delivery_init(void)
 {
 	ma_gate_init();
 	ma_outbox_init();
+	ma_shop_settings_init();
 	ma_net_api_init();
+	ma_compose_init();
+	ma_track_init();
 	ma_why_gates_init();
 	ma_register_channel_check(ma_channel_check);
 	ma_register_topic_check(check_topic);
@@ -28,6 +31,7 @@ ma_delivery_init(void)
 	ma_deliver_init();
 	ma_delivery_partitions_init();
 	ma_delivery_events_init();
+	ma_feedback_init();
 }
 
 /* Templates name a topic; content/ does not know consent/. */

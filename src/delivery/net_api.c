@@ -7,7 +7,7 @@
 #include "delivery/delivery_internal.h"
 #include "worker/worker.h"
 
-static void add_transport(const MaTransport *transport);
+static const char *credentials_directory(void);
 
 static const MaHelper helper = {
 	.name = "marketing_automation delivery",
@@ -15,7 +15,9 @@ static const MaHelper helper = {
 	.function = "ma_delivery_main",
 };
 
-static const MaDeliveryApi api = {ma_helper_run, add_transport};
+static const MaDeliveryApi api = {
+	ma_helper_run, ma_transport_add, ma_network_set, ma_message_finished, credentials_directory
+};
 
 void
 ma_net_api_init(void)
@@ -24,8 +26,9 @@ ma_net_api_init(void)
 	ma_worker_register_helper(&helper);
 }
 
-static void
-add_transport(const MaTransport *transport)
+static const char *
+credentials_directory(void)
 {
-	ma_transport_add(transport);
+	return ma_guc_credentials_directory && ma_guc_credentials_directory[0] != '\0' ?
+		ma_guc_credentials_directory : NULL;
 }

@@ -18,9 +18,10 @@
 #define PRIORITY_TRANSACTIONAL 100
 #define PRIORITY_LIMIT 1000
 
-static void fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic);
+static void fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic,
+				 int32 *lane);
 static void append_request(StringInfo json, int n, const MaMessageRequest *request,
-						   const MaTemplate *template, const MaTopic *topic);
+						   const MaTemplate *template, const MaTopic *topic, int32 lane);
 static void insert(const MaMessageRequest *requests, int n, int64 *message_ids);
 static void set_columns(const MaMessageRequest *requests, int n, Datum *values);
 static void send_confirmation(const char *template_name, int64 contact_id);
@@ -34,9 +35,9 @@ ma_message_wake(void)
 	ma_worker_helper_at_commit();
 }
 
-/* Template and topic of a request; those of the one before mostly serve. */
+/* Template, topic and lane of a request; those of the one before mostly serve. */
 static void
-fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic)
+fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic, int32 *lane)
 {
 	if (*template != NULL && (*template)->id == request->template_id)
 		return;
@@ -49,6 +50,7 @@ fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic)
 				 errhint("Define it again with marketing.define_template(), under the name its "
 						 "journeys and topics use.")));
 	*topic = ma_topic_required((*template)->topic);
+	*lane = ma_sender_for((*template)->channel, (*template)->sender)->sender_id;
 }
 
 void
@@ -63,7 +65,7 @@ ma_message_enqueue(const MaMessageRequest *requests, int n, int64 *message_ids)
 /* What is told as JSON: numbers and texts that may be missing. */
 static void
 append_request(StringInfo json, int n, const MaMessageRequest *request,
-			   const MaTemplate *template, const MaTopic *topic)
+			   const MaTemplate *template, const MaTopic *topic, int32 lane)
 {
 	const struct
 	{
@@ -81,8 +83,8 @@ append_request(StringInfo json, int n, const MaMessageRequest *request,
 	if (priority == MA_PRIORITY_DEFAULT)
 		priority = topic->kind == MA_TOPIC_TRANSACTIONAL ? PRIORITY_TRANSACTIONAL : 0;
 	appendStringInfo(json, "%s{\"n\":%d,\"contact_id\":" INT64_FORMAT ",\"topic_id\":%d,"
-					 "\"template_id\":%d,\"priority\":%d", n > 1 ? "," : "", n,
-					 request->contact_id, topic->id, template->id, priority);
+					 "\"template_id\":%d,\"priority\":%d,\"lane\":%d", n > 1 ? "," : "", n,
+					 request->contact_id, topic->id, template->id, priority, lane);
 	if (request->enrollment_id != 0)
 		appendStringInfo(json, ",\"enrollment_id\":" INT64_FORMAT, request->enrollment_id);
 	for (int i = 0; i < lengthof(texts); i++)
@@ -108,15 +110,15 @@ insert(const MaMessageRequest *requests, int n, int64 *message_ids)
 		"contact_id pg_catalog.int8, channel pg_catalog.text, topic_id pg_catalog.int4, "
 		"template_id pg_catalog.int4, template pg_catalog.text, journey pg_catalog.text, "
 		"step pg_catalog.text, enrollment_id pg_catalog.int8, dedup_key pg_catalog.text, "
-		"priority pg_catalog.int4)), "
+		"priority pg_catalog.int4, lane pg_catalog.int4)), "
 		"keyed AS (INSERT INTO marketing_internal.message_key (contact_id, dedup_key, message_id) "
 		"SELECT contact_id, dedup_key, message_id FROM r WHERE dedup_key IS NOT NULL ORDER BY 1, 2 "
 		"ON CONFLICT (contact_id, dedup_key) DO NOTHING RETURNING message_id), "
 		"made AS (INSERT INTO marketing_internal.message (contact_id, message_id, since, channel, "
-		"topic_id, template_id, template, journey, step, enrollment_id, entry, data, priority, "
+		"topic_id, template_id, template, journey, step, enrollment_id, entry, data, priority, lane, "
 		"next_at, not_after, created_at) "
 		"SELECT r.contact_id, r.message_id, $2, r.channel, r.topic_id, r.template_id, r.template, "
-		"r.journey, r.step, r.enrollment_id, j.entry, j.data, r.priority, "
+		"r.journey, r.step, r.enrollment_id, j.entry, j.data, r.priority, r.lane, "
 		"GREATEST(j.not_before, $2), NULLIF(j.not_after, 'infinity'), $2 "
 		"FROM r JOIN ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), "
 		"pg_catalog.unnest($5), pg_catalog.unnest($6)) WITH ORDINALITY "
@@ -147,6 +149,7 @@ set_columns(const MaMessageRequest *requests, int n, Datum *values)
 	StringInfoData rows_text;
 	MaTemplate *template = NULL;
 	MaTopic    *topic = NULL;
+	int32		lane = 0;
 
 	for (int f = 0; f < lengthof(datums); f++)
 		datums[f] = palloc_array(Datum, n);
@@ -158,8 +161,8 @@ set_columns(const MaMessageRequest *requests, int n, Datum *values)
 	{
 		const MaMessageRequest *request = &requests[i];
 
-		fill(request, &template, &topic);
-		append_request(&rows_text, i + 1, request, template, topic);
+		fill(request, &template, &topic, &lane);
+		append_request(&rows_text, i + 1, request, template, topic, lane);
 		datums[0][i] = request->entry;
 		nulls[0][i] = request->entry == (Datum) 0;
 		datums[1][i] = request->data;

@@ -1,7 +1,7 @@
 /*
  * partitions.c
- *		The partitions of message_log and message_decision: with the first decision,
- *		and a month ahead by the worker.
+ *		The partitions of message_log, message_decision and message_hit: with the first
+ *		decision or hit, and a month ahead by the worker.
  */
 #include "base/base.h"
 
@@ -13,10 +13,15 @@
 static bool tick(void);
 
 static const MaPartitioned logs[] = {
-	{.name = "message_log", .column = "settled_at", .key = "contact_id, message_id, settled_at"},
+	{.name = "message_log", .column = "settled_at", .key = "contact_id, message_id, settled_at",
+	.index = "message_id"},
 	{.name = "message_decision", .column = "decided_at",
-	.key = "contact_id, message_id, decided_at, decision_id"}
+	.key = "contact_id, message_id, decided_at, decision_id"},
+	{.name = "message_hit", .column = "occurred_at",
+	.key = "contact_id, message_id, occurred_at, hit_id"}
 };
+
+#define HITS 2					/* its place: openings need it alone */
 
 void
 ma_delivery_partitions_init(void)
@@ -37,8 +42,14 @@ tick(void)
 }
 
 void
+ma_hits_partitions_ensure(void)
+{
+	ma_partitions_ensure(&logs[HITS]);
+}
+
+void
 ma_delivery_partitions_ensure(void)
 {
-	for (int i = 0; i < lengthof(logs); i++)
+	for (int i = 0; i < HITS; i++)
 		ma_partitions_ensure(&logs[i]);
 }

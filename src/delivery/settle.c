@@ -10,6 +10,7 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "content/content.h"
 #include "delivery/delivery_internal.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -29,6 +30,7 @@ static bool is_end(MaMessageState state);
 static MaMessageState state_of(const char *name);
 static int	pick(MaMessage **messages, int n, bool ended, MaMessage **picked);
 static void end_messages(MaMessage **messages, int n);
+static void return_coupons(MaMessage **messages, int n);
 static void change_messages(MaMessage **messages, int n);
 static void tell(const MaRows *rows);
 static void raise_event(const MaSettled *message, const MaRows *rows, uint64 row);
@@ -110,12 +112,13 @@ end_messages(MaMessage **messages, int n)
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 		"RETURNING m.contact_id, m.message_id, r.ended, r.why, r.detail, r.gate, m.channel, "
 		"m.topic_id, m.template_id, m.template, r.version, m.journey, m.step, m.enrollment_id, "
-		"COALESCE(r.address, m.address) AS address, m.attempts, m.created_at), "
+		"COALESCE(r.address, m.address) AS address, m.server, m.attempts, m.created_at), "
 		"logged AS (INSERT INTO marketing_internal.message_log (contact_id, message_id, state, "
 		"reason, detail, settled_at, channel, topic_id, template_id, template, version, journey, "
-		"step, enrollment_id, address, attempts, created_at) "
+		"step, enrollment_id, address, server, attempts, created_at) "
 		"SELECT contact_id, message_id, ended, why, detail, $9, channel, topic_id, template_id, "
-		"template, version, journey, step, enrollment_id, address, attempts, created_at FROM gone), "
+		"template, version, journey, step, enrollment_id, address, server, attempts, created_at "
+		"FROM gone), "
 		"noted AS (INSERT INTO marketing_internal.message_decision "
 		"(contact_id, message_id, decided_at, decision, gate, reason) "
 		"SELECT contact_id, message_id, $9, ended, gate, why FROM gone) "
@@ -152,7 +155,27 @@ end_messages(MaMessage **messages, int n)
 	values[7] = ma_int4_array(versions, n);
 	values[8] = TimestampTzGetDatum(ma_now());
 	rows = ma_run(&end, values, NULL, MA_RUN_WRITE_LATEST);
+	return_coupons(messages, n);
 	tell(&rows);
+}
+
+/* What certainly did not go out gives back what it would have given. */
+static void
+return_coupons(MaMessage **messages, int n)
+{
+	int64	   *contacts = palloc_array(int64, n);
+	int64	   *ids = palloc_array(int64, n);
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+		if (messages[i]->becomes != MA_MESSAGE_SENT &&
+			(messages[i]->gate == NULL || strcmp(messages[i]->gate, "crash") != 0))
+		{
+			contacts[count] = messages[i]->contact_id;
+			ids[count++] = messages[i]->message_id;
+		}
+	if (count > 0)
+		ma_coupons_return(contacts, ids, count);
 }
 
 /* To another live state: queued (again), deferred or suspect. */
@@ -162,16 +185,19 @@ change_messages(MaMessage **messages, int n)
 	static MaStatement change = {
 		"WITH r AS MATERIALIZED (SELECT m.contact_id, m.message_id, u.becomes, u.why, u.gate, "
 		"COALESCE(u.next_at, m.next_at) AS next_at, "
-		"m.state OPERATOR(pg_catalog.<>) u.becomes OR m.reason IS DISTINCT FROM u.why AS new "
+		"m.state OPERATOR(pg_catalog.<>) u.becomes OR m.reason IS DISTINCT FROM u.why AS new, "
+		"GREATEST(m.attempts OPERATOR(pg_catalog.-) u.untried, 0) AS attempts "
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) "
-		"AS u (contact_id, message_id, becomes, why, gate, next_at) "
+		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
+		"pg_catalog.unnest($8)) "
+		"AS u (contact_id, message_id, becomes, why, gate, next_at, untried) "
 		"JOIN marketing_internal.message AS m "
 		"ON m.contact_id OPERATOR(pg_catalog.=) u.contact_id "
 		"AND m.message_id OPERATOR(pg_catalog.=) u.message_id), "
 		"changed AS (UPDATE marketing_internal.message AS m SET state = r.becomes, "
 		"reason = CASE WHEN r.becomes OPERATOR(pg_catalog.=) 'queued' THEN NULL ELSE r.why END, "
-		"since = CASE WHEN r.new THEN $7 ELSE m.since END, next_at = r.next_at FROM r "
+		"since = CASE WHEN r.new THEN $7 ELSE m.since END, next_at = r.next_at, "
+		"attempts = r.attempts FROM r "
 		"WHERE m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 		"RETURNING m.message_id, m.contact_id, m.template_id, m.enrollment_id, m.step, m.channel, "
@@ -184,15 +210,16 @@ change_messages(MaMessage **messages, int n)
 		"SELECT message_id, contact_id, template_id, enrollment_id, step, channel, becomes, why, "
 		"template, journey, topic_id FROM changed "
 		"WHERE becomes OPERATOR(pg_catalog.=) 'suspect' ORDER BY message_id",
-		7, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}
+		8, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID}
 	};
+	int32	   *untried = palloc_array(int32, n);
 	int64	   *ids[2];
 	char	  **texts[3];
 	Datum	   *times = palloc_array(Datum, n);
 	bool	   *nulls = palloc_array(bool, n);
 	TimestampTz now = ma_now();
-	Datum		values[7];
+	Datum		values[8];
 	MaRows		rows;
 
 	for (int f = 0; f < lengthof(ids); f++)
@@ -208,8 +235,10 @@ change_messages(MaMessage **messages, int n)
 		texts[0][i] = unconstify(char *, state_names[messages[i]->becomes]);
 		texts[1][i] = messages[i]->reason;
 		texts[2][i] = unconstify(char *, messages[i]->gate);
-		times[i] = TimestampTzGetDatum(now + pause * USECS_PER_SEC);
+		times[i] = TimestampTzGetDatum(messages[i]->next_try != 0 ? messages[i]->next_try :
+									   now + pause * USECS_PER_SEC);
 		nulls[i] = messages[i]->becomes != MA_MESSAGE_DEFERRED;
+		untried[i] = messages[i]->untried ? 1 : 0;
 	}
 	for (int f = 0; f < lengthof(ids); f++)
 		values[f] = ma_int8_array(ids[f], n);
@@ -217,6 +246,7 @@ change_messages(MaMessage **messages, int n)
 		values[f + 2] = ma_text_array(texts[f], n);
 	values[5] = ma_datum_array_nulls(times, nulls, n, TIMESTAMPTZOID);
 	values[6] = TimestampTzGetDatum(now);
+	values[7] = ma_int4_array(untried, n);
 	rows = ma_run(&change, values, NULL, MA_RUN_WRITE_LATEST);
 	tell(&rows);
 }
@@ -296,7 +326,7 @@ void
 ma_settle_abandoned(void)
 {
 	static MaStatement find = {
-		"SELECT contact_id, message_id, topic_id, channel, attempts, template "
+		"SELECT contact_id, message_id, topic_id, channel, attempts, template, server "
 		"FROM marketing_internal.message WHERE state OPERATOR(pg_catalog.=) 'sending' "
 		"ORDER BY message_id",
 		0
@@ -314,6 +344,7 @@ static MaMessage *
 abandoned(const MaRows *rows, uint64 row)
 {
 	MaMessage  *message = palloc0_object(MaMessage);
+	const char *server;
 
 	message->contact_id = ma_int64(rows, row, 1);
 	message->message_id = ma_int64(rows, row, 2);
@@ -321,24 +352,34 @@ abandoned(const MaRows *rows, uint64 row)
 	message->channel = ma_text(rows, row, 4);
 	message->attempts = ma_int32(rows, row, 5);
 	message->gate = "crash";
-	if (ma_spool_has(message->message_id, ma_message_key(message->message_id), message->channel,
+	server = ma_text(rows, row, 7);
+	if (server == NULL && ma_spool_has(message->message_id, ma_message_key(message->message_id), message->channel,
 					 &message->detail))
 	{
 		message->becomes = MA_MESSAGE_SENT;
 		return message;
 	}
 	message->detail = NULL;
-	if (message->topic_id == MA_TOPIC_TRANSACTIONAL_ID && message->attempts < MAX_RESENDS)
-	{
-		message->becomes = MA_MESSAGE_QUEUED;
-		message->reason = "its sending was interrupted; transactional messages are sent again";
-	}
-	else
-	{
-		message->becomes = MA_MESSAGE_SUSPECT;
-		message->reason = "its sending was interrupted: it may have been sent";
-	}
+	ma_settle_doubt(message, server ? ma_server_options(server) : NULL,
+					"its sending was interrupted");
 	return message;
+}
+
+/*
+ * Nobody knows whether the message was sent.  Held, it waits for somebody who knows;
+ * resent, it may come twice, under the same Message-ID.
+ */
+void
+ma_settle_doubt(MaMessage *message, const MaServerOptions *options, const char *what)
+{
+	MaInDoubt	rule = options ? options->in_doubt : MA_IN_DOUBT_BY_TOPIC;
+
+	if (rule == MA_IN_DOUBT_BY_TOPIC && message->topic_id == MA_TOPIC_TRANSACTIONAL_ID)
+		rule = MA_IN_DOUBT_RESEND;
+	message->becomes = rule == MA_IN_DOUBT_RESEND && message->attempts < MAX_RESENDS ?
+		MA_MESSAGE_QUEUED : MA_MESSAGE_SUSPECT;
+	message->reason = message->becomes == MA_MESSAGE_QUEUED ?
+		psprintf("%s; it is sent again", what) : psprintf("%s: it may have been sent", what);
 }
 
 /* What nobody could tell until the time after which it makes no sense any more. */

@@ -30,7 +30,7 @@ static bool prepare(char **error);
 static bool write_file(const char *path, const char *content, Size length, char **error);
 static void send_all(MaOutgoing **messages, int n);
 
-const MaTransport ma_spool = {NULL, send_all};
+const MaTransport ma_spool = {.kind = -1, .send = send_all};
 
 /* Relative paths are below the data directory, which is where we are. */
 static char *

@@ -172,6 +172,7 @@ take_message(MaWhyQuestion *question, const MaRows *rows)
 
 		message->gate = verdict ? unconstify(char *, verdict->gate) : NULL;
 		message->reason = verdict ? verdict->reason : NULL;
+		message->next_try = verdict ? verdict->next_try : 0;
 	}
 }
 

@@ -15,6 +15,7 @@ typedef struct MaWhyMessage
 	char	   *reason;
 	TimestampTz at;				/* of the state */
 	TimestampTz next_at;		/* of a live one */
+	TimestampTz next_try;		/* that the gate says now; 0: none */
 	char	   *address;
 	char	   *detail;
 	char	   *channel;

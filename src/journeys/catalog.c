@@ -131,7 +131,8 @@ ma_version_where(MaVersion *version, const MaCondition *condition)
 
 		compiled->where = ma_row_rule_parse(event, condition->where, entered_by,
 											psprintf("%s.where of journey \"%s\"",
-													 condition->path, version->journey));
+													 condition->path, version->journey),
+											InvalidOid);
 		MemoryContextSwitchTo(previous);
 	}
 	return compiled->where;

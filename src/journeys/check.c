@@ -93,7 +93,7 @@ check_where(void *arg)
 			check->condition != entry ? event_of(entry) : NULL;
 
 	(void) ma_row_rule_parse(event_of(check->condition), check->condition->where, entered_by,
-							 "\"where\"");
+							 "\"where\"", check->definer);
 }
 
 /* The column must exist where the columns are known. */

@@ -24,6 +24,8 @@
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static bool rules_read(MaJourneys *journeys, const MaContactChange *contact);
+static TimestampTz reads_from(int32 event_id, TimestampTz now);
+static void find_reads_from(void *arg);
 static void take_rows(MaRowChange *rows, int n, TimestampTz now);
 static bool is_about_segment(const MaCondition *condition, const MaRowChange *row);
 static bool enters(MaVersion *version, MaRowChange *row, char **reason);
@@ -39,7 +41,15 @@ typedef struct Entry
 	bool		fits;
 } Entry;
 
-static const MaConsumer consumer = {MA_JOURNEYS, evaluate, take_rows, NULL};
+/* How far back the rules of exits and waits read rows of an event. */
+typedef struct Reach
+{
+	int32		event_id;
+	TimestampTz at;				/* the earliest instant they may be evaluated as of */
+	TimestampTz from;
+} Reach;
+
+static const MaConsumer consumer = {MA_JOURNEYS, evaluate, take_rows, NULL, NULL, reads_from};
 
 void
 ma_listen_init(void)
@@ -101,6 +111,50 @@ rules_read(MaJourneys *journeys, const MaContactChange *contact)
 }
 
 /* Rows of events: entries, and what those inside may exit or wake by. */
+/* Rules of entries and branches are evaluated once, as of then; nothing is kept of them. */
+static void
+find_reads_from(void *arg)
+{
+	Reach	   *reach = arg;
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, ma_journeys()->versions)
+	{
+		MaVersion  *version = lfirst(cell);
+
+		if (!version->has_rules ||
+			!list_member_int(ma_version_rule_events(version), reach->event_id))
+			continue;
+		foreach(inner, version->program->conditions)
+		{
+			MaCondition *condition = lfirst(inner);
+
+			if (condition->rule == NULL)
+				continue;
+			(void) ma_version_rule(version, condition);
+			reach->from = Min(reach->from,
+							  ma_rule_set_reads_from(version->conditions[condition->number].set,
+													 reach->event_id, reach->at));
+		}
+	}
+}
+
+/* Rules that cannot be read any more may have read anything. */
+static TimestampTz
+reads_from(int32 event_id, TimestampTz now)
+{
+	static MaStatement first = {
+		"SELECT d.due_at FROM marketing_internal.enrollment_due AS d ORDER BY d.due_at LIMIT 1"
+	};
+	Reach		reach = {event_id, now, DT_NOEND};
+	MaRows		rows = ma_run(&first, NULL, NULL, MA_RUN_READ_LATEST);
+
+	if (rows.n > 0)
+		reach.at = Min(now, ma_int64(&rows, 0, 1));
+	return ma_segment_guard(find_reads_from, &reach) == NULL ? reach.from : DT_NOBEGIN;
+}
+
 static void
 take_rows(MaRowChange *rows, int n, TimestampTz now)
 {

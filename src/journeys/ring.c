@@ -4,8 +4,11 @@
  *		send to a contact without end.
  *
  * What a journey does may be an entry: its step enroll, its messages (email_sent), its
- * lists (segments that name them), its own beginning and end (journey_entered).  Each
- * ring needs one thing that holds it up: a wait, or an entry that says how often.  An
+ * lists (segments that name them), its own beginning and end (journey_entered), and
+ * what segments read of all that.  A segment that one more row changes for good (any
+ * email_sent), or that only rows of one kind change, goes no second time and makes no
+ * ring.  Each ring needs one thing that holds it up: a wait, or an entry that says how
+ * often.  An
  * entry with a condition ("where", "filter") cannot be judged from the text; for those,
  * and for what is redefined later, admit.c bounds the entries of an hour.
  */
@@ -46,12 +49,14 @@ static void reach_wait(RingNode *node, const MaStep *step);
 static bool is_own_event(const char *event);
 static bool has_suffix(const char *text, const char *suffix);
 static bool is_unbounded(const RingNode *node);
-static bool is_event_of_channel(const MaCondition *entry, const char *channel);
+static bool comes_by(const MaCondition *entry, const char *event);
+static bool is_entry_by_channel(const MaCondition *entry, const char *channel);
 static bool leads_to(const MaStep *step, const RingNode *to);
 static bool begins_by(const RingNode *from, const RingNode *to);
 static bool find_ring(Search *search);
 static bool closes(const Search *search);
 static bool list_changes_back(const Search *search, const MaStep *by);
+static bool other_message_comes(const Search *search, const MaStep *by);
 static void report(const Search *search, List **problems);
 
 void
@@ -166,14 +171,26 @@ is_unbounded(const RingNode *node)
 		program->filter == NULL && (program->entry == NULL || program->entry->where == NULL);
 }
 
-/* True if messages of the channel are the entry, by what becomes of them without anybody else. */
+/* True if the event is the entry, or makes somebody enter or leave the segment that is. */
 static bool
-is_event_of_channel(const MaCondition *entry, const char *channel)
+comes_by(const MaCondition *entry, const char *event)
 {
-	size_t		length = strlen(channel);
+	if (entry == NULL || entry->event == NULL)
+		return false;
+	return entry->segment != NULL ? ma_segment_swings_by(entry->segment, event) :
+		strcmp(entry->event, event) == 0;
+}
 
-	return entry != NULL && entry->event != NULL && is_own_event(entry->event) &&
-		strncmp(entry->event, channel, length) == 0 && entry->event[length] == '_';
+/* True if messages of the channel are an entry, by what becomes of them without anybody else. */
+static bool
+is_entry_by_channel(const MaCondition *entry, const char *channel)
+{
+	static const char *const ends[] = {"sent", "skipped", "failed"};
+
+	for (int i = 0; i < lengthof(ends); i++)
+		if (comes_by(entry, psprintf("%s_%s", channel, ends[i])))
+			return true;
+	return false;
 }
 
 /* True if doing the step makes the contact enter the other journey. */
@@ -189,7 +206,7 @@ leads_to(const MaStep *step, const RingNode *to)
 		case MA_STEP_ENROLL:
 			return strcmp(step->text, to->name) == 0;
 		case MA_STEP_SEND:
-			return is_event_of_channel(entry, ma_template_required(step->text)->channel);
+			return is_entry_by_channel(entry, ma_template_required(step->text)->channel);
 		case MA_STEP_ADD_TO_LIST:
 		case MA_STEP_REMOVE_FROM_LIST:
 			return entry != NULL && entry->segment != NULL &&
@@ -205,9 +222,8 @@ begins_by(const RingNode *from, const RingNode *to)
 {
 	const MaCondition *entry = to->program->entry;
 
-	return entry != NULL && entry->event != NULL &&
-		(strcmp(entry->event, "journey_entered") == 0 ||
-		 (from->ends && strcmp(entry->event, "journey_exited") == 0));
+	return comes_by(entry, "journey_entered") ||
+		(from->ends && comes_by(entry, "journey_exited"));
 }
 
 /* ---- the search ---- */
@@ -250,19 +266,44 @@ find_ring(Search *search)
 	return false;
 }
 
-/* A list that is only filled, or only emptied, changes no segment a second time. */
+/* What is done one way only changes no segment a second time. */
 static bool
 closes(const Search *search)
 {
 	for (int i = 0; i < search->n; i++)
 	{
 		const MaStep *by = search->by[i];
+		const MaCondition *entry = search->path[(i + 1) % search->n]->program->entry;
+		bool		segment = entry != NULL && entry->segment != NULL;
 
-		if (by != NULL && by->kind != MA_STEP_ENROLL && by->kind != MA_STEP_SEND &&
-			!list_changes_back(search, by))
+		if (by == NULL ? segment && search->n == 1 :
+			by->kind == MA_STEP_SEND ? segment && !other_message_comes(search, by) :
+			by->kind != MA_STEP_ENROLL && !list_changes_back(search, by))
 			return false;
 	}
 	return true;
+}
+
+/* True if a journey of the ring sends something else by the same channel. */
+static bool
+other_message_comes(const Search *search, const MaStep *by)
+{
+	const char *channel = ma_template_required(by->text)->channel;
+
+	for (int i = 0; i < search->n; i++)
+	{
+		ListCell   *cell;
+
+		foreach(cell, search->path[i]->steps)
+		{
+			MaStep	   *step = lfirst(cell);
+
+			if (step->kind == MA_STEP_SEND && strcmp(step->text, by->text) != 0 &&
+				strcmp(ma_template_required(step->text)->channel, channel) == 0)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* True if a journey of the ring does the opposite with the list. */

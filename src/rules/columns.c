@@ -358,5 +358,5 @@ ma_leaf_contact_image(MaLeaf *row, List *names, int location, MaAttribute **attr
 	sql = psprintf("(%s)::pg_catalog.text", checked->text);
 	*attribute = keep_attribute(&leaf, checked, sql, sql, MA_VALUE_TEXT);
 	return ma_scope_member(MA_PERSON_ALIAS, "properties", (*attribute)->sql,
-						   format_type_be_qualified(getBaseType(checked->type)));
+						   ma_leaf_type(getBaseType(checked->type)));
 }

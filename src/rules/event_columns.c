@@ -128,7 +128,7 @@ ma_event_member(MaDefinitions *definitions, const MaEvent *event, const char *na
 		/* Values of arrays and rows are no texts of their type in an image. */
 		if (OidIsValid(get_element_type(type)) || get_typtype(type) == TYPTYPE_COMPOSITE)
 			return (MaMemberType) {true, NULL, format_type_be(type)};
-		return (MaMemberType) {true, format_type_be_qualified(type)};
+		return (MaMemberType) {true, ma_leaf_type(type)};
 	}
 	leaf.event = unconstify(MaEvent *, event);
 	leaf.properties = declared_properties(event->id);
@@ -200,7 +200,7 @@ null_like(const MaLeaf *leaf, const char *name)
 		MaEventSource *part = lfirst(cell);
 
 		if (type == NULL && part_has(leaf, part, name, &type) && part != NULL)
-			type = format_type_be_qualified(get_atttype(part->table->relid,
+			type = ma_leaf_type(get_atttype(part->table->relid,
 														get_attnum(part->table->relid, name)));
 	}
 	if (type == NULL)
@@ -377,6 +377,22 @@ check_condition(MaParser *parser, const MaEventSource *source)
 		parser->rule->sync = parser->rule->plain = false;
 }
 
+/* Opens and clicks that a machine made count nowhere, unless the where names `machine`. */
+static void
+leave_machines(const MaLeaf *leaf, MaStreamPart *part)
+{
+	static const char people[] = "(" MA_ROW_ALIAS ".properties OPERATOR(pg_catalog.->>) "
+		"'machine'::pg_catalog.text) IS DISTINCT FROM 'true'::pg_catalog.text";
+	const char *type;
+
+	if (part->source != NULL || !leaf->event->builtin || !part_has(leaf, NULL, "machine", &type) ||
+		(part->filter != NULL && strstr(part->filter, "'machine'") != NULL))
+		return;
+	part->filter = part->filter ? psprintf("(%s) AND %s", part->filter, people) : pstrdup(people);
+	part->direct_filter = part->direct_filter ?
+		psprintf("(%s) AND %s", part->direct_filter, people) : pstrdup(people);
+}
+
 MaStream *
 ma_stream(MaParser *parser, MaEvent *event, int where, int where_end, int measure,
 		  int measure_end, MaValueType type)
@@ -403,6 +419,7 @@ ma_stream(MaParser *parser, MaEvent *event, int where, int where_end, int measur
 		if (where < where_end)
 			compile(&leaf, MA_VALUE_BOOL, part, &stream->where, &part->filter,
 					&part->direct_filter);
+		leave_machines(&leaf, part);
 		leaf.first = measure;
 		leaf.end = measure_end;
 		if (measure < measure_end)

@@ -49,7 +49,7 @@ static void value_arguments(Batch *batch, const ContactFetch *fetch, const int32
 static void read_facts(Batch *batch, const Bitmapset *places);
 static void read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n,
 					   const int *places);
-static int	event_keys(const EventFetch *fetch, const bool *worker, MaContactChange *contacts,
+static int	event_keys(const EventFetch *fetch, const Batch *batch, MaContactChange *contacts,
 					   int n, const int *places, Datum **keys, int **owners);
 static void add_images(Batch *batch, const EventFetch *fetch, const int *owners, int n,
 					   Datum *arguments);
@@ -553,9 +553,11 @@ compare_matching(const void *left, const void *right)
 
 /* Keys of the contacts in the event's source, and of which place of the batch each is. */
 static int
-event_keys(const EventFetch *fetch, const bool *worker, MaContactChange *contacts, int n,
+event_keys(const EventFetch *fetch, const Batch *batch, MaContactChange *contacts, int n,
 		   const int *places, Datum **keys, int **owners)
 {
+	const bool *worker = batch->worker;
+	bool		builtin = fetch->source == NULL && fetch->event->builtin;
 	int			total = 0;
 	int			space = 0;
 	int			nkeys = 0;
@@ -572,7 +574,14 @@ event_keys(const EventFetch *fetch, const bool *worker, MaContactChange *contact
 
 		if (fetch->worker && worker != NULL && !worker[places[i]])
 			continue;
-		nkeys = ma_event_keys(fetch->source, &contacts[i], 1, &ids, &own);
+		nkeys = builtin ? ma_builtin_keys(&contacts[i], batch->how, &own) :
+			ma_event_keys(fetch->source, &contacts[i], 1, &ids, &own);
+		if (total + nkeys > space)
+		{
+			space = (total + nkeys) * 2;
+			*keys = repalloc(*keys, mul_size(sizeof(Datum), space));
+			*owners = repalloc(*owners, mul_size(sizeof(int), space));
+		}
 		for (int j = 0; j < nkeys; j++)
 		{
 			(*keys)[total] = own[j];
@@ -604,7 +613,7 @@ read_event(Batch *batch, EventFetch *fetch, MaContactChange *contacts, int n, co
 {
 	int		   *owners;
 	Datum	   *keys;
-	int			nkeys = event_keys(fetch, batch->worker, contacts, n, places, &keys, &owners);
+	int			nkeys = event_keys(fetch, batch, contacts, n, places, &keys, &owners);
 	Datum		arguments[4];
 	MemoryContext context = CurrentMemoryContext;
 	Reading		reading = {batch, fetch, owners};

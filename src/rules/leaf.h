@@ -13,6 +13,8 @@
 #define MA_ROW_ALIAS "t"
 #define MA_ENTRY_ALIAS "entry"
 #define MA_PERSON_ALIAS "contact_image"
+/* Of what the row's lookups hold, where the row is an image itself. */
+#define MA_LOOKUP_ALIAS "lookup_image"
 /* Of a row whose occurred_at is the instant of the evaluation. */
 #define MA_CLOCK_ALIAS "moment"
 
@@ -71,8 +73,34 @@ extern Node *ma_leaf_entry_member(MaLeaf *leaf, List *names, int location);
 
 /* name.column of a lookup of the event's; NULL: there is no such lookup. */
 extern Node *ma_leaf_lookup(MaLeaf *leaf, const char *name, const char *column, int location);
+/* The lookup of this name of the leaf's source, noted with the column it reads; NULL: none. */
+extern MaLookup *ma_leaf_take_lookup(MaLeaf *leaf, const char *name, const char *column,
+									 int location);
+/* The type of its key; InvalidOid if the column is gone. */
+extern Oid	ma_lookup_key_type(const MaLookup *lookup);
+/* A type's name to cast a text to: "character" without a length would cut it. */
+extern char *ma_leaf_type(Oid type);
 /* "lookup.column" (char *) with each lookup of these parts (MaEventSource), for hints. */
 extern List *ma_lookup_names(const List *parts, const char *column);
+
+/* ---- lookup_images.c ---- */
+
+/* What is read of one lookup for rows that are images. */
+typedef struct MaLookupRead
+{
+	MaLookup   *lookup;
+	List	   *columns;		/* char * */
+	MaStatement statement;
+} MaLookupRead;
+
+/* Adds a column to the MaLookupRead of a list. */
+extern void ma_lookup_reads_add(List **reads, MaLookup *lookup, const char *column);
+/* Makes their statements; `source` is where the images are of. */
+extern void ma_lookup_reads_prepare(List *reads, const MaEventSource *source);
+extern void ma_lookup_reads_forget(List *reads);
+/* For each row (jsonb) an image (jsonb) with members "lookup.column". */
+extern Datum *ma_lookup_images(List *reads, const MaEventSource *source, Datum *rows, int n,
+							   MaRun how);
 
 /* ---- columns.c ---- */
 

@@ -103,7 +103,7 @@ static Node *
 subselect(const MaLookup *lookup, const char *column)
 {
 	Oid			relid = lookup->table->relid;
-	Oid			type = getBaseType(get_atttype(relid, get_attnum(relid, lookup->key_column)));
+	Oid			type = ma_lookup_key_type(lookup);
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
 	SelectStmt *select = makeNode(SelectStmt);
 	SubLink    *link = makeNode(SubLink);
@@ -134,19 +134,27 @@ subselect(const MaLookup *lookup, const char *column)
 	return (Node *) link;
 }
 
+MaLookup *
+ma_leaf_take_lookup(MaLeaf *leaf, const char *name, const char *column, int location)
+{
+	MaLookup   *lookup = find(leaf->source_part, name);
+
+	if (lookup == NULL)
+		return NULL;
+	check(leaf, leaf->source_part, lookup, column, location);
+	leaf->lookups = list_append_unique_ptr(leaf->lookups, lookup);
+	leaf->lookup_columns = lappend(leaf->lookup_columns, psprintf("%s.%s", name, column));
+	return lookup;
+}
+
 Node *
 ma_leaf_lookup(MaLeaf *leaf, const char *name, const char *column, int location)
 {
-	MaLookup   *lookup = find(leaf->source_part, name);
+	MaLookup   *lookup = ma_leaf_take_lookup(leaf, name, column, location);
 	ListCell   *cell;
 
 	if (lookup != NULL)
-	{
-		check(leaf, leaf->source_part, lookup, column, location);
-		leaf->lookups = list_append_unique_ptr(leaf->lookups, lookup);
-		leaf->lookup_columns = lappend(leaf->lookup_columns, psprintf("%s.%s", name, column));
 		return subselect(lookup, column);
-	}
 	/* Rows of another table of the event have it: null here, of its type. */
 	foreach(cell, leaf->parts)
 	{
@@ -161,11 +169,26 @@ ma_leaf_lookup(MaLeaf *leaf, const char *name, const char *column, int location)
 		type = get_atttype(lookup->table->relid, get_attnum(lookup->table->relid, column));
 		cast = makeNode(TypeCast);
 		cast->arg = ma_scope_null();
-		cast->typeName = ma_type_name(format_type_be_qualified(type));
+		cast->typeName = ma_type_name(ma_leaf_type(type));
 		cast->location = -1;
 		return (Node *) cast;
 	}
 	return NULL;
+}
+
+Oid
+ma_lookup_key_type(const MaLookup *lookup)
+{
+	Oid			relid = lookup->table->relid;
+	AttrNumber	number = get_attnum(relid, lookup->key_column);
+
+	return number > 0 ? getBaseType(get_atttype(relid, number)) : InvalidOid;
+}
+
+char *
+ma_leaf_type(Oid type)
+{
+	return format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
 
 List *

@@ -26,6 +26,13 @@ typedef struct Oracle
 	const char *entry;			/* SQL of the entry's row */
 } Oracle;
 
+/* = the contact, or somebody who was merged into him. */
+#define MERGED_SQL \
+	"ANY (ARRAY(WITH RECURSIVE who (contact_id) AS (SELECT contact.contact_id " \
+	"UNION SELECT m.merged_id FROM marketing_internal.contact_merge AS m " \
+	"JOIN who AS w ON m.contact_id OPERATOR(pg_catalog.=) w.contact_id " \
+	"WHERE m.split_at IS NULL) SELECT w.contact_id FROM who AS w))"
+
 static char *node_sql(Oracle *oracle, const MaNode *node);
 static char *list_sql(Oracle *oracle, const MaNode *node, const char *word);
 static char *number_sql(Oracle *oracle, const MaNumber *number);
@@ -281,15 +288,25 @@ part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part)
 	if (stream->entry)
 		joins = psprintf("%s CROSS JOIN (SELECT %s AS properties) AS entry", joins, oracle->entry);
 	if (part->source == NULL && joins[0] == '\0' && !part->reads_contact)
-		return psprintf("%s%s", ma_event_select(stream->event, NULL,
-												psprintf("t.contact_id, r.at, %s", value),
-												"t.contact_id", &type), filter);
+	{
+		char	   *rows = ma_event_select(stream->event, NULL,
+										   psprintf("t.contact_id, r.at, %s", value),
+										   "t.contact_id", &type);
+
+		rows = psprintf("%s%s", rows, filter);
+		if (!stream->event->builtin)
+			return rows;
+		/* Ledgers and logs of who was merged stay as they were written. */
+		return psprintf("SELECT COALESCE(h.contact_id, e.contact_id) AS contact_id, e.at, e.value "
+						"FROM (%s) AS e LEFT JOIN marketing_internal.contact_holder AS h "
+						"ON h.merged_id OPERATOR(pg_catalog.=) e.contact_id", rows);
+	}
 	if (part->source == NULL)
-		return psprintf("SELECT e.contact_id, e.at, e.value FROM marketing_internal.contact AS contact%s "
+		return psprintf("SELECT contact.contact_id, e.at, e.value FROM marketing_internal.contact AS contact%s "
 						"CROSS JOIN LATERAL (%s%s) AS e", joins,
-						ma_event_select(stream->event, NULL,
-										psprintf("t.contact_id, r.at, %s", value),
-										"contact.contact_id", &type), filter);
+						ma_event_select(stream->event, NULL, psprintf("r.at, %s", value),
+										stream->event->builtin ? MERGED_SQL : "contact.contact_id",
+										&type), filter);
 	contacts = part->source->contact_source;
 	ma_source_require(contacts);
 	return psprintf("SELECT k.contact_id, e.at, e.value FROM ("

@@ -208,17 +208,32 @@ extern void ma_register_rule_fact(const MaRuleFact *fact);
 typedef struct MaRowRule MaRowRule;
 
 /*
- * An SQL boolean over the row of `event` (bare names), `contact.x`, and `entry.x`, the
- * row of entry_event (NULL: not allowed).  `what` and the caret as for ma_rule_parse().
+ * An SQL boolean over the row of `event` (bare names), columns of its lookups,
+ * `contact.x`, and `entry.x`, the row of entry_event (NULL: not allowed).  `what`,
+ * `definer` and the caret as for ma_rule_parse().
  */
 extern MaRowRule *ma_row_rule_parse(const MaEvent *event, const char *text,
-									const MaEvent *entry_event, const char *what);
+									const MaEvent *entry_event, const char *what, Oid definer);
 extern char *ma_row_rule_text(const MaRowRule *rule);
 /* Columns (char *) of the event's row it reads, for ma_watch_event(). */
 extern List *ma_row_rule_columns(const MaRowRule *rule);
 /* rows, entries: jsonb images (MaRowChange.properties); unknown counts as false. */
 extern void ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries,
 							 MaContactChange *contacts, int n, MaRun how, bool *out);
+
+/* ---- SQL over one row of an event, where it stands in its table: score rules ---- */
+
+/*
+ * Checks an expression of `type` (boolean or a number) as ma_expression_check() does; it may
+ * also read columns of the source's lookups.  `definer` is whose rights on those are
+ * checked.  Its columns hold them as "product.category".
+ */
+extern MaExpression *ma_row_sql_check(const MaEvent *event, const MaEventSource *source,
+									  const char *text, Oid type, const char *what, Oid definer);
+/* True if the source (NULL: tracked events) still has all the columns. */
+extern bool ma_row_sql_fits(const MaEventSource *source, List *columns);
+/* The checked text as SQL over the source's row, as alias t, in parentheses. */
+extern char *ma_row_sql(const MaEventSource *source, const char *expression, List *columns);
 
 extern void ma_rules_init(void);
 

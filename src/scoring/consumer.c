@@ -15,13 +15,16 @@
 
 static void evaluate(MaContactChange *contacts, int n, TimestampTz now);
 static bool wants_new_contacts(void);
+static TimestampTz reads_from(int32 event_id, TimestampTz now);
 static void tell(MaScoreState *states, int n, TimestampTz now);
 static void tell_batch(const char *name, MaRowChange *rows, int n, TimestampTz now);
 static MaRowChange row_of_flip(const MaScoreState *state, const MaScoreFlip *flip);
 static void push_text(JsonbParseState **parse, char *key, char *value);
 static bool is_told(const MaScoreModel *model, const MaScoreState *state);
 
-static const MaConsumer consumer = {MA_SCORE_CONSUMER, evaluate, NULL, wants_new_contacts};
+static const MaConsumer consumer = {
+	MA_SCORE_CONSUMER, evaluate, NULL, wants_new_contacts, NULL, reads_from
+};
 
 void
 ma_score_consumer_init(void)
@@ -33,6 +36,42 @@ static bool
 wants_new_contacts(void)
 {
 	return ma_score_models()->nmodels > 0;
+}
+
+/*
+ * Points that expire are gone for good, all others count for ever, however little is left
+ * of them; and a row that is over at_most holds back those after it even when it expired.
+ */
+static TimestampTz
+reads_from(int32 event_id, TimestampTz now)
+{
+	static MaStatement first = {
+		"SELECT s.wake FROM marketing_internal.score AS s "
+		"WHERE s.wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"ORDER BY s.wake LIMIT 1"
+	};
+	MaRows		rows = ma_run(&first, NULL, NULL, MA_RUN_READ_LATEST);
+	TimestampTz from = DT_NOEND;
+	ListCell   *outer;
+	ListCell   *cell;
+
+	if (rows.n > 0)
+		now = Min(now, ma_int64(&rows, 0, 1));
+	foreach(outer, ma_score_models()->models)
+		foreach(cell, ((MaScoreModel *) lfirst(outer))->rules)
+		{
+			const MaScoreRule *rule = lfirst(cell);
+			const Interval *expires = rule->expires;
+
+			if (rule->event_id != event_id)
+				continue;
+			if (expires == NULL || rule->at_most > 0)
+				return DT_NOBEGIN;
+			/* A month is 31 days at most, and a zone's clock may be set in it. */
+			from = Min(from, now - expires->time -
+					   (expires->day + expires->month * 31L + 2) * USECS_PER_DAY);
+		}
+	return from;
 }
 
 static void

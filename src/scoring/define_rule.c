@@ -2,16 +2,18 @@
  * define_rule.c
  *		define_score_rule() and drop_score_rule().
  *
- * Condition and points are SQL over the event's row.  They are checked as the caller,
- * whose search path and rights count, against every table that has rows of the event;
- * they run in the commits of all who write to these tables, so built-in functions
- * only.  A tracked event's row is one of marketing_internal.event: properties->>'x'.
+ * Condition and points are SQL over the event's row and those it looks up.  They are
+ * checked as the caller, whose search path and rights count, against every table that
+ * has rows of the event; they run in the commits of all who write to these tables, so
+ * built-in functions only.  A tracked event's row is one of marketing_internal.event:
+ * properties->>'x'.
  */
 #include "base/base.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "rules/rules.h"
 #include "scoring/define.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -54,10 +56,11 @@ static void set_text(RuleOptions *options, int field, const char *text);
 static void read_limits(RuleOptions *options, FunctionCallInfo fcinfo);
 static void read_points(RuleOptions *options, FunctionCallInfo fcinfo, bool expression);
 static char *check_expression(RuleOptions *options, const char *source, Oid type, const char *what);
-static MaExpression *try_on(Oid relid, const char *source, Oid type, const char *what,
-							ErrorData **missing);
-static List *relations_of_event(const char *event);
-static MaExpression *check_on(Oid relid, const char *source, Oid type, const char *what);
+static MaExpression *try_on(const MaEvent *event, const MaEventSource *part, const char *source,
+							Oid type, const char *what, ErrorData **missing);
+static List *parts_of_event(const char *event_name, MaEvent **event);
+static MaExpression *check_on(const MaEvent *event, const MaEventSource *part, const char *source,
+							  Oid type, const char *what);
 static void check_rights(Oid relid, List *columns);
 static void add_columns(RuleOptions *options, List *columns);
 static void warn_empty(const MaEvent *event);
@@ -202,11 +205,12 @@ check_expression(RuleOptions *options, const char *source, Oid type, const char 
 {
 	char	   *text = NULL;
 	ErrorData  *missing = NULL;
+	MaEvent    *event;
 	ListCell   *cell;
 
-	foreach(cell, relations_of_event(options->event))
+	foreach(cell, parts_of_event(options->event, &event))
 	{
-		MaExpression *checked = try_on(lfirst_oid(cell), source, type, what, &missing);
+		MaExpression *checked = try_on(event, lfirst(cell), source, type, what, &missing);
 
 		if (checked == NULL)
 			continue;
@@ -233,7 +237,8 @@ check_expression(RuleOptions *options, const char *source, Oid type, const char 
 
 /* As check_on(); NULL where a column is missing, with the first such error in *missing. */
 static MaExpression *
-try_on(Oid relid, const char *source, Oid type, const char *what, ErrorData **missing)
+try_on(const MaEvent *event, const MaEventSource *part, const char *source, Oid type,
+	   const char *what, ErrorData **missing)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -243,7 +248,7 @@ try_on(Oid relid, const char *source, Oid type, const char *what, ErrorData **mi
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		checked = check_on(relid, source, type, what);
+		checked = check_on(event, part, source, type, what);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -254,7 +259,9 @@ try_on(Oid relid, const char *source, Oid type, const char *what, ErrorData **mi
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode != ERRCODE_UNDEFINED_COLUMN)
+		/* The latter of a lookup's name where there is none of it. */
+		if (error->sqlerrcode != ERRCODE_UNDEFINED_COLUMN &&
+			error->sqlerrcode != ERRCODE_UNDEFINED_TABLE)
 			ReThrowError(error);
 		if (*missing == NULL)
 			*missing = error;
@@ -266,15 +273,14 @@ try_on(Oid relid, const char *source, Oid type, const char *what, ErrorData **mi
 }
 
 /*
- * The tables (Oid) in which rows of the event may stand: the one attached under its
- * name, else all whose rows name their event, and that of tracked events.
+ * Where rows of the event may stand (MaEventSource): the table attached under its name,
+ * else all whose rows name their event, and (NULL) that of tracked events.
  */
 static List *
-relations_of_event(const char *event_name)
+parts_of_event(const char *event_name, MaEvent **event)
 {
 	MaDefinitions *definitions = ma_definitions();
-	MaEvent    *event = ma_event_by_name(definitions, event_name);
-	List	   *relids = NIL;
+	List	   *parts = NIL;
 	ListCell   *cell;
 
 	if (ma_builtin_columns(event_name) != NULL)
@@ -283,7 +289,8 @@ relations_of_event(const char *event_name)
 				 errmsg("SQL over the rows of built-in event \"%s\" is not supported yet",
 						event_name),
 				 errhint("Leave condition out, and give points as a number.")));
-	if (event == NULL)
+	*event = ma_event_by_name(definitions, event_name);
+	if (*event == NULL)
 	{
 		MaCall		call;
 
@@ -292,23 +299,27 @@ relations_of_event(const char *event_name)
 		ma_call_end(&call);
 	}
 	else
-		foreach(cell, ma_event_sources(definitions, event))
+		foreach(cell, ma_event_sources(definitions, *event))
 		{
 			MaEventSource *source = lfirst(cell);
 
 			if (source != NULL && OidIsValid(source->table->relid))
-				relids = list_append_unique_oid(relids, source->table->relid);
+				parts = lappend(parts, source);
 		}
-	if (event == NULL || event->source == NULL)
-		relids = lappend_oid(relids, get_relname_relid("event",
-													   ma_extension_required()->internal_schema));
-	return relids;
+	if (*event == NULL || (*event)->source == NULL)
+		parts = lappend(parts, NULL);
+	return parts;
 }
 
 static MaExpression *
-check_on(Oid relid, const char *source, Oid type, const char *what)
+check_on(const MaEvent *event, const MaEventSource *part, const char *source, Oid type,
+		 const char *what)
 {
-	MaExpression *checked = ma_expression_check(source, relid, type, what);
+	Oid			relid = part != NULL ? part->table->relid :
+		get_relname_relid("event", ma_extension_required()->internal_schema);
+	MaExpression *checked = part != NULL && part->lookups != NIL ?
+		ma_row_sql_check(event, part, source, type, what, GetUserId()) :
+		ma_expression_check(source, relid, type, what);
 
 	if (!checked->builtin_only)
 		ereport(ERROR,
@@ -317,7 +328,7 @@ check_on(Oid relid, const char *source, Oid type, const char *what)
 				 errdetail("It would run in the commit of everybody who writes to table \"%s\".",
 						   get_rel_name(relid)),
 				 errhint("Use built-in functions only.")));
-	if (get_rel_namespace(relid) != ma_extension_required()->internal_schema)
+	if (part != NULL)
 		check_rights(relid, checked->columns);
 	return checked;
 }
@@ -330,8 +341,10 @@ check_rights(Oid relid, List *columns)
 
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
 		return;
+	/* Those of lookups, which the table lacks, were checked with what else is of them. */
 	foreach(cell, columns)
-		if (pg_attribute_aclcheck(relid, get_attnum(relid, lfirst(cell)), GetUserId(),
+		if (get_attnum(relid, lfirst(cell)) != InvalidAttrNumber &&
+			pg_attribute_aclcheck(relid, get_attnum(relid, lfirst(cell)), GetUserId(),
 								  ACL_SELECT) != ACLCHECK_OK)
 			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
 }

@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "rules/rules.h"
 #include "scoring/define.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -150,8 +151,9 @@ read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource
 	int64	   *ids;
 	Datum	   *keys;
 	int			nkeys = ma_event_keys(source, lines->contact, 1, &ids, &keys);
-	char	   *columns = psprintf("r.at AS at, (%s)::pg_catalog.float8 AS points, %s AS row_key",
-								   rule->points, row_key_sql(source));
+	char	   *columns = psprintf("r.at AS at, %s::pg_catalog.float8 AS points, %s AS row_key",
+								   ma_row_sql(source, rule->points, rule->columns),
+								   row_key_sql(source));
 	char	   *sql = ma_event_select(event, source, columns, "ANY ($1)", &type);
 	Datum		argument = ma_datum_array(keys, nkeys, type);
 	Oid			array_type = get_array_type(type);
@@ -160,7 +162,7 @@ read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource
 	int			zone = -1;
 
 	if (rule->condition != NULL)
-		sql = psprintf("%s AND (%s)", sql, rule->condition);
+		sql = psprintf("%s AND %s", sql, ma_row_sql(source, rule->condition, rule->columns));
 	if (source != NULL)
 	{
 		zone = ma_pin_time_zone(source->time_zone);

@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "rules/rules.h"
 #include "scoring/scoring_internal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -73,7 +74,7 @@ static void prepare(MaScoreModels *models);
 static List *fetches_of_event(MaScoreModels *models, const MaEvent *event);
 static Fetch *make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source);
 static void set_statements(Fetch *fetch, const MaEvent *event);
-static char *rule_column(const MaScoreRule *rule);
+static char *rule_column(const MaScoreRule *rule, const MaEventSource *source);
 static void begin(Work *work, MaScorePair *pairs, int npairs);
 static bool is_wanted(const Work *work, const Fetch *fetch, int contact);
 static void read_source(Work *work, Fetch *fetch);
@@ -183,14 +184,7 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 bool
 ma_score_rule_fits(const MaScoreRule *rule, const MaEventSource *source)
 {
-	Oid			relid = source ? source->table->relid :
-		get_relname_relid("event", ma_extension_required()->internal_schema);
-	ListCell   *cell;
-
-	foreach(cell, rule->columns)
-		if (get_attnum(relid, lfirst(cell)) == InvalidAttrNumber)
-			return false;
-	return true;
+	return ma_row_sql_fits(source, rule->columns);
 }
 
 /*
@@ -206,7 +200,8 @@ set_statements(Fetch *fetch, const MaEvent *event)
 	appendStringInfoString(&columns, "r.at AS at");
 	for (int i = 0; i < fetch->nrules; i++)
 		if (fetch->columns[i] > 0)
-			appendStringInfo(&columns, ", %s AS p%d", rule_column(fetch->rules[i]), i);
+			appendStringInfo(&columns, ", %s AS p%d",
+							 rule_column(fetch->rules[i], fetch->source), i);
 	fetch->many.sql = psprintf("SELECT k.n, e.* FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
 							   "CROSS JOIN LATERAL (%s) AS e",
 							   ma_event_select(event, fetch->source, columns.data, "k.key",
@@ -221,15 +216,19 @@ set_statements(Fetch *fetch, const MaEvent *event)
 
 /* What the row gives under the rule: points, or true where the points are constant. */
 static char *
-rule_column(const MaScoreRule *rule)
+rule_column(const MaScoreRule *rule, const MaEventSource *source)
 {
-	if (rule->is_constant)
-		return psprintf("(%s)", rule->condition);
+	char	   *sql;
+
 	/* The printed expression does not show an implicit cast. */
-	if (rule->condition == NULL)
-		return psprintf("(%s)::pg_catalog.float8", rule->points);
-	return psprintf("CASE WHEN (%s) THEN (%s)::pg_catalog.float8 END", rule->condition,
-					rule->points);
+	if (rule->is_constant)
+		sql = rule->condition;
+	else if (rule->condition == NULL)
+		sql = psprintf("(%s)::pg_catalog.float8", rule->points);
+	else
+		sql = psprintf("CASE WHEN (%s) THEN (%s)::pg_catalog.float8 END", rule->condition,
+					   rule->points);
+	return ma_row_sql(source, sql, rule->columns);
 }
 
 void

@@ -53,6 +53,7 @@ static bool due(void);
 static bool due_turn(void);
 static TimestampTz next_due(void);
 static bool build(void);
+static int	next_to_build(int64 **contacts);
 static bool build_turn(void);
 static void build_part(const int64 *ids, int n, void *arg);
 
@@ -486,19 +487,42 @@ build(void)
 }
 
 /*
+ * The next contacts of those that are built; read by number, and not joined to it, which
+ * would begin at the first contact each time.
+ */
+static int
+next_to_build(int64 **contacts)
+{
+	static MaStatement from = {
+		"SELECT pg_catalog.min(s.built_to) FROM marketing_internal.segment AS s "
+		"WHERE s.state OPERATOR(pg_catalog.=) 'building' HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0"
+	};
+	static MaStatement read = {
+		"SELECT c.contact_id FROM marketing_internal.contact AS c "
+		"WHERE c.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY c.contact_id LIMIT $2",
+		2, {INT8OID, INT4OID}
+	};
+	Datum		values[2];
+	MaRows		rows = ma_run(&from, NULL, NULL, MA_RUN_READ_LATEST);
+
+	if (rows.n == 0)
+		return 0;
+	values[0] = Int64GetDatum(ma_int64(&rows, 0, 1));
+	values[1] = Int32GetDatum(ma_drain_batch_size());
+	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
+	*contacts = palloc_array(int64, Max(rows.n, 1));
+	for (uint64 i = 0; i < rows.n; i++)
+		(*contacts)[i] = ma_int64(&rows, i, 1);
+	return (int) rows.n;
+}
+
+/*
  * A segment that is being built is evaluated for whoever is told, so it is enough to
  * wake all contacts in their order.  Who is busy goes to the dirty log.
  */
 static bool
 build_turn(void)
 {
-	static MaStatement next = {
-		"WITH b AS (SELECT pg_catalog.min(s.built_to) AS built_to FROM marketing_internal.segment AS s "
-		"WHERE s.state OPERATOR(pg_catalog.=) 'building' HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0) "
-		"SELECT c.contact_id FROM b JOIN marketing_internal.contact AS c "
-		"ON c.contact_id OPERATOR(pg_catalog.>) b.built_to ORDER BY c.contact_id LIMIT $1",
-		1, {INT4OID}
-	};
 	static MaStatement progress = {
 		"UPDATE marketing_internal.segment SET built_to = $1 "
 		"WHERE state OPERATOR(pg_catalog.=) 'building' AND built_to OPERATOR(pg_catalog.<) $1",
@@ -509,29 +533,21 @@ build_turn(void)
 		"WHERE state OPERATOR(pg_catalog.=) 'building' RETURNING 1",
 		1, {TIMESTAMPTZOID}
 	};
-	Datum		value = Int32GetDatum(ma_drain_batch_size());
-	MaSegments *all = ma_segments();
-	bool		any = false;
+	Datum		value = TimestampTzGetDatum(ma_now());
 	int64	   *contacts;
-	MaRows		rows;
+	int			n;
 
-	for (int i = 0; i < all->n; i++)
-		any |= all->segments[i]->building;
-	if (!any)
+	if (!ma_segments()->building)
 		return false;
-	rows = ma_run(&next, &value, NULL, MA_RUN_READ_LATEST);
-	if (rows.n == 0)
+	n = next_to_build(&contacts);
+	if (n == 0)
 	{
-		value = TimestampTzGetDatum(ma_now());
 		if (ma_run(&finish, &value, NULL, MA_RUN_WRITE_LATEST).n > 0)
 			ma_definitions_changed();
 		return false;
 	}
-	contacts = palloc_array(int64, rows.n);
-	for (uint64 i = 0; i < rows.n; i++)
-		contacts[i] = ma_int64(&rows, i, 1);
-	(void) ma_contacts_wake(contacts, NULL, (int) rows.n, true);
-	value = Int64GetDatum(contacts[rows.n - 1]);
+	(void) ma_contacts_wake(contacts, NULL, n, true);
+	value = Int64GetDatum(contacts[n - 1]);
 	ma_run(&progress, &value, NULL, MA_RUN_WRITE_LATEST);
 	return true;
 }

@@ -179,6 +179,24 @@ ma_segment_reads_list(const char *segment, const char *list)
 	return false;
 }
 
+bool
+ma_segment_swings_by(const char *segment, const char *event)
+{
+	MaSegment  *found = ma_segment_find(ma_segments(), segment);
+	ListCell   *cell;
+
+	if (found == NULL || found->rule == NULL)
+		return false;
+	foreach(cell, ma_rule_events(found->rule))
+	{
+		MaRuleEvent *read = lfirst(cell);
+
+		if (strcmp(read->name, event) == 0)
+			return read->moves == (MA_MOVES_UP | MA_MOVES_DOWN);
+	}
+	return false;
+}
+
 /* define_list(name, description) */
 Datum
 ma_define_list(PG_FUNCTION_ARGS)

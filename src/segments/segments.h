@@ -31,6 +31,11 @@ extern void ma_list_required(const char *name);
 extern void ma_segment_required(const char *name);
 /* True if its rule reads the list, also through segments it names; false if it is not there. */
 extern bool ma_segment_reads_list(const char *segment, const char *list);
+/*
+ * True if rows of the event that only come may both bring somebody into the segment and
+ * take him out of it; false if they do at most one of the two.
+ */
+extern bool ma_segment_swings_by(const char *segment, const char *event);
 
 /*
  * Does `work` in a subtransaction; NULL, or the error that undid it.  Whatever does

@@ -123,6 +123,7 @@ typedef struct MaSegmentFlip
 	int			segment;		/* place in MaSegments.segments */
 	int			contact;		/* place in the batch */
 	bool		entered;
+	bool		last;			/* of this contact and segment in the batch */
 	TimestampTz at;
 	const char *cause;
 } MaSegmentFlip;
@@ -135,12 +136,13 @@ typedef struct MaSegmentStates
 	const int64 *contact_ids;
 	bool	   *stored;			/* there is a row */
 	bool	   *changed;		/* bits or wakes are to be written */
+	ItemPointerData *at;		/* where it stands */
 	Datum	   *old_bits;		/* as stored */
 	Datum	   *old_wakes;
 	bool	   *bits;			/* n * all->n */
 	TimestampTz *wakes;			/* n * all->n; DT_NOEND: none */
 	bool	   *before;			/* the bits as stored */
-	bool	   *done;			/* its member row is written */
+	bool	   *done;			/* its member row is found */
 	List	   *flips;			/* MaSegmentFlip */
 	const char *cause;			/* of the next ones: row, time or definition */
 } MaSegmentStates;

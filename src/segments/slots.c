@@ -35,11 +35,23 @@ typedef struct Gone
 	int64		after;			/* the contacts up to this one were looked at */
 } Gone;
 
+/* Contacts of one turn. */
+typedef struct Look
+{
+	Gone		gone;
+	int64	   *ids;			/* who has a bit of one of them */
+	int			n;
+	int			most;
+	bool		any;			/* somebody was looked at */
+	int64		last;			/* the last one of them */
+} Look;
+
 static int	free_slot(void);
 static bool clear(void);
 static bool clear_turn(void);
 static void read_gone(Gone *gone);
 static bool has_bit(Gone *gone, const bytea *bits);
+static bool look_at(TupleTableSlot *row, void *arg);
 static void store_progress(const Gone *gone, int64 last);
 static void store_end(void);
 
@@ -158,6 +170,20 @@ has_bit(Gone *gone, const bytea *bits)
 	return any;
 }
 
+/* Takes a row of segment_state: who has a bit of a dropped slot, until they are enough. */
+static bool
+look_at(TupleTableSlot *row, void *arg)
+{
+	Look	   *look = arg;
+	bool		isnull;
+
+	look->last = DatumGetInt64(slot_getattr(row, 1, &isnull));
+	look->any = true;
+	if (has_bit(&look->gone, DatumGetByteaPP(slot_getattr(row, 2, &isnull))))
+		look->ids[look->n++] = look->last;
+	return look->n < look->most;
+}
+
 /*
  * One portion of contacts.  Whoever has a bit of a dropped slot is evaluated, which
  * leaves it out; that a slot is clear is told by a round that finds none.
@@ -170,35 +196,24 @@ clear_turn(void)
 		"WHERE s.contact_id OPERATOR(pg_catalog.>) $1 ORDER BY s.contact_id LIMIT $2",
 		2, {INT8OID, INT4OID}
 	};
-	int			most = ma_drain_batch_size();
-	int64	   *ids = palloc_array(int64, most);
-	int			n = 0;
-	uint64		done;
-	Gone		gone;
+	Look		look = {.most = ma_drain_batch_size()};
 	Datum		values[2];
-	MaRows		rows;
 
-	read_gone(&gone);
-	if (gone.n == 0)
+	read_gone(&look.gone);
+	if (look.gone.n == 0)
 		return false;
-	values[0] = Int64GetDatum(gone.after);
+	look.ids = palloc_array(int64, look.most);
+	values[0] = Int64GetDatum(look.gone.after);
 	values[1] = Int32GetDatum(PORTION);
-	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
-	if (rows.n == 0)
+	ma_run_each(&read, values, MA_RUN_READ_LATEST, look_at, &look);
+	if (!look.any)
 	{
 		store_end();
 		return false;
 	}
-	for (done = 0; done < rows.n && n < most; done++)
-	{
-		bool		isnull;
-
-		if (has_bit(&gone, DatumGetByteaP(ma_value(&rows, done, 2, &isnull))))
-			ids[n++] = ma_int64(&rows, done, 1);
-	}
-	store_progress(&gone, ma_int64(&rows, done - 1, 1));
-	if (n > 0)
-		(void) ma_contacts_wake(ids, NULL, n, true);
+	store_progress(&look.gone, look.last);
+	if (look.n > 0)
+		(void) ma_contacts_wake(look.ids, NULL, look.n, true);
 	return true;
 }
 

@@ -10,7 +10,7 @@
  */
 #include "base/base.h"
 
-#include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "port/pg_bswap.h"
 #include "segments/segments_internal.h"
 #include "storage/lmgr.h"
@@ -23,18 +23,32 @@
 #define STATE_BITS 3
 #define STATE_WAKES 4
 
+/* States that are read in the order of their contacts. */
+typedef struct StateReading
+{
+	MaSegmentStates *states;
+	int			place;
+} StateReading;
+
 #define WAKE_BYTES 10			/* slot and instant, most significant byte first */
 
 static void read_stored(MaSegmentStates *states, MaRun how);
+static void read_range(MaSegmentStates *states, MaRun how);
+static bool take_state(TupleTableSlot *row, void *arg);
 static void unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes);
 static Datum pack_bits(const MaSegmentStates *states, int contact);
 static Datum pack_wakes(const MaSegmentStates *states, int contact, TimestampTz *next);
 static void write_members(MaSegmentStates *states);
+static void write_member(MaRowWrite *write, MaIndexRead *read, const Datum *values, bool stays);
 static void write_transitions(MaSegmentStates *states, TimestampTz now);
 static void write_states(MaSegmentStates *states);
+static bool is_as_read(const MaSegmentStates *states, int contact, TupleTableSlot *row);
+static bool same_bytes(Datum left, Datum right);
+static void write_state(const MaSegmentStates *states, int contact, MaRowWrite *write,
+						TupleTableSlot *row);
 static void require_current(const MaSegments *all);
 static bool anything_changed(const MaSegmentStates *states);
-static void run_guarded(MaStatement *statement, Datum *values, int n);
+static void state_changed(int64 contact_id) pg_attribute_noreturn();
 
 MaSegmentStates *
 ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how)
@@ -47,6 +61,7 @@ ma_states_read(MaSegments *all, const int64 *contact_ids, int n, MaRun how)
 	states->contact_ids = contact_ids;
 	states->stored = palloc0_array(bool, Max(n, 1));
 	states->changed = palloc0_array(bool, Max(n, 1));
+	states->at = palloc0_array(ItemPointerData, Max(n, 1));
 	states->old_bits = palloc0_array(Datum, Max(n, 1));
 	states->old_wakes = palloc0_array(Datum, Max(n, 1));
 	states->bits = palloc0_array(bool, cells);
@@ -65,8 +80,14 @@ static void
 read_stored(MaSegmentStates *states, MaRun how)
 {
 	static const RegProcedure equal[] = {F_INT8EQ};
-	MaIndexRead *read = ma_index_begin("segment_state_pkey", lengthof(equal), equal, how);
+	MaIndexRead *read;
 
+	if (ma_are_neighbours(states->contact_ids, states->n))
+	{
+		read_range(states, how);
+		return;
+	}
+	read = ma_index_begin("segment_state_pkey", lengthof(equal), equal, how);
 	for (int i = 0; i < states->n; i++)
 	{
 		Datum		contact = Int64GetDatum(states->contact_ids[i]);
@@ -78,10 +99,49 @@ read_stored(MaSegmentStates *states, MaRun how)
 		if (row == NULL)
 			continue;
 		states->stored[i] = true;
+		states->at[i] = row->tts_tid;
 		unpack(states, i, slot_getattr(row, STATE_BITS, &isnull),
 			   slot_getattr(row, STATE_WAKES, &isnull));
 	}
 	ma_index_end(read);
+}
+
+static void
+read_range(MaSegmentStates *states, MaRun how)
+{
+	static MaStatement range = {
+		"SELECT s.contact_id, s.ctid, s.bits, s.wakes FROM marketing_internal.segment_state AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.>=) $1 AND s.contact_id OPERATOR(pg_catalog.<=) $2 "
+		"ORDER BY s.contact_id",
+		2, {INT8OID, INT8OID}
+	};
+	StateReading reading = {states, 0};
+	Datum		values[2];
+	int			nest_level;
+
+	values[0] = Int64GetDatum(states->contact_ids[0]);
+	values[1] = Int64GetDatum(states->contact_ids[states->n - 1]);
+	nest_level = ma_pin_index_scans();
+	ma_run_each(&range, values, how, take_state, &reading);
+	ma_unpin_settings(nest_level);
+}
+
+static bool
+take_state(TupleTableSlot *row, void *arg)
+{
+	StateReading *reading = arg;
+	MaSegmentStates *states = reading->states;
+	bool		isnull;
+	int64		whose = DatumGetInt64(slot_getattr(row, 1, &isnull));
+
+	while (reading->place < states->n && states->contact_ids[reading->place] < whose)
+		reading->place++;
+	if (reading->place >= states->n || states->contact_ids[reading->place] != whose)
+		return true;
+	states->stored[reading->place] = true;
+	states->at[reading->place] = *(ItemPointer) DatumGetPointer(slot_getattr(row, 2, &isnull));
+	unpack(states, reading->place, slot_getattr(row, 3, &isnull), slot_getattr(row, 4, &isnull));
+	return true;
 }
 
 /* Bits and wakes of slots that no segment has any more are left out, and taken away. */
@@ -124,9 +184,9 @@ unpack(MaSegmentStates *states, int contact, Datum bits, Datum wakes)
 bool
 ma_state_bit(const bytea *bits, int slot)
 {
-	const unsigned char *data = (const unsigned char *) VARDATA(bits);
+	const unsigned char *data = (const unsigned char *) VARDATA_ANY(bits);
 
-	return slot / 8 < VARSIZE(bits) - VARHDRSZ && ((data[slot / 8] >> (slot % 8)) & 1);
+	return slot / 8 < VARSIZE_ANY_EXHDR(bits) && ((data[slot / 8] >> (slot % 8)) & 1);
 }
 
 bytea *
@@ -224,17 +284,14 @@ ma_state_set(MaSegmentStates *states, int contact, int segment, MaTruth truth, T
 	}
 }
 
-/* Contacts that are changed must meet their one row. */
+/* Somebody has evaluated without the contact's lock. */
 static void
-run_guarded(MaStatement *statement, Datum *values, int n)
+state_changed(int64 contact_id)
 {
-	MaRows		rows = ma_run(statement, values, NULL, MA_RUN_WRITE_LATEST);
-
-	if (rows.n != (uint64) n)
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_STATE_CHANGED),
-				 errmsg("state of segments was changed by somebody else"),
-				 errdetail("The write met %d rows instead of %d.", (int) rows.n, n)));
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_STATE_CHANGED),
+			 errmsg("state of segments was changed by somebody else"),
+			 errdetail("It is that of contact " INT64_FORMAT ".", contact_id)));
 }
 
 /*
@@ -289,168 +346,161 @@ ma_states_write(MaSegmentStates *states, TimestampTz now)
 static void
 write_members(MaSegmentStates *states)
 {
-	static MaStatement add = {
-		"INSERT INTO marketing_internal.segment_member (segment_id, contact_id, since) "
-		"SELECT u.segment_id, u.contact_id, u.since FROM ROWS FROM (pg_catalog.unnest($1), "
-		"pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (segment_id, contact_id, since) "
-		"RETURNING 1",
-		3, {INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
-	};
-	static MaStatement remove = {
-		"DELETE FROM marketing_internal.segment_member AS m USING ROWS FROM "
-		"(pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (segment_id, contact_id) "
-		"WHERE m.segment_id OPERATOR(pg_catalog.=) u.segment_id "
-		"AND m.contact_id OPERATOR(pg_catalog.=) u.contact_id RETURNING 1",
-		2, {INT4ARRAYOID, INT8ARRAYOID}
-	};
-	static MaStatement again = {
-		"UPDATE marketing_internal.segment_member AS m SET since = u.since FROM ROWS FROM "
-		"(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
-		"AS u (segment_id, contact_id, since) "
-		"WHERE m.segment_id OPERATOR(pg_catalog.=) u.segment_id "
-		"AND m.contact_id OPERATOR(pg_catalog.=) u.contact_id RETURNING 1",
-		3, {INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
-	};
-	MaStatement *statements[] = {&remove, &add, &again};
+	static const RegProcedure equal[] = {F_INT4EQ, F_INT8EQ};
+	MaRowWrite *write = ma_write_begin("segment_member");
+	MaIndexRead *read = NULL;
 	MaSegments *all = states->all;
-	int			most = list_length(states->flips);
+	ListCell   *cell;
 
-	for (int kind = 0; kind < lengthof(statements); kind++)
+	/* The last flip of each says since when; those before it are done with it. */
+	for (int i = list_length(states->flips) - 1; i >= 0; i--)
 	{
-		int32	   *segments = palloc_array(int32, most);
-		int64	   *contacts = palloc_array(int64, most);
-		Datum	   *since = palloc_array(Datum, most);
-		Datum		values[3];
-		int			first = most;
-		int			n;
+		MaSegmentFlip *flip = list_nth(states->flips, i);
+		int			place = flip->contact * all->n + flip->segment;
 
-		/* The last flip of each says since when; what is written keeps their order. */
-		for (int i = most - 1; i >= 0; i--)
-		{
-			MaSegmentFlip *flip = list_nth(states->flips, i);
-			int			place = flip->contact * all->n + flip->segment;
-
-			if (states->done[place] || states->bits[place] != (kind > 0) ||
-				states->before[place] != (kind != 1))
-				continue;
-			states->done[place] = true;
-			segments[--first] = all->segments[flip->segment]->id;
-			contacts[first] = states->contact_ids[flip->contact];
-			since[first] = TimestampTzGetDatum(flip->at);
-		}
-		n = most - first;
-		if (n == 0)
-			continue;
-		values[0] = ma_int4_array(segments + first, n);
-		values[1] = ma_int8_array(contacts + first, n);
-		values[2] = ma_datum_array(since + first, n, TIMESTAMPTZOID);
-		run_guarded(statements[kind], values, n);
+		flip->last = !states->done[place];
+		states->done[place] = true;
 	}
+	foreach(cell, states->flips)
+	{
+		MaSegmentFlip *flip = lfirst(cell);
+		int			place = flip->contact * all->n + flip->segment;
+		Datum		values[3];
+
+		if (!flip->last || (!states->before[place] && !states->bits[place]))
+			continue;
+		values[0] = Int32GetDatum(all->segments[flip->segment]->id);
+		values[1] = Int64GetDatum(states->contact_ids[flip->contact]);
+		values[2] = TimestampTzGetDatum(flip->at);
+		if (!states->before[place])
+		{
+			ma_write_insert(write, values);
+			continue;
+		}
+		if (read == NULL)
+			read = ma_index_begin("segment_member_pkey", lengthof(equal), equal,
+								  MA_RUN_READ_LATEST);
+		write_member(write, read, values, states->bits[place]);
+	}
+	if (read != NULL)
+		ma_index_end(read);
+	ma_write_end(write);
+}
+
+/* He who was a member goes, or is one since another time. */
+static void
+write_member(MaRowWrite *write, MaIndexRead *read, const Datum *values, bool stays)
+{
+	TupleTableSlot *row;
+
+	ma_index_find(read, values);
+	row = ma_index_next(read);
+	if (row == NULL || !(stays ? ma_write_update(write, &row->tts_tid, values) :
+						 ma_write_delete(write, &row->tts_tid)))
+		state_changed(DatumGetInt64(values[1]));
 }
 
 static void
 write_transitions(MaSegmentStates *states, TimestampTz now)
 {
-	static MaStatement add = {
-		"INSERT INTO marketing_internal.segment_transition "
-		"(contact_id, segment_id, entered, effective_at, recorded_at, cause) "
-		"SELECT u.contact_id, u.segment_id, u.entered, u.at, $6, u.cause FROM ROWS FROM "
-		"(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-		"pg_catalog.unnest($4), pg_catalog.unnest($5)) AS u (contact_id, segment_id, entered, at, cause)",
-		6, {INT8ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
-		TIMESTAMPTZOID}
-	};
-	int			n = list_length(states->flips);
-	int64	   *contacts = palloc_array(int64, n);
-	int32	   *segments = palloc_array(int32, n);
-	Datum	   *entered = palloc_array(Datum, n);
-	Datum	   *at = palloc_array(Datum, n);
-	char	  **causes = palloc_array(char *, n);
-	Datum		values[6];
+	MaRowWrite *write = ma_write_begin_at("segment_transition", now);
+	Oid			sequence = ma_own_table("segment_transition_transition_id_seq");
+	Datum		causes[2] = {0};
+	const char *texts[2] = {NULL};
 	ListCell   *cell;
 
 	foreach(cell, states->flips)
 	{
 		MaSegmentFlip *flip = lfirst(cell);
-		int			i = foreach_current_index(cell);
+		int			i = texts[0] == flip->cause ? 0 : 1;
+		Datum		values[7];
 
-		contacts[i] = states->contact_ids[flip->contact];
-		segments[i] = states->all->segments[flip->segment]->id;
-		entered[i] = BoolGetDatum(flip->entered);
-		at[i] = TimestampTzGetDatum(flip->at);
-		causes[i] = unconstify(char *, flip->cause);
+		/* A batch has one cause mostly, and a constant stands for it. */
+		if (texts[i] != flip->cause)
+		{
+			i = texts[0] == NULL ? 0 : 1;
+			texts[i] = flip->cause;
+			causes[i] = CStringGetTextDatum(flip->cause);
+		}
+		values[0] = Int64GetDatum(states->contact_ids[flip->contact]);
+		values[1] = Int64GetDatum(nextval_internal(sequence, false));
+		values[2] = Int32GetDatum(states->all->segments[flip->segment]->id);
+		values[3] = BoolGetDatum(flip->entered);
+		values[4] = TimestampTzGetDatum(flip->at);
+		values[5] = TimestampTzGetDatum(now);
+		values[6] = causes[i];
+		ma_write_insert(write, values);
 	}
-	values[0] = ma_int8_array(contacts, n);
-	values[1] = ma_int4_array(segments, n);
-	values[2] = ma_datum_array(entered, n, BOOLOID);
-	values[3] = ma_datum_array(at, n, TIMESTAMPTZOID);
-	values[4] = ma_text_array(causes, n);
-	values[5] = TimestampTzGetDatum(now);
-	ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_write_end(write);
 }
 
-/* Rows of contacts in no segment and without a wake go. */
+/* The rows of those who are changed, as they must be still. */
 static void
 write_states(MaSegmentStates *states)
 {
-#define ROWS_SQL "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), " \
-		"pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), " \
-		"pg_catalog.unnest($6)) " \
-		"AS u (contact_id, next_wake, bits, wakes, old_bits, old_wakes) "
-#define SAME_SQL "s.contact_id OPERATOR(pg_catalog.=) u.contact_id " \
-		"AND s.bits OPERATOR(pg_catalog.=) u.old_bits AND s.wakes OPERATOR(pg_catalog.=) u.old_wakes "
-#define ROWS_TYPES 6, {INT8ARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, \
-		BYTEAARRAYOID, BYTEAARRAYOID}
-	static MaStatement statements[] = {
-		{"INSERT INTO marketing_internal.segment_state (contact_id, next_wake, bits, wakes) "
-		"SELECT u.contact_id, u.next_wake, u.bits, u.wakes FROM " ROWS_SQL "RETURNING 1",
-		ROWS_TYPES},
-		{"UPDATE marketing_internal.segment_state AS s SET next_wake = u.next_wake, bits = u.bits, "
-		"wakes = u.wakes FROM " ROWS_SQL "WHERE " SAME_SQL "RETURNING 1", ROWS_TYPES},
-		{"DELETE FROM marketing_internal.segment_state AS s USING " ROWS_SQL "WHERE " SAME_SQL
-		"RETURNING 1", ROWS_TYPES}
-	};
-	Datum		empty = PointerGetDatum(palloc0(VARHDRSZ));
+	static const RegProcedure equal[] = {F_INT8EQ};
+	MaRowWrite *write = ma_write_begin("segment_state");
+	MaIndexRead *read = NULL;
 
-	SET_VARSIZE(DatumGetPointer(empty), VARHDRSZ);
-	for (int kind = 0; kind < lengthof(statements); kind++)
+	for (int i = 0; i < states->n; i++)
 	{
-		int64	   *contacts = palloc_array(int64, states->n);
-		Datum	   *columns[5];
-		Datum		values[6];
-		int			n = 0;
+		TupleTableSlot *row = NULL;
 
-		for (int i = 0; i < lengthof(columns); i++)
-			columns[i] = palloc_array(Datum, states->n);
-		for (int i = 0; i < states->n; i++)
-		{
-			TimestampTz next;
-			Datum		bits;
-			Datum		wakes;
-			bool		nothing;
-
-			if (!states->changed[i] || states->stored[i] != (kind > 0))
-				continue;
-			bits = pack_bits(states, i);
-			wakes = pack_wakes(states, i, &next);
-			nothing = VARSIZE(DatumGetPointer(bits)) == VARHDRSZ && next == DT_NOEND;
-			if (nothing != (kind == 2) && kind > 0)
-				continue;
-			if (nothing && kind == 0)
-				continue;
-			contacts[n] = states->contact_ids[i];
-			columns[0][n] = TimestampTzGetDatum(next);
-			columns[1][n] = bits;
-			columns[2][n] = wakes;
-			columns[3][n] = states->stored[i] ? states->old_bits[i] : empty;
-			columns[4][n++] = states->stored[i] ? states->old_wakes[i] : empty;
-		}
-		if (n == 0)
+		if (!states->changed[i])
 			continue;
-		values[0] = ma_int8_array(contacts, n);
-		values[1] = ma_datum_array(columns[0], n, TIMESTAMPTZOID);
-		for (int i = 1; i < lengthof(columns); i++)
-			values[i + 1] = ma_datum_array(columns[i], n, BYTEAOID);
-		run_guarded(&statements[kind], values, n);
+		if (states->stored[i])
+		{
+			if (read == NULL)
+				read = ma_index_begin("segment_state_pkey", lengthof(equal), equal,
+									  MA_RUN_READ_LATEST);
+			row = ma_index_at(read, &states->at[i]);
+			if (row == NULL || !is_as_read(states, i, row))
+				state_changed(states->contact_ids[i]);
+		}
+		write_state(states, i, write, row);
 	}
+	if (read != NULL)
+		ma_index_end(read);
+	ma_write_end(write);
+}
+
+/* The place may have been given to another row since. */
+static bool
+is_as_read(const MaSegmentStates *states, int contact, TupleTableSlot *row)
+{
+	bool		isnull;
+
+	return DatumGetInt64(slot_getattr(row, 1, &isnull)) == states->contact_ids[contact] &&
+		same_bytes(slot_getattr(row, STATE_BITS, &isnull), states->old_bits[contact]) &&
+		same_bytes(slot_getattr(row, STATE_WAKES, &isnull), states->old_wakes[contact]);
+}
+
+static bool
+same_bytes(Datum left, Datum right)
+{
+	return DatumGetBool(DirectFunctionCall2(byteaeq, left, right));
+}
+
+/* A contact in no segment and without a wake has no row. */
+static void
+write_state(const MaSegmentStates *states, int contact, MaRowWrite *write, TupleTableSlot *row)
+{
+	TimestampTz next;
+	Datum		values[4];
+	bool		nothing;
+	bool		met = true;
+
+	values[0] = Int64GetDatum(states->contact_ids[contact]);
+	values[STATE_BITS - 1] = pack_bits(states, contact);
+	values[STATE_WAKES - 1] = pack_wakes(states, contact, &next);
+	values[STATE_NEXT_WAKE - 1] = TimestampTzGetDatum(next);
+	nothing = next == DT_NOEND &&
+		VARSIZE(DatumGetPointer(values[STATE_BITS - 1])) == VARHDRSZ;
+	if (row == NULL && !nothing)
+		ma_write_insert(write, values);
+	else if (row != NULL)
+		met = nothing ? ma_write_delete(write, &row->tts_tid) :
+			ma_write_update(write, &row->tts_tid, values);
+	if (!met)
+		state_changed(states->contact_ids[contact]);
 }

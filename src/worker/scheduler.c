@@ -39,9 +39,11 @@
 #define HELPER_TIMEOUT_MS 10000 /* ... of a helper, which SIGTERM does not interrupt */
 
 static const MaHelper *helper = NULL;	/* registered */
+static const MaPump *pump = NULL;	/* likewise */
 static bool is_helper = false;	/* this process is one */
 
 static void run(void);
+static void wait_for(int pause);
 static bool woken(void);
 static void end_if_idle(bool worked);
 static int	turn(void);
@@ -57,6 +59,12 @@ void
 ma_worker_register_helper(const MaHelper *what)
 {
 	helper = what;
+}
+
+void
+ma_worker_set_pump(const MaPump *what)
+{
+	pump = what;
 }
 
 const MaHelper *
@@ -100,9 +108,7 @@ run(void)
 									ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
-		if (pause > 0)
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 pause, ma_wait_event());
+		wait_for(pause);
 		ResetLatch(MyLatch);
 		look_around();
 		if (woken())
@@ -112,6 +118,41 @@ run(void)
 		pause = turn();
 		MemoryContextReset(context);
 	}
+}
+
+/*
+ * The one wait: for the latch, for time to pass, and in the helper for its sockets, which
+ * are served here until a duty should look.
+ */
+static void
+wait_for(int pause)
+{
+	int64		end = ma_monotonic_ms() + pause;
+	int			events = 0;
+
+	if (pump == NULL)
+	{
+		if (pause > 0)
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 pause, ma_wait_event());
+		return;
+	}
+	do
+	{
+		int64		left = Max(end - ma_monotonic_ms(), 0);
+		long		timeout = pump->timeout();
+
+		if (left > 0)
+			events = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_SOCKET_READABLE |
+									   WL_EXIT_ON_PM_DEATH, pump->file(),
+									   timeout < 0 ? (long) left : Min((long) left, timeout),
+									   ma_wait_event());
+		if (pump->run())
+		{
+			ma_duty_woken();
+			return;
+		}
+	} while ((events & WL_LATCH_SET) == 0 && ma_monotonic_ms() < end);
 }
 
 /* Was this process told to look? */

@@ -54,6 +54,21 @@ typedef struct MaHelper
 
 extern void ma_worker_register_helper(const MaHelper *helper);
 
+/*
+ * What the helper's wait looks at besides its latch, for work that happens on sockets
+ * while no transaction is open: `file` becomes readable when there is something for
+ * run(), which is called at the latest after timeout() milliseconds (-1: no limit) and
+ * says whether duties should have their turn.
+ */
+typedef struct MaPump
+{
+	int			(*file) (void);
+	long		(*timeout) (void);
+	bool		(*run) (void);
+} MaPump;
+
+extern void ma_worker_set_pump(const MaPump *pump);
+
 /* The main loop of the helper: does its duties until it is asked to end or idle. */
 extern void ma_helper_run(void);
 

@@ -144,11 +144,29 @@ run_kind()
 	fi
 }
 
+# A real mail server for the files that ask for one; without root there is none, and they skip.
+start_mail_server()
+{
+	local ports
+	if [ "$(id -u)" -ne 0 ] || ! (cd "$top/test/t" && grep -lq MA_MAIL_DIR "${tap[@]}"); then
+		return
+	fi
+	mapfile -t ports < <(python3 -c '
+import socket
+taken = [socket.socket() for _ in range(2)]
+for one in taken:
+    one.bind(("127.0.0.1", 0))
+    print(one.getsockname()[1])')
+	bash "$top/test/mail/server.sh" start "$scratch/mail" "${ports[@]}"
+	export MA_MAIL_DIR=$scratch/mail MA_MAIL_SMTP=${ports[0]} MA_MAIL_IMAP=${ports[1]}
+}
+
 run_tap()
 {
 	local counts=$scratch/tap/counts code=0 p f s
 	echo "# tap: ${#tap[@]} files"
 	as_server mkdir -p "$scratch/tap/tmp_check"
+	start_mail_server
 	bounded "$tap_timeout" env TESTDIR="$scratch/tap" TESTDATADIR="$scratch/tap/tmp_check" \
 		TESTLOGDIR="$scratch/tap/tmp_check/log" TMPDIR="$scratch/tap" \
 		PG_TEST_PORT_DIR="$scratch/tap/ports" PG_REGRESS="$pg_regress" \
@@ -197,6 +215,7 @@ finish()
 		echo "not ok - the run did not come to its end (exit code $code)"
 		failed=$((failed + 1))
 	fi
+	[ ! -d "$scratch/mail" ] || bash "$top/test/mail/server.sh" stop "$scratch/mail"
 	sweep
 	[ -n "${KEEP:-}" ] && echo "# kept: $scratch" || rm -rf "$scratch"
 	[ $skipped -eq 0 ] || echo "# $skipped TAP tests skipped"

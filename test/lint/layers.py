@@ -18,7 +18,7 @@ LAYERS = {
 # Within a layer only these look sideways.
 SIDEWAYS = {("rules", "contacts"), ("consent", "contacts"), ("content", "contacts")}
 
-# What, where it may stand (a path or a folder), and why. src/web is a program of its own, not
+# What, where it may stand (a path or a folder), and why. src/web/server is a program of its own, not
 # server code.
 PLACES = [
     (r"\bSPI_\w+", ["src/base/spi.c"], "only base/spi.c talks to SPI"),
@@ -27,13 +27,13 @@ PLACES = [
      ["src/base/guc.c"], "only base/guc.c defines settings"),
     (r"\b(WaitLatch\w*|WaitEventSetWait|Register(Dynamic|)BackgroundWorker|proc_exit|pg_usleep|"
      r"pqsignal|BackgroundWorkerUnblockSignals)\s*\(",
-     ["src/worker/", "src/web/"], "only worker/ waits, registers workers and ends processes"),
-    (r"\b(sleep|usleep|nanosleep|pthread_create)\s*\(", ["src/web/"],
+     ["src/worker/", "src/web/server/"], "only worker/ waits, registers workers and ends processes"),
+    (r"\b(sleep|usleep|nanosleep|pthread_create)\s*\(", ["src/web/server/"],
      "server code neither sleeps nor makes threads"),
     (r"\b(StartTransactionCommand|CommitTransactionCommand|AbortCurrentTransaction)\s*\(",
      ["src/worker/"], "only worker/ begins and ends transactions"),
     (r"#\s*include\s*<curl/", ["src/delivery/"], "only delivery/ knows curl"),
-    (r"#\s*include\s*<microhttpd\.h>", ["src/web/"], "only web/ knows microhttpd"),
+    (r"#\s*include\s*<microhttpd\.h>", ["src/web/server/"], "only web/ knows microhttpd"),
 ]
 
 

@@ -2,11 +2,11 @@
 """mutate.py list | mutate.py check TREE | mutate.py NAME TREE
 
 Mutants of the flush at commit, with names that begin with segment_ of rules and segments, and with
-gate_ of the gate of delivery: each is one edit that must not go unnoticed by the audit
-(test/lib/MaAudit.pm), the history of segments (test/t/112_segments.pl) or the withdrawals against
-claims (test/isolation/specs/iso_gate.spec). An edit is exact: its text must occur as often as it says, else this fails,
-so that a mutant cannot die out unseen when the code around it changes; check, which the lints run,
-says so for all at once.
+gate_, lookup_, recheck_ and slot_ of what is called so: each is one edit that must not go unnoticed by
+the audit (test/lib/MaAudit.pm), the history of segments (test/t/112_segments.pl) or the tests that
+examine() in test/mutants/run names. An edit is exact: its text must occur as often as it says, else
+this fails, so that a mutant cannot die out unseen when the code around it changes; check, which the
+lints run, says so for all at once.
 """
 import pathlib
 import sys
@@ -162,6 +162,73 @@ MUTANTS = {
         "src/delivery/gate.c",
         "messages[i].waiting = waiting[i];",
         "messages[i].waiting = waiting[i] && n < 0;",
+    ),
+    "lookup_waits_for_earlier": (
+        "a changed key waits for transactions older than the change only, not for all that did not see it",
+        "src/contacts/lookups.c",
+        "\"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp(), \"\n"
+        "\t\t\"xid = pg_catalog.pg_current_xact_id() \"",
+        "\"UPDATE marketing_internal.dirty SET retry_at = pg_catalog.clock_timestamp() \"",
+    ),
+    "lookup_no_wait": (
+        "a changed key waits for nobody",
+        "src/contacts/lookups.c",
+        "\"(d.xid OPERATOR(pg_catalog.<=) \" \\",
+        "\"(d.xid OPERATOR(pg_catalog.>) \" \\",
+    ),
+    "lookup_first_only": (
+        "of two lookups in one table only those are looked at whom the first points to",
+        "src/contacts/lookups.c",
+        "if (lookup->table->id != table_id)",
+        "if (lookup->table->id != table_id || sql.len > 0)",
+    ),
+    "lookup_own_change_unseen": (
+        "reads do not see that the own transaction has changed a row that is looked up",
+        "src/contacts/reads.c",
+        "changes->rekeys != NIL || changes->lookups != NIL;",
+        "changes->rekeys != NIL;",
+    ),
+    "recheck_all_at_once": (
+        "everybody is asked again at the same instant",
+        "src/rules/recheck.c",
+        "int64		phase = (int64) (hash & PG_INT64_MAX) % every;",
+        "int64		phase = (int64) (hash & 1) % every;",
+    ),
+    "recheck_too_late": (
+        "the next instant is one interval too late",
+        "src/rules/recheck.c",
+        "now - gone + every};",
+        "now + every};",
+    ),
+    "recheck_never_behind": (
+        "a worker that is behind does not make the answers older",
+        "src/segments/kept.c",
+        "*at = Min(ma_now(), first_overdue(segment));",
+        "*at = Min(ma_now(), first_overdue(segment) + USECS_PER_DAY);",
+    ),
+    "recheck_at_commit": (
+        "functions of users, and sub-selects, run in somebody's commit",
+        "src/rules/fetch.c",
+        "if (!fetch->worker || batch->worker == NULL || batch->worker[i])",
+        "if (fetch != NULL)",
+    ),
+    "slot_for_old_snapshots": (
+        "a slot is given out while somebody's snapshot is from before it was cleared",
+        "src/segments/slots.c",
+        "if (!TransactionIdPrecedes(DatumGetTransactionId(value), oldest))",
+        "if (!TransactionIdIsNormal(oldest))",
+    ),
+    "slot_one_round": (
+        "a slot is clear after one round, whether or not that found its bit",
+        "src/segments/slots.c",
+        "SET cleared = NOT g.found, found = false",
+        "SET cleared = true, found = false",
+    ),
+    "slot_old_set_writes": (
+        "who evaluated with other segments than there are now writes nevertheless",
+        "src/segments/state.c",
+        "\tif (now == all)\n",
+        "\tif (now == all || now->n < INT_MAX)\n",
     ),
 }
 

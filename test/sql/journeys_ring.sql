@@ -50,6 +50,23 @@ SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "t"}, "steps
 SELECT marketing.activate_journey('a', existing => 'skip');
 SELECT marketing.drop_journey('a'), marketing.drop_journey('b');
 
+-- Segments that read what journeys do, when one more row may change them either way.
+SELECT marketing.define_template('again', topic => 'transactional', subject => 'Again', text => 'Thank you') IS NOT NULL;
+SELECT marketing.define_segment('thanked', 'last email_sent matching (template = ''thanks'')') IS NOT NULL, marketing.define_segment('by_name', 'not in segment thanked') IS NOT NULL,
+	marketing.define_segment('mailed', 'any email_sent in 1 day') IS NOT NULL, marketing.define_segment('just_in', 'last journey_entered matching (journey = ''b'')') IS NOT NULL;
+SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "thanked"}, "steps": [{"send": "again"}, {"send": "thanks"}]}');
+SELECT marketing.define_journey('a', '{"entry": {"segment_left": "by_name"}, "steps": [{"send": "again"}, {"send": "thanks"}]}');
+SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "mailed"}, "steps": [{"send": "again"}, {"send": "thanks"}]}');
+SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "thanked"}, "steps": [{"send": "sms"}]}');
+SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "thanked"}, "steps": [{"wait": "1 day"}, {"send": "again"}]}');
+SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "just_in"}, "steps": [{"exit": "seen"}]}');
+SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "thanked"}, "reentry": "once", "steps": [{"send": "again"}]}');
+SELECT marketing.define_journey('a', '{"entry": {"segment_entered": "thanked"}, "steps": [{"send": "again"}]}');
+SELECT marketing.activate_journey('a', existing => 'skip');
+SELECT marketing.define_journey('b', '{"entry": {"segment_left": "thanked"}, "steps": [{"send": "thanks"}]}');
+SELECT marketing.activate_journey('b', existing => 'skip');
+SELECT marketing.drop_journey('a'), marketing.drop_journey('b');
+
 -- What no text tells is bounded when it runs, and says so.
 SELECT marketing.define_journey('net', '{"entry": {"event": "email_sent", "where": "template = ''thanks''"}, "reentry": "always", "steps": [{"send": "thanks"}]}');
 SELECT marketing.activate_journey('net');

@@ -72,3 +72,44 @@ DELETE FROM marketing_internal.dirty WHERE retry_at = 'infinity';
 SELECT marketing.settle_message(message, 'sent') IS NOT NULL FROM marketing.messages WHERE state = 'suspect';
 CALL marketing.work();
 SELECT c.contact, e.state, e.step FROM marketing_internal.enrollment AS e JOIN marketing.contacts AS c ON c._contact_id = e.contact_id ORDER BY 1;
+
+-- Rules count what the one was sent and said as the other's, from the merge to the split, through chains too.
+CREATE TABLE customers (id bigint PRIMARY KEY, email text);
+INSERT INTO customers SELECT i, 'c' || i || '@example.com' FROM generate_series(1, 4) AS i;
+SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', source => 'c') IS NOT NULL;
+SELECT marketing.define_topic('news', 'News', channels => '{email}', consent => 'opt_out') IS NOT NULL;
+SELECT marketing.subscribe('c:2', 'news', 'email', proof => '{}') IS NOT NULL, marketing.unsubscribe('c:2', 'news', 'email') IS NOT NULL;
+SELECT marketing.send_message('c:' || i, 'hello') IS NOT NULL FROM generate_series(1, 3) AS i;
+CALL marketing.work();
+SELECT marketing.define_segment('twice', 'count(email_sent) >= 2') IS NOT NULL, marketing.define_segment('gone', 'any unsubscribed where (topic = ''news'' and contact.email like ''c%'')') IS NOT NULL,
+	marketing.define_segment('thrice', 'count(email_sent where (template = ''hello'')) >= 3') IS NOT NULL;
+CREATE FUNCTION holds() RETURNS TABLE (segment text, stored text, read text, differ bigint) LANGUAGE sql AS $$
+	SELECT s.name, (SELECT string_agg(c.contact, ' ' ORDER BY c.contact) FROM marketing_internal.segment_member AS m JOIN marketing.contacts AS c ON c._contact_id = m.contact_id WHERE m.segment_id = s.segment_id),
+		(SELECT string_agg(m.contact, ' ') FROM marketing.segment_members(s.name) AS m), (SELECT count(*) FROM marketing.verify_segment(s.name))
+	FROM marketing_internal.segment AS s WHERE s.name <> 'is_vip' ORDER BY 1 $$;
+SELECT * FROM holds();
+BEGIN;
+SELECT marketing.merge_contacts('c:1', 'c:2');
+SELECT marketing.in_segment('c:1', 'twice'), marketing.in_segment('c:1', 'gone');
+ROLLBACK;
+SELECT marketing.merge_contacts('c:1', 'c:2');
+SELECT * FROM holds();
+SELECT node, value, truth FROM marketing.explain_segment('c:1', 'twice');
+SELECT marketing.merge_contacts('c:3', 'c:1');
+SELECT * FROM holds();
+-- What comes for the one who has ceased is the other's as well.
+SELECT marketing.send_message('c:4', 'hello') IS NOT NULL;
+UPDATE marketing_internal.message SET state = 'suspect' WHERE state = 'queued';
+SELECT marketing.define_segment('four', 'count(email_sent) = 4') IS NOT NULL;
+SELECT marketing.merge_contacts('c:3', 'c:4');
+SELECT count(marketing.settle_message(message, 'sent')) FROM marketing.messages WHERE state = 'suspect';
+SELECT * FROM holds();
+CALL marketing.work();
+SELECT * FROM holds();
+SELECT marketing.split_contact('c:4');
+SELECT marketing.split_contact('c:1');
+SELECT * FROM holds();
+SELECT marketing.split_contact('c:2');
+SELECT * FROM holds();
+CALL marketing.work();
+SELECT * FROM holds();

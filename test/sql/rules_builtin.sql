@@ -23,7 +23,7 @@ SELECT t, marketing.rule_text(marketing.rule_json(t)) = t AS again FROM unnest(A
 :r any unsubscribed where (topik = 'offers') $r$);
 :r any unsubscribed where (properties->>'topic' = 'offers') $r$);
 :r sum(unsubscribed.topic) > 3 $r$);
-:r any email_opened in 3 days $r$);
+:r any push_delivered in 3 days $r$);
 :r any segment_entered where (segment = 'x') $r$);
 SELECT count(*) AS named FROM marketing_internal.event_type WHERE name ~ 'subscri';
 
@@ -60,7 +60,7 @@ CALL marketing.work();
 SELECT read('new_readers') AS gone, stored('new_readers'), differ();
 SELECT contact_id, entered, effective_at, cause FROM marketing_internal.segment_transition JOIN marketing_internal.segment USING (segment_id)
 	WHERE name = 'new_readers' ORDER BY transition_id;
--- two contacts become one: each entry stays under its number
+-- two contacts become one, who has said what both have
 SELECT marketing.merge_contacts(1, 5);
 SELECT read('left'), differ();
 SELECT marketing.drop_topic('old');

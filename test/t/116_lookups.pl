@@ -9,7 +9,8 @@ use Test::More;
 use MaProof;
 use PostgreSQL::Test::Utils;
 
-my $node = proof_server('lookups');
+# A commit waits for a lock half as long as deadlock_timeout at most: not too short for a busy machine.
+my $node = proof_server('lookups', conf => "deadlock_timeout = '60s'\n");
 my $db = 'lookups';
 $node->safe_psql('postgres', "CREATE DATABASE $db");
 $node->safe_psql($db, <<'END');
@@ -55,6 +56,22 @@ is($node->safe_psql($db, $wrong), '0', 'as plain SQL has it');
 run_ok($node, $db, 'CALL marketing.work()', 'the worker comes again');
 is($node->safe_psql($db, $stored), '', 'and what is stored is right');
 is($node->safe_psql($db, $waiting), '0', 'nothing waits');
+
+# Likewise one who began after the change was made, and before its commit: he is younger than it.
+$gate->query('SELECT pg_advisory_lock(77)');
+my $changer = session($node, $db, name => 'changer');
+$changer->query("BEGIN; UPDATE products SET category = 'hats' WHERE id = 3");
+$writer->send("INSERT INTO lines (customer_id, product_id, at) VALUES (8, 3, marketing.now())");
+ok(waits($node, $db, 'writer', "wait_event = 'advisory'"), 'a younger writer has evaluated and not committed');
+$changer->query('COMMIT');
+run_ok($node, $db, 'CALL marketing.work()', 'the worker comes');
+is($node->safe_psql($db, $waiting), '1', 'and waits for him');
+$gate->query('SELECT pg_advisory_unlock(77)');
+$writer->answer;
+is($node->safe_psql($db, $wrong), '0', 'reads are right');
+run_ok($node, $db, 'CALL marketing.work()', 'the worker comes again');
+is($node->safe_psql($db, $stored), '', 'and what is stored is right');
+$changer->close;
 $node->safe_psql($db, 'DROP TRIGGER gate ON marketing_internal.segment_state');
 
 # 2. Both sides change at once.

@@ -1,0 +1,16 @@
+-- 65_web: what the links in messages do, for marketing-web or a web server of one's own.
+
+CREATE FUNCTION marketing.web_request(
+	method text,
+	path text,
+	headers jsonb DEFAULT '{}',
+	content bytea DEFAULT NULL,
+	address inet DEFAULT NULL,
+	OUT status int,
+	OUT content_type text,
+	OUT location text,
+	OUT page bytea)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_web_request';
+COMMENT ON FUNCTION marketing.web_request(text, text, jsonb, bytea, inet) IS
+	'Answers a request to a link of a message: what marketing-web calls for each, and what a web server of your own may call. path: behind public_url, without a query. headers: texts by their names in lower case. content: of a POST. address: of the client. GET and HEAD change no consent: they show a page with a button, POST acts, also for the one-click of RFC 8058. Pages are the snippet web_page, if you define it, else plain ones. What is not a link of ours gets status 404. Errors: 22023 if headers is not an object.';

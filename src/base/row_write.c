@@ -1,0 +1,194 @@
+/*
+ * row_write.c
+ *		Rows of our tables inserted, updated and deleted without a statement.
+ *
+ * What a batch of contacts writes goes through arrays, functions that unnest them and
+ * tuplestores before a statement inserts it, and that costs twice what the inserting
+ * does; for one contact it is the start and end of the executor.  Here rows are put into
+ * the table many at a time, as COPY does it, and then into its indexes.
+ *
+ * Only for tables without triggers, checks, foreign keys and generated columns but a
+ * partition's key, and never a user's table: nothing of what statements look after is
+ * looked after here.  Rights are not asked for either.
+ */
+#include "base/base.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "storage/lmgr.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define ROWS_AT_ONCE 256
+
+struct MaRowWrite
+{
+	Relation	table;
+	EState	   *estate;
+	ResultRelInfo *info;
+	TupleTableSlot *slots[ROWS_AT_ONCE];
+	int			nslots;			/* made so far */
+	int			n;				/* of them are to be inserted */
+};
+
+static MaRowWrite *begin(Oid table);
+static Oid	partition_at(Oid parent, TimestampTz at);
+static void insert_rows(MaRowWrite *write);
+static void insert_into_indexes(MaRowWrite *write, TupleTableSlot *slot, bool update,
+								ma_index_updates which);
+static TupleTableSlot *filled(TupleTableSlot *slot, const Datum *values);
+
+MaRowWrite *
+ma_write_begin(const char *name)
+{
+	return begin(ma_own_table(name));
+}
+
+MaRowWrite *
+ma_write_begin_at(const char *name, TimestampTz at)
+{
+	Oid			parent = ma_own_table(name);
+
+	LockRelationOid(parent, RowExclusiveLock);
+	return begin(partition_at(parent, at));
+}
+
+static MaRowWrite *
+begin(Oid table)
+{
+	MaRowWrite *write = palloc0_object(MaRowWrite);
+
+	write->table = table_open(table, RowExclusiveLock);
+	write->estate = CreateExecutorState();
+	write->info = makeNode(ResultRelInfo);
+	InitResultRelInfo(write->info, write->table, 0, NULL, 0);
+	ExecOpenIndices(write->info, false);
+	return write;
+}
+
+/* The partition for rows of this instant; the parent is locked. */
+static Oid
+partition_at(Oid parent, TimestampTz at)
+{
+	Relation	relation = table_open(parent, NoLock);
+	PartitionKey key = RelationGetPartitionKey(relation);
+	PartitionDesc partitions = RelationGetPartitionDesc(relation, false);
+	Datum		value = TimestampTzGetDatum(at);
+	int			place = -1;
+	Oid			found;
+
+	Assert(key->strategy == PARTITION_STRATEGY_RANGE && key->partnatts == 1);
+	if (partitions->nparts > 0)
+	{
+		bool		equal;
+		int			bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation,
+														  partitions->boundinfo, 1, &value, &equal);
+
+		place = partitions->boundinfo->indexes[bound + 1];
+		if (place < 0)
+			place = partitions->boundinfo->default_index;
+	}
+	if (place < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("table \"%s.%s\" has no partition for %s", MA_INTERNAL,
+						RelationGetRelationName(relation), timestamptz_to_str(at))));
+	found = partitions->oids[place];
+	table_close(relation, NoLock);
+	return found;
+}
+
+static TupleTableSlot *
+filled(TupleTableSlot *slot, const Datum *values)
+{
+	int			n = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, sizeof(Datum) * n);
+	memset(slot->tts_isnull, false, sizeof(bool) * n);
+	return ExecStoreVirtualTuple(slot);
+}
+
+void
+ma_write_insert(MaRowWrite *write, const Datum *values)
+{
+	if (write->n == ROWS_AT_ONCE)
+		insert_rows(write);
+	if (write->n == write->nslots)
+		write->slots[write->nslots++] = table_slot_create(write->table, NULL);
+	(void) filled(write->slots[write->n++], values);
+}
+
+static void
+insert_rows(MaRowWrite *write)
+{
+	if (write->n == 0)
+		return;
+	table_multi_insert(write->table, write->slots, write->n, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < write->n; i++)
+	{
+		insert_into_indexes(write, write->slots[i], false, MA_INDEX_UPDATES_ALL);
+		ExecClearTuple(write->slots[i]);
+	}
+	write->n = 0;
+}
+
+static void
+insert_into_indexes(MaRowWrite *write, TupleTableSlot *slot, bool update, ma_index_updates which)
+{
+	if (write->info->ri_NumIndices > 0)
+		(void) ma_insert_index_tuples(write->info, slot, write->estate, update, which);
+	ResetPerTupleExprContext(write->estate);
+}
+
+/* A heap needs no snapshot to know whether the row is still the last one of its kind. */
+bool
+ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values)
+{
+	TupleTableSlot *slot;
+	TM_FailureData failure;
+	LockTupleMode mode;
+	ma_index_updates which = MA_INDEX_UPDATES_NONE;
+
+	if (write->n == ROWS_AT_ONCE)
+		insert_rows(write);
+	if (write->n == write->nslots)
+		write->slots[write->nslots++] = table_slot_create(write->table, NULL);
+	slot = filled(write->slots[write->n], values);
+	if (table_tuple_update(write->table, at, slot, GetCurrentCommandId(true), InvalidSnapshot,
+						   InvalidSnapshot, true, &failure, &mode, &which) != TM_Ok)
+		return false;
+	if (which != MA_INDEX_UPDATES_NONE)
+		insert_into_indexes(write, slot, true, which);
+	ExecClearTuple(slot);
+	return true;
+}
+
+bool
+ma_write_delete(MaRowWrite *write, ItemPointer at)
+{
+	TM_FailureData failure;
+
+	return table_tuple_delete(write->table, at, GetCurrentCommandId(true), InvalidSnapshot,
+							  InvalidSnapshot, true, &failure, false) == TM_Ok;
+}
+
+/* What was written is seen by what is read next. */
+void
+ma_write_end(MaRowWrite *write)
+{
+	insert_rows(write);
+	for (int i = 0; i < write->nslots; i++)
+		ExecDropSingleTupleTableSlot(write->slots[i]);
+	ExecCloseIndices(write->info);
+	FreeExecutorState(write->estate);
+	table_close(write->table, NoLock);
+	pfree(write);
+	CommandCounterIncrement();
+}

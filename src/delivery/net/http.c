@@ -1,0 +1,461 @@
+/*
+ * http.c
+ *		Requests to HTTP interfaces, over libcurl.
+ *
+ * A request is in doubt once all of its body has been read by libcurl and no status has
+ * come back.  libcurl repeats a request by itself when a connection that it used before
+ * is closed without an answer; it cannot here, since the body does not rewind, so a
+ * message never goes twice by its doing, and connections are used again all the same,
+ * for as long as hardly any server closes them.
+ *
+ * Which address a name leads to is known only when a socket is made, so that is where
+ * private ones are refused (address.c); redirects are not followed.
+ */
+#include "delivery/net/http.h"
+
+#define REUSE_SECONDS 3L
+#define MAX_REQUESTS 100
+
+typedef struct HttpPool
+{
+	char		name[NAMEDATALEN];
+	int			active;
+	MaOutgoing **queue;			/* from `first` on */
+	int			size;
+	int			first;
+	int			queued;
+} HttpPool;
+
+typedef struct Request
+{
+	NetTransfer transfer;
+	HttpPool   *pool;
+	MaOutgoing *message;
+	CURL	   *easy;
+	struct curl_slist *headers;
+	Size		read;			/* octets of the body that libcurl has taken */
+	bool		connected;		/* it has taken any, or the request has none */
+	bool		refused;		/* the address is private */
+	char	   *answer;			/* HTTP_ANSWER octets */
+	Size		answer_length;
+	char	   *answer_headers; /* HTTP_HEADERS octets */
+	Size		headers_length;
+	char		error[CURL_ERROR_SIZE];
+	struct Request *next;
+	struct Request *previous;
+} Request;
+
+static HttpPool *pools[64];
+static int	npools = 0;
+static Request *requests = NULL;	/* all that are under way */
+static bool ending = false;
+
+static HttpPool *find_pool(const char *name);
+static void dispatch(HttpPool *pool);
+static void begin(HttpPool *pool, MaOutgoing *message);
+static bool set_options(Request *request, const char *secret, const char **error);
+static bool add_headers(Request *request, const char *secret, const char **error);
+static bool add_header(Request *request, const char *name, const char *value);
+static size_t on_read(char *buffer, size_t size, size_t n, void *arg);
+static int	on_seek(void *arg, curl_off_t offset, int origin);
+static size_t on_body(char *data, size_t size, size_t n, void *arg);
+static size_t on_header(char *data, size_t size, size_t n, void *arg);
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
+static void on_done(NetTransfer *transfer, CURLcode result);
+static MaOutcome outcome_of(const Request *request, long status);
+static void forget(Request *request);
+
+/* ---- pools ---- */
+
+static HttpPool *
+find_pool(const char *name)
+{
+	for (int i = 0; i < npools; i++)
+		if (strcmp(pools[i]->name, name) == 0)
+			return pools[i];
+	if (npools == lengthof(pools))
+		return NULL;
+	pools[npools] = MemoryContextAllocZero(TopMemoryContext, sizeof(HttpPool));
+	strlcpy(pools[npools]->name, name, NAMEDATALEN);
+	return pools[npools++];
+}
+
+void
+net_http_begin(MaOutgoing *message)
+{
+	HttpPool   *pool = find_pool(message->options->name);
+
+	if (pool == NULL)
+	{
+		net_finish(message, MA_OUTCOME_SERVER, "too many servers");
+		return;
+	}
+	if (pool->first + pool->queued == pool->size)
+	{
+		int			size = Max(pool->queued * 2, 64);
+		MaOutgoing **queue = MemoryContextAlloc(TopMemoryContext, sizeof(MaOutgoing *) * size);
+
+		if (pool->queue != NULL)
+		{
+			memcpy(queue, pool->queue + pool->first, sizeof(MaOutgoing *) * pool->queued);
+			pfree(pool->queue);
+		}
+		pool->queue = queue;
+		pool->size = size;
+		pool->first = 0;
+	}
+	pool->queue[pool->first + pool->queued++] = message;
+	dispatch(pool);
+}
+
+static void
+dispatch(HttpPool *pool)
+{
+	while (pool->queued > 0 && !ending &&
+		   pool->active < Min(pool->queue[pool->first]->options->max_connections, MAX_REQUESTS))
+	{
+		MaOutgoing *message = pool->queue[pool->first++];
+
+		pool->queued--;
+		begin(pool, message);
+	}
+}
+
+/* ---- a request ---- */
+
+static void
+begin(HttpPool *pool, MaOutgoing *message)
+{
+	char		secret[NET_SECRET];
+	const char *error = "libcurl cannot begin a request";
+	Request    *request;
+	sigset_t	mask;
+	bool		added = false;
+
+	if (!net_secret(message->options, secret, &error))
+	{
+		net_finish(message, MA_OUTCOME_SERVER, error ? error : "its password file is empty");
+		return;
+	}
+	request = MemoryContextAllocZero(message->context, sizeof(Request));
+	request->answer = MemoryContextAlloc(message->context, HTTP_ANSWER + 1);
+	request->answer_headers = MemoryContextAlloc(message->context, HTTP_HEADERS + 1);
+	request->pool = pool;
+	request->message = message;
+	request->transfer.done = on_done;
+	net_enter(&mask);
+	request->easy = curl_easy_init();
+	if (request->easy != NULL)
+		added = set_options(request, secret, &error) &&
+			curl_multi_add_handle(net_multi, request->easy) == CURLM_OK;
+	if (!added && request->easy != NULL)
+	{
+		curl_easy_cleanup(request->easy);
+		curl_slist_free_all(request->headers);
+	}
+	net_leave(&mask);
+	explicit_bzero(secret, sizeof(secret));
+	if (!added)
+	{
+		net_finish(message, MA_OUTCOME_SERVER, error);
+		return;
+	}
+	request->next = requests;
+	if (requests != NULL)
+		requests->previous = request;
+	requests = request;
+	pool->active++;
+}
+
+static bool
+set_options(Request *request, const char *secret, const char **error)
+{
+	MaOutgoing *message = request->message;
+	MaServerOptions *options = message->options;
+	CURL	   *easy = request->easy;
+
+	net_prepare(easy, options, &request->transfer);
+	curl_easy_setopt(easy, CURLOPT_URL, message->url);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, options->allow_http ? "http,https" : "https");
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, options->timeout * 1000L);
+	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, REUSE_SECONDS);
+	curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) message->length);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+	curl_easy_setopt(easy, CURLOPT_READDATA, request);
+	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
+	if (options->auth == MA_AUTH_BASIC)
+	{
+		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
+		curl_easy_setopt(easy, CURLOPT_USERNAME, options->user ? options->user : "");
+		curl_easy_setopt(easy, CURLOPT_PASSWORD, secret);
+	}
+	if (!add_headers(request, secret, error))
+		return false;
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
+	return true;
+}
+
+/* Those of the templates, and what the way to log in adds. */
+static bool
+add_headers(Request *request, const char *secret, const char **error)
+{
+	MaOutgoing *message = request->message;
+	MaServerOptions *options = message->options;
+	const char *line = message->headers ? message->headers : "";
+
+	*error = "a header cannot stand in a request";
+	if (!add_header(request, "Expect", "") || !add_header(request, "User-Agent", "marketing_automation") ||
+		!add_header(request, "Content-Type", options->content_type))
+		return false;
+	while (*line != '\0')
+	{
+		const char *end = line + strcspn(line, "\n");
+		const char *colon = memchr(line, ':', end - line);
+
+		if (end > line && colon == NULL)
+			return false;
+		if (end > line &&
+			!add_header(request, pnstrdup(line, colon - line),
+						pnstrdup(colon + 1 + strspn(colon + 1, " "),
+								 Max(end - colon - 1 - (int) strspn(colon + 1, " "), 0))))
+			return false;
+		line = *end == '\n' ? end + 1 : end;
+	}
+	switch (options->auth)
+	{
+		case MA_AUTH_BEARER:
+			return add_header(request, "Authorization", psprintf("Bearer %s", secret));
+		case MA_AUTH_HEADER:
+			return options->auth_header != NULL &&
+				add_header(request, options->auth_header, secret);
+		case MA_AUTH_SIGNED:
+		case MA_AUTH_AWS:
+			{
+				HttpHeader	headers[HTTP_SIGN_HEADERS];
+				int			n = options->auth == MA_AUTH_AWS ?
+					http_sign_aws(message, secret, headers) :
+					http_sign_webhook(message, secret, headers);
+
+				for (int i = 0; i < n; i++)
+					if (!add_header(request, headers[i].name, headers[i].value))
+						return false;
+				return n > 0;
+			}
+		default:
+			return true;
+	}
+}
+
+static bool
+add_header(Request *request, const char *name, const char *value)
+{
+	struct curl_slist *list;
+	char	   *line;
+
+	if (name[0] == '\0' || value == NULL ||
+		name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")] != '\0' ||
+		pg_strcasecmp(name, "Content-Length") == 0 || pg_strcasecmp(name, "Transfer-Encoding") == 0)
+		return false;
+	for (const unsigned char *p = (const unsigned char *) value; *p != '\0'; p++)
+		if (*p < ' ' || *p == 0x7f)
+			return false;
+	line = psprintf("%s:%s%s", name, value[0] ? " " : "", value);
+	list = curl_slist_append(request->headers, line);
+	explicit_bzero(line, strlen(line));
+	pfree(line);
+	if (list == NULL)
+		return false;
+	request->headers = list;
+	return true;
+}
+
+/* ---- callbacks: no memory of the server's, no errors ---- */
+
+static size_t
+on_read(char *buffer, size_t size, size_t n, void *arg)
+{
+	Request    *request = arg;
+	size_t		length = Min(size * n, request->message->length - request->read);
+
+	memcpy(buffer, request->message->content + request->read, length);
+	request->read += length;
+	request->connected = true;
+	return length;
+}
+
+/* A request that libcurl would repeat by itself ends instead. */
+static int
+on_seek(void *arg, curl_off_t offset, int origin)
+{
+	return CURL_SEEKFUNC_FAIL;
+}
+
+static size_t
+on_body(char *data, size_t size, size_t n, void *arg)
+{
+	Request    *request = arg;
+	size_t		length = Min(size * n, HTTP_ANSWER - request->answer_length);
+
+	memcpy(request->answer + request->answer_length, data, length);
+	request->answer_length += length;
+	/* More than is kept is not read: the status is known. */
+	return length;
+}
+
+static size_t
+on_header(char *data, size_t size, size_t n, void *arg)
+{
+	Request    *request = arg;
+	size_t		length = Min(size * n, HTTP_HEADERS - request->headers_length);
+
+	if (size * n > 5 && memcmp(data, "HTTP/", 5) == 0)
+		request->headers_length = 0;
+	length = Min(size * n, HTTP_HEADERS - request->headers_length);
+	memcpy(request->answer_headers + request->headers_length, data, length);
+	request->headers_length += length;
+	return length;
+}
+
+static curl_socket_t
+on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	Request    *request = arg;
+
+	if (!request->message->options->allow_private && !http_address_public(&address->addr))
+	{
+		request->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* ---- the end of it ---- */
+
+static void
+on_done(NetTransfer *transfer, CURLcode result)
+{
+	Request    *request = (Request *) transfer;
+	MaOutgoing *message = request->message;
+	HttpPool   *pool = request->pool;
+	long		status = 0;
+	MaOutcome	outcome;
+	char		answer[NET_ANSWER];
+
+	(void) curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+	outcome = outcome_of(request, status);
+	request->answer[request->answer_length] = '\0';
+	request->answer_headers[request->headers_length] = '\0';
+	if (status >= 200)
+	{
+		message->status = (int) status;
+		message->body = request->answer;
+		message->body_length = request->answer_length;
+		message->answer_headers = request->answer_headers;
+		snprintf(answer, sizeof(answer), "%ld %.400s", status, request->answer);
+	}
+	else
+		snprintf(answer, sizeof(answer), "%s",
+				 request->refused ? "its address is private, and option allow_private is not set" :
+				 request->error[0] ? request->error : curl_easy_strerror(result));
+	forget(request);
+	net_finish(message, outcome, answer);
+	dispatch(pool);
+}
+
+/* By the status, else by how far the request has come. */
+static MaOutcome
+outcome_of(const Request *request, long status)
+{
+	static const struct
+	{
+		int			from;
+		int			to;
+		MaOutcome	outcome;
+	}			rows[] = {
+		{200, 299, MA_OUTCOME_SENT},
+		{300, 399, MA_OUTCOME_SERVER},	/* redirects are not followed */
+		{401, 401, MA_OUTCOME_SERVER},	/* the login is wrong */
+		{403, 405, MA_OUTCOME_SERVER},	/* or the URL */
+		{407, 407, MA_OUTCOME_SERVER},
+		{408, 408, MA_OUTCOME_RETRY},
+		{425, 425, MA_OUTCOME_RETRY},
+		{429, 429, MA_OUTCOME_SERVER},	/* it wants fewer */
+		{400, 499, MA_OUTCOME_FAILED},
+		{502, 502, MA_OUTCOME_UNKNOWN}, /* said by somebody in between */
+		{504, 504, MA_OUTCOME_UNKNOWN},
+		{503, 503, MA_OUTCOME_SERVER},
+		{500, 599, MA_OUTCOME_RETRY},
+	};
+
+	for (int i = 0; i < lengthof(rows); i++)
+		if (status >= rows[i].from && status <= rows[i].to)
+			return rows[i].outcome;
+	if (request->connected && request->read >= request->message->length)
+		return MA_OUTCOME_UNKNOWN;
+	return request->connected ? MA_OUTCOME_RETRY : MA_OUTCOME_SERVER;
+}
+
+/* Its memory is the message's. */
+static void
+forget(Request *request)
+{
+	sigset_t	mask;
+
+	net_enter(&mask);
+	curl_multi_remove_handle(net_multi, request->easy);
+	curl_easy_cleanup(request->easy);
+	curl_slist_free_all(request->headers);
+	net_leave(&mask);
+	if (request->next != NULL)
+		request->next->previous = request->previous;
+	if (request->previous != NULL)
+		request->previous->next = request->next;
+	else
+		requests = request->next;
+	request->pool->active--;
+}
+
+void
+net_http_run(void)
+{
+	for (int i = 0; i < npools; i++)
+		dispatch(pools[i]);
+}
+
+void
+net_http_end(bool now)
+{
+	Request    *request = requests;
+
+	ending = true;
+	for (int i = 0; i < npools; i++)
+		while (pools[i]->queued > 0)
+		{
+			pools[i]->queued--;
+			net_finish(pools[i]->queue[pools[i]->first++], MA_OUTCOME_NONE, NULL);
+		}
+	while (request != NULL)
+	{
+		Request    *next = request->next;
+		MaOutgoing *message = request->message;
+		bool		in_doubt = request->connected && request->read >= message->length;
+
+		if (!in_doubt || now)
+		{
+			forget(request);
+			net_finish(message, in_doubt ? MA_OUTCOME_UNKNOWN : MA_OUTCOME_NONE,
+					   in_doubt ? "the server was shut down" : NULL);
+		}
+		request = next;
+	}
+}

@@ -1,0 +1,285 @@
+/*
+ * track.c
+ *		Links and pictures of messages that tell when they are used.
+ *
+ * A tracked link leads to {public_url}/c/TOKEN, and the picture that tells of an
+ * opening is {public_url}/o/TOKEN.  The token says which message and which link it is,
+ * under an HMAC of the shop's key; where the link leads stands in a table, so that
+ * nobody can make one that leads elsewhere.  The number of a link is a hash of its
+ * URL under the same key: known without asking the table while a message is rendered,
+ * and stored for the whole batch at once afterwards.
+ */
+#include "base/base.h"
+
+#include "catalog/pg_type.h"
+#include "common/base64.h"
+#include "delivery/delivery_internal.h"
+#include "delivery/track.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define MAC_BYTES 16
+#define MAX_BODY (2 + 8 + 8 + 8)
+#define MAX_TEXT 80
+
+/* A link of the batch that is being rendered. */
+typedef struct Link
+{
+	int64		id;
+	char	   *url;
+} Link;
+
+static struct
+{
+	MemoryContext context;
+	const char *url;			/* where the shop's endpoint is; NULL: nothing is rendered */
+	bool		links;
+	List	   *list;			/* Link * */
+} batch;
+
+static char *track(const MaRenderRequest *request, const char *url, const char *tags);
+static bool is_own(const char *url);
+static int64 link_number(const char *url);
+static int	write_number(uint8 *bytes, uint64 number, bool whole);
+static uint64 read_number(const uint8 *bytes, int length);
+static void sign(const uint8 *body, int length, uint8 *mac);
+static int	by_number(const ListCell *left, const ListCell *right);
+
+void
+ma_track_init(void)
+{
+	ma_register_link_tracker(track);
+}
+
+/* ---- tokens ---- */
+
+/* The token: kind and lengths, message, contact and link without leading zeros, signature. */
+char *
+ma_hit_token_make(const MaHitToken *token)
+{
+	uint8		bytes[MAX_BODY + MAC_BYTES];
+	int			message;
+	int			contact;
+	int			length = 2;
+	int			size;
+	char	   *text;
+
+	length += message = write_number(bytes + length, token->message_id, false);
+	length += contact = write_number(bytes + length, token->contact_id, false);
+	if (token->kind == MA_HIT_CLICK)
+		length += write_number(bytes + length, token->link_id, true);
+	bytes[0] = token->kind;
+	bytes[1] = (uint8) (message << 4 | contact);
+	sign(bytes, length, bytes + length);
+	length += MAC_BYTES;
+	size = pg_b64_enc_len(length);
+	text = palloc0(size + 1);
+	length = pg_b64_encode((const MA_BASE64_BYTE *) bytes, length, text, size);
+	for (int i = 0; i < length; i++)
+		text[i] = text[i] == '+' ? '-' : text[i] == '/' ? '_' : text[i];
+	while (length > 0 && text[length - 1] == '=')
+		text[--length] = '\0';
+	return text;
+}
+
+/* False if it was not made by us; compared in constant time. */
+bool
+ma_hit_token_read(const char *text, char kind, MaHitToken *token)
+{
+	char		padded[MAX_TEXT + 4];
+	uint8		bytes[MAX_TEXT];
+	uint8		mac[MAC_BYTES];
+	int			length = strlen(text);
+	int			message;
+	int			contact;
+	uint8		differs = 0;
+
+	if (length > MAX_TEXT)
+		return false;
+	for (int i = 0; i < length; i++)
+	{
+		/* One form of a token only. */
+		if (text[i] == '+' || text[i] == '/' || text[i] == '=')
+			return false;
+		padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
+	}
+	while (length % 4 != 0)
+		padded[length++] = '=';
+	length = pg_b64_decode(padded, length, (MA_BASE64_BYTE *) bytes, sizeof(bytes));
+	if (length < 2 + MAC_BYTES)
+		return false;
+	message = bytes[1] >> 4;
+	contact = bytes[1] & 15;
+	if (bytes[0] != (uint8) kind || message > 8 || contact > 8 ||
+		length != 2 + message + contact + (kind == MA_HIT_CLICK ? 8 : 0) + MAC_BYTES)
+		return false;
+	sign(bytes, length - MAC_BYTES, mac);
+	for (int i = 0; i < MAC_BYTES; i++)
+		differs |= mac[i] ^ bytes[length - MAC_BYTES + i];
+	token->kind = kind;
+	token->message_id = (int64) read_number(bytes + 2, message);
+	token->contact_id = (int64) read_number(bytes + 2 + message, contact);
+	token->link_id = kind == MA_HIT_CLICK ?
+		(int64) read_number(bytes + 2 + message + contact, 8) : 0;
+	return differs == 0;
+}
+
+/* Most significant octet first; `whole`: all eight. */
+static int
+write_number(uint8 *bytes, uint64 number, bool whole)
+{
+	int			length = 0;
+
+	for (int i = 7; i >= 0; i--)
+	{
+		uint8		octet = (uint8) (number >> (8 * i));
+
+		if (octet != 0 || length > 0 || whole)
+			bytes[length++] = octet;
+	}
+	return length;
+}
+
+static uint64
+read_number(const uint8 *bytes, int length)
+{
+	uint64		number = 0;
+
+	for (int i = 0; i < length; i++)
+		number = number << 8 | bytes[i];
+	return number;
+}
+
+static void
+sign(const uint8 *body, int length, uint8 *mac)
+{
+	static const char purpose[] = "hit:";
+	uint8		text[sizeof(purpose) + MAX_TEXT];
+	Datum		hash;
+
+	memcpy(text, purpose, sizeof(purpose));
+	memcpy(text + sizeof(purpose), body, length);
+	hash = ma_shop_hmac(text, sizeof(purpose) + length);
+	memcpy(mac, VARDATA_ANY(DatumGetByteaPP(hash)), MAC_BYTES);
+}
+
+/* ---- links of a batch ---- */
+
+/* From here on links of messages are tracked, up to ma_track_end(). */
+void
+ma_track_begin(const char *url, bool links)
+{
+	batch.context = CurrentMemoryContext;
+	batch.url = url;
+	batch.links = links;
+	batch.list = NIL;
+}
+
+/* What leads to our own endpoint is no link to count. */
+static bool
+is_own(const char *url)
+{
+	size_t		length = strlen(batch.url);
+
+	return strncmp(url, batch.url, length) == 0 &&
+		(url[length] == '/' || url[length] == '?' || url[length] == '\0');
+}
+
+static char *
+track(const MaRenderRequest *request, const char *url, const char *tags)
+{
+	char	   *tagged = unconstify(char *, url);
+	MaHitToken	token = {MA_HIT_CLICK, request->message_id, request->contact_id};
+	MemoryContext before;
+	Link	   *link;
+
+	if (batch.url != NULL && is_own(url))
+		return NULL;
+	if (tags != NULL)
+		tagged = ma_url_with_tags(url, tags);
+	if (batch.url == NULL || !batch.links || request->message_id == 0)
+		return tags != NULL ? tagged : NULL;
+	token.link_id = link_number(tagged);
+	before = MemoryContextSwitchTo(batch.context);
+	link = palloc_object(Link);
+	link->id = token.link_id;
+	link->url = pstrdup(tagged);
+	batch.list = lappend(batch.list, link);
+	MemoryContextSwitchTo(before);
+	return psprintf("%s/c/%s", batch.url, ma_hit_token_make(&token));
+}
+
+static int64
+link_number(const char *url)
+{
+	char	   *text = psprintf("link:%s", url);
+	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
+
+	return (int64) read_number((const uint8 *) VARDATA_ANY(mac), 8);
+}
+
+static int
+by_number(const ListCell *left, const ListCell *right)
+{
+	return ma_compare_int64(&((Link *) lfirst(left))->id, &((Link *) lfirst(right))->id);
+}
+
+/* Stores where the links lead.  A batch that was not rendered to its end has none. */
+void
+ma_track_end(void)
+{
+	static MaStatement store = {
+		"INSERT INTO marketing_internal.link (link_id, url, first_used) "
+		"SELECT u.link_id, u.url, $3 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+		"AS u (link_id, url) ON CONFLICT (link_id) DO NOTHING",
+		3, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
+	};
+	static MaStatement compare = {
+		"SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (link_id, url) "
+		"JOIN marketing_internal.link AS l ON l.link_id OPERATOR(pg_catalog.=) u.link_id "
+		"WHERE l.url OPERATOR(pg_catalog.<>) u.url",
+		2, {INT8ARRAYOID, TEXTARRAYOID}
+	};
+	int			most = list_length(batch.list);
+	int64	   *ids = palloc_array(int64, Max(most, 1));
+	char	  **urls = palloc_array(char *, Max(most, 1));
+	int			n = 0;
+	Datum		values[3];
+	ListCell   *cell;
+
+	batch.url = NULL;
+	list_sort(batch.list, by_number);
+	foreach(cell, batch.list)
+	{
+		Link	   *link = lfirst(cell);
+
+		if (n > 0 && ids[n - 1] == link->id)
+			continue;
+		ids[n] = link->id;
+		urls[n++] = link->url;
+	}
+	batch.list = NIL;
+	if (n == 0)
+		return;
+	values[0] = ma_int8_array(ids, n);
+	values[1] = ma_text_array(urls, n);
+	values[2] = TimestampTzGetDatum(ma_now());
+	if (ma_run(&store, values, NULL, MA_RUN_WRITE_LATEST).n < n &&
+		ma_run(&compare, values, NULL, MA_RUN_READ_LATEST).n > 0)
+		elog(ERROR, "cannot happen: two addresses of links have the same keyed hash");
+}
+
+/* The html with the picture that tells of an opening, at its end. */
+char *
+ma_track_opening(const char *html, const char *url, int64 message_id, int64 contact_id)
+{
+	MaHitToken	token = {MA_HIT_OPEN, message_id, contact_id};
+	const char *end = html + strlen(html);
+
+	for (const char *c = html; (c = strchr(c, '<')) != NULL; c++)
+		if (pg_strncasecmp(c, "</body", 6) == 0)
+			end = c;
+	return psprintf("%.*s<img src=\"%s/o/%s\" width=\"1\" height=\"1\" alt=\"\" "
+					"style=\"border:0;width:1px;height:1px\">%s", (int) (end - html), html, url,
+					ma_hit_token_make(&token), end);
+}

@@ -1,0 +1,170 @@
+# 140_web.pl
+#
+# marketing-web: the links of real messages through HTTP; clients that are slow, endless, malformed or
+# many harm nobody; the database away and back; the end by a signal.
+use strict;
+use warnings;
+use IO::Select;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use MaWeb;
+use MaWorkers;
+
+my $db = 'postgres';
+my $node = new_server('web');
+$node->safe_psql($db, q{
+	CREATE EXTENSION marketing_automation;
+	SELECT marketing.define_topic('offers', 'Offers', consent => 'opt_out');
+	SELECT marketing.define_template('offer', topic => 'offers', subject => 'Offer', text => '{{ unsubscribe_url }} ');
+	CREATE TABLE customers (id int PRIMARY KEY, email text);
+	INSERT INTO customers SELECT i, 'c' || i || '@example.com' FROM generate_series(1, 20) AS i;
+	SELECT marketing.attach_contacts('customers', id => 'id', email => 'email');
+	SELECT marketing.send_message(id, 'offer') FROM customers;
+	CREATE ROLE web LOGIN;
+	GRANT USAGE ON SCHEMA marketing TO web;
+	GRANT EXECUTE ON FUNCTION marketing.web_request(text, text, jsonb, bytea, inet) TO web;
+});
+ok($node->poll_query_until($db, 'SELECT count(*) = 20 FROM marketing_internal.message_log'), 'the messages are sent');
+my @links = split /\n/, $node->safe_psql($db, q{
+	SELECT (regexp_match(convert_from(pg_read_binary_file(detail), 'UTF8'), 'http://localhost(/u/[-_A-Za-z0-9]+)'))[1]
+	FROM marketing.messages ORDER BY contact::int});
+is(scalar @links, 20, 'and have links');
+
+sub withdrawn
+{
+	return $node->safe_psql($db, q{SELECT count(*) FROM marketing.consent_state WHERE state = 'opted_out'});
+}
+
+$ENV{PGUSER} = 'web';
+my $web = web_start($node, $db, '--timeout', 3, '--clients', 300, '--log-requests');
+delete $ENV{PGUSER};
+
+# ---- people and mail programs ----
+
+my ($status, $headers, $page) = web_ask($web, 'GET', $links[0]);
+is($status, 200, 'a link is answered');
+like($page, qr/<form method="post">/, 'with a form');
+like($headers, qr/^Cache-Control: no-store/m, 'that nobody keeps');
+like($headers, qr/^Content-Security-Policy: default-src 'none'/m, 'and that runs no script');
+is((web_ask($web, 'HEAD', $links[0]))[0], 200, 'HEAD is answered');
+is((web_ask($web, 'OPTIONS', $_))[0], 405, 'OPTIONS is not') for $links[0];
+web_ask($web, 'GET', $_, undef, "Range: bytes=0-10\r\nPurpose: prefetch\r\n") for @links;
+is(withdrawn(), 0, 'who fetches links withdraws nobody');
+($status, $headers, $page) = web_ask($web, 'POST', $links[0], 'List-Unsubscribe=One-Click',
+	"Content-Type: application/x-www-form-urlencoded\r\n");
+is($status, 200, 'the one-click of RFC 8058');
+is(withdrawn(), 1, 'is in force when it is answered');
+is((web_ask($web, 'POST', '/u/forged', 'x'))[0], 404, 'a forged token is none');
+
+# Several requests of one connection, sent at once, are answered in turn.
+my $socket = web_open($web);
+print $socket join('', map { "GET $_ HTTP/1.1\r\nHost: localhost\r\n\r\n" } '/health', '/health', '/u/x');
+is((web_read($socket))[0], 200, 'pipelined: the first');
+is((web_read($socket))[0], 200, 'the second');
+is((web_read($socket))[0], 404, 'the third');
+close $socket;
+
+# ---- bad clients ----
+
+is((web_ask($web, 'GET', '/' . 'a' x 600))[0], 404, 'a long path');
+is((web_ask($web, 'GET', '/u/../etc/passwd'))[0], 404, 'a path upwards');
+is((web_ask($web, 'GET', "/u/%27;drop"))[0], 404, 'a path of other letters');
+is((web_ask($web, 'POST', $links[1], undef, "Content-Length: 99999999999\r\n"))[0], 413, 'more than it may have');
+is((web_ask($web, 'GET', '/health', undef, 'X-Long: ' . 'a' x 30000 . "\r\n"))[0], 431, 'a long header');
+is((web_ask($web, 'GET', '/health', undef, "X-Bytes: \xff\xfe\x01\"\\\r\n"))[0], 200, 'bytes that are no text');
+
+# Each of these gets an error or is cut off, and is given no page.
+foreach my $bad ("garbage\r\n\r\n", "\0\0\0\0\r\n\r\n", "GET /health HTTP/1.1\r\n\r\n", "GET\r\n\r\n", "\r\n" x 50,
+	"GET http://x/health HTTP/9.9\r\n\r\n", "POST $links[1] HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzzzz\r\n\r\n")
+{
+	my $client = web_open($web);
+	print $client $bad;
+	shutdown $client, 1;
+	my ($got) = eval { web_read($client) };
+	ok(!defined $got || $got >= 400, 'malformed: ' . ($got // 'closed'));
+}
+
+# A body in pieces without an end is cut off.
+my $endless = web_open($web);
+print $endless "POST $links[1] HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+$SIG{PIPE} = 'IGNORE';
+my $sent = 0;
+while ($sent < 100)
+{
+	last unless defined syswrite $endless, "10000\r\n" . 'a' x 65536 . "\r\n";
+	$sent++;
+}
+ok($sent < 100, "an endless body is cut off");
+is(withdrawn(), 1, 'and none of them has withdrawn anything');
+
+# Clients that hold as many places as there are and send a byte now and then; a person comes in all the same.
+my @slow = map { my $s = web_open($web); print $s "GET /health HTTP/1.1\r\nX-Slow: "; $s } 1 .. 250;
+is((web_ask($web, 'GET', '/health'))[0], 200, 'a person beside slow clients');
+my $left = IO::Select->new(@slow);
+my $closed = 0;
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	print $_ 'a' foreach $left->handles;
+	$_->flush foreach $left->handles;
+	foreach my $ready ($left->can_read(0.1))
+	{
+		next if sysread $ready, my $ignored, 4096;
+		$left->remove($ready);
+		$closed++;
+	}
+	last unless $left->count;
+}
+is($closed, 250, 'slow clients are closed, although they are never silent');
+
+# More clients than places: the others wait or are refused, and then it goes on.
+my @many = map { web_open($web) } 1 .. 350;
+close $_ foreach @many;
+is((web_ask($web, 'GET', '/health'))[0], 200, 'after more clients than places');
+
+# ---- a request that the database holds up harms no other ----
+
+my $holder = $node->background_psql($db);
+$holder->query_safe("BEGIN; SELECT marketing.unsubscribe('5')");
+my @waiting = map { my $s = web_open($web); print $s "POST $links[4] HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"; $s } 1 .. 2;
+is((web_ask($web, 'POST', $links[5], ''))[0], 200, 'another one is served');
+$holder->query_safe('COMMIT');
+$holder->quit;
+is((web_read($_))[0], 200, 'and who waited') foreach @waiting;
+
+# ---- the database goes and comes ----
+
+$node->stop('fast');
+is((web_ask($web, 'GET', '/health'))[0], 503, 'without the database');
+$node->start;
+my $back = 0;
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	$back = (web_ask($web, 'GET', '/health'))[0] == 200;
+	last if $back;
+}
+ok($back, 'it finds it again');
+is((web_ask($web, 'POST', $links[6], ''))[0], 200, 'and goes on');
+$node->safe_psql($db, 'DROP EXTENSION marketing_automation CASCADE');
+is((web_ask($web, 'GET', '/health'))[0], 503, 'without the extension');
+$node->safe_psql($db, q{CREATE EXTENSION marketing_automation; GRANT USAGE ON SCHEMA marketing TO web;
+	GRANT EXECUTE ON FUNCTION marketing.web_request(text, text, jsonb, bytea, inet) TO web});
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if ($back = (web_ask($web, 'GET', '/health'))[0] == 200);
+}
+ok($back, 'and with a new one');
+
+# ---- the end ----
+
+ok(web_alive($web), 'it has run all the time');
+is(web_stop($web), 0, 'SIGTERM ends it');
+my $log = web_log($web);
+like($log, qr{POST /u 200 \d+ ms}, 'it logs requests');
+unlike($log, qr/\Q$_\E/, 'but no token') foreach substr($links[0], 3);
+
+command_fails_like(['bash', '-c', "exec \$($ENV{PG_CONFIG} --bindir)/marketing-web --listen nonsense"], qr/HOST:PORT/, 'a wrong address');
+command_fails_like(['bash', '-c', "exec \$($ENV{PG_CONFIG} --bindir)/marketing-web --clients many"], qr/must be a number/, 'a wrong number');
+
+$node->stop;
+done_testing();
