@@ -37,3 +37,20 @@ ma_attempt(void (*work) (void *arg), void *arg)
 	CurrentResourceOwner = owner;
 	return error;
 }
+
+ErrorData *
+ma_expression_guard(void (*work) (void *arg), void *arg)
+{
+	ErrorData  *error;
+
+	/* Where no subtransaction can begin the error is the caller's. */
+	if (IsInParallelMode())
+	{
+		work(arg);
+		return NULL;
+	}
+	error = ma_attempt(work, arg);
+	if (error != NULL && !ma_error_of_expression(error->sqlerrcode))
+		ReThrowError(error);
+	return error;
+}

@@ -279,8 +279,10 @@ notice_names(const Definition *definition)
 		const char *source;
 		MaEscape	escape;
 	}			parts[] = {
-		{definition->html, MA_ESCAPE_HTML}, {definition->text, MA_ESCAPE_NONE},
-		{definition->subject, MA_ESCAPE_NONE}, {definition->preheader, MA_ESCAPE_NONE}
+		{definition->html, MA_ESCAPE_HTML},
+		{definition->text, MA_ESCAPE_NONE},
+		{definition->subject, MA_ESCAPE_NONE},
+		{definition->preheader, MA_ESCAPE_NONE},
 	};
 	const char *who = psprintf("template \"%s\"", definition->name);
 	List	   *snippets = NIL;
