@@ -280,8 +280,7 @@ notice_names(const Definition *definition)
 		MaEscape	escape;
 	}			parts[] = {
 		{definition->html, MA_ESCAPE_HTML}, {definition->text, MA_ESCAPE_NONE},
-		{definition->subject, MA_ESCAPE_NONE}, {definition->preheader, MA_ESCAPE_NONE}
-	};
+		{definition->subject, MA_ESCAPE_NONE}, {definition->preheader, MA_ESCAPE_NONE}};
 	const char *who = psprintf("template \"%s\"", definition->name);
 	List	   *snippets = NIL;
 	List	   *members = NIL;
