@@ -15,7 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
-#define VARIABLES 2
+#define VARIABLES 3
 
 static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char *channel,
 								   const char *url);
@@ -100,6 +100,8 @@ variables(int64 contact_id, int32 topic_id, const char *channel, const char *url
 	result[1].name = "unsubscribe_url";
 	result[1].value = psprintf("%s/u/%s", url,
 							   ma_unsubscribe_token(contact_id, topic_id, channel));
+	result[2].name = "preferences_url";
+	result[2].value = psprintf("%s/p/%s", url, ma_preferences_token(contact_id));
 	return result;
 }
 
