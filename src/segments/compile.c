@@ -226,7 +226,7 @@ ma_segment_compile(MaSegment *segment)
 		}
 		else
 			segment->error = error ? pstrdup(error->message) :
-				"columns it reads were renamed, and its text would mean others now";
+				MA_SEGMENT_RENAMED;
 	}
 	ma_become_back(&identity);
 }
