@@ -319,6 +319,14 @@ extern bool ma_error_of_expression(int sqlerrcode);
  */
 extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
+/* ---- guard.c ---- */
+
+/*
+ * Does the work in a subtransaction; NULL, or the error of an expression that undid it.
+ * Every other one (a cancel, a lock, memory) goes on.
+ */
+extern ErrorData *ma_expression_guard(void (*work) (void *arg), void *arg);
+
 /* ---- scoped_expression.c: one SQL expression over several rows, with names of our own ---- */
 
 /* A row the expression may read. */

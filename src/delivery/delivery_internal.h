@@ -45,12 +45,14 @@ extern void ma_sender_check(const char *name, const char *channel);
 
 /* MaServerKind of a foreign-data wrapper; -1: none of ours. */
 extern int	ma_server_kind(Oid wrapper);
-/* What the server of this name says, in a context of its own below the current one; NULL: none of ours. */
+/* What the server of this name says, in a context of its own below the current one; or NULL. */
 extern MaServerOptions *ma_server_options(const char *name);
 /* Another number whenever it says something else; 0: there is none. */
 extern uint64 ma_server_version(const char *name);
 /* Errors out unless url, preset and what they need fit together. */
 extern void ma_preset_check(const MaServerOptions *given);
+/* Name of an option without which a request cannot be made; NULL: none. */
+extern const char *ma_preset_missing(const MaServerOptions *options);
 /* Sets what is not given as the preset has it. */
 extern void ma_preset_fill(MaServerOptions *options);
 
@@ -145,10 +147,14 @@ extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
 /* SQL of the registered check of this name over m and r; NULL if there is none. */
 extern const char *ma_gate_sql(const char *name);
 
-/* ---- compose.c: what a message says, as bytes ---- */
+/* ---- message_key.c ---- */
 
 /* What tells a message from all others anywhere: hexadecimal, the same each time. */
 extern char *ma_message_key(int64 message_id);
+/* The message of a key, or of a Message-ID; 0: it is not ours. */
+extern int64 ma_message_of_key(const char *text);
+
+/* ---- compose.c: what a message says, as bytes ---- */
 
 /* Renders and builds claimed messages; what cannot be gets becomes and reason. */
 extern void ma_compose(MaMessage *messages, int n);
@@ -188,6 +194,10 @@ extern void ma_delivery_partitions_init(void);
 /* ---- events.c ---- */
 
 extern void ma_delivery_events_init(void);
+
+/* ---- feedback.c ---- */
+
+extern void ma_feedback_init(void);
 
 /* ---- outbox.c ---- */
 
@@ -229,7 +239,7 @@ extern void ma_lanes_stored(void);
 
 extern void ma_transport_add(const MaTransport *transport);
 extern void ma_network_set(const MaNetwork *what);
-/* Sends the messages or has them under way; the context in which they are is send.c's from now on. */
+/* Sends the messages or has them under way; the context they are in is send.c's from now on. */
 extern void ma_send(MemoryContext context, MaMessage *messages, int n);
 extern void ma_message_finished(MaOutgoing *message);
 /* Some are under way, or finished and not settled. */
@@ -274,8 +284,6 @@ extern void ma_net_api_init(void);
 extern void ma_shop_settings_init(void);
 /* One of the switches above. */
 extern bool ma_setting_on(const char *setting);
-/* Where links lead, without a slash at the end. */
-extern char *ma_public_url(void);
 
 extern void ma_why_gates_init(void);
 extern void ma_gate_init(void);

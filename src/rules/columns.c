@@ -350,7 +350,7 @@ ma_date_column(MaParser *parser, int first, int end)
 		return keep_attribute(&leaf, checked, text, checked->text, MA_VALUE_INSTANT);
 	if (type == TIMESTAMPOID || type == DATEOID)
 		return keep_attribute(&leaf, checked, text,
-							  psprintf("(%s)::pg_catalog.timestamp", checked->text),
+							  ma_local_time_sql(psprintf("(%s)", checked->text), type),
 							  MA_VALUE_LOCAL);
 	ma_parse_failed(parser, first, psprintf("\"%s\" is of type %s, not a date or time", text,
 											format_type_be(checked->type)), NULL);

@@ -2,7 +2,7 @@
 """A mail server for tests that does as it is told and writes each message down before it answers.
 
 mail_server.py FOLDER [OPTION=VALUE...] listens on a port of 127.0.0.1 that it writes to FOLDER/port; each
-message it accepts becomes a line of JSON in FOLDER/ledger, flushed to disk before the reply to the dot
+message it accepts becomes a line of JSON in FOLDER/ledger, written before the reply to the dot
 is sent, and each command a line in FOLDER/commands. It ends by itself after `life` seconds.
 
 What it says instead of what it should is a directive: a reply (`451 4.3.0 later`), or one of
@@ -161,7 +161,6 @@ class Session:
 
     def write_down(self, record, raw):
         os.write(ledger, (json.dumps(record) + "\n").encode())
-        os.fsync(ledger)
         if options.get("keep"):
             with open(os.path.join(folder, f"{record['key']}.eml"), "wb") as file:
                 file.write(raw)

@@ -142,8 +142,8 @@ MUTANTS = {
     "segment_members_only_added": (
         "who leaves stays among the members",
         "src/segments/state.c",
-        "ma_write_delete(write, &row->tts_tid)))",
-        "row->tts_tid.ip_posid > 0))",
+        "ma_write_delete(write, &row->tts_tid)))\n\t\tstate_changed",
+        "row != NULL))\n\t\tstate_changed",
     ),
     "gate_no_lock": (
         "claims without the recipients' locks",

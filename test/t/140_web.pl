@@ -1,4 +1,4 @@
-# 130_web.pl
+# 140_web.pl
 #
 # marketing-web: the links of real messages through HTTP; clients that are slow, endless, malformed or
 # many harm nobody; the database away and back; the end by a signal.
