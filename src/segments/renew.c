@@ -133,8 +133,9 @@ start_build(const MaSegment *segment, const char *text, bool later)
 
 /*
  * The view has followed renames, but nobody could tell when: after a restore of a dump
- * that was made before the worker had stored the new names.  If it reads columns that the text, as compiled now,
- * does not read of the same table, then the text names others by the old names.
+ * that was made before the worker had stored the new names.  If it reads columns that
+ * the text, as compiled now, does not read of the same table, then the text names
+ * others by the old names.
  */
 static bool
 means_the_same(const MaSegment *segment)
