@@ -228,7 +228,7 @@ ma_segment_compile(MaSegment *segment)
 		{
 			segment->misses_column = error && error->sqlerrcode == ERRCODE_UNDEFINED_COLUMN;
 			segment->error = error ? pstrdup(error->message) :
-				"columns it reads were renamed, and its text would mean others now";
+				MA_SEGMENT_RENAMED;
 		}
 	}
 	ma_become_back(&identity);

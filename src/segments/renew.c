@@ -78,7 +78,7 @@ duty_tick(void)
 			if (segment->error == NULL && !segment->followed &&
 				ma_segment_view_differs(segment) && !means_the_same(segment))
 				ma_segment_mark_failed(segment, ERRCODE_MA_RULE_BROKEN,
-									   "columns it reads were renamed, and its text would mean others now");
+									   MA_SEGMENT_RENAMED);
 			else if (segment->error == NULL && !segment->followed && segment->altered)
 				ma_rule_view_set("segment", segment->name, segment->rule);
 		}
@@ -132,8 +132,10 @@ start_build(const MaSegment *segment, const char *text, bool later)
 }
 
 /*
- * The view has followed renames.  If it reads columns that the text, as compiled now,
- * does not read of the same table, then the text names others by the old names.
+ * The view has followed renames, but nobody could tell when: after a restore of a dump
+ * that was made before the worker had stored the new names.  If it reads columns that
+ * the text, as compiled now, does not read of the same table, then the text names
+ * others by the old names.
  */
 static bool
 means_the_same(const MaSegment *segment)

@@ -73,6 +73,9 @@ extern char *ma_segment_name_argument(FunctionCallInfo fcinfo, int i);
 
 /* ---- compile.c: the rule of a stored text ---- */
 
+/* Why a rule is broken that columns of each other's names would read. */
+#define MA_SEGMENT_RENAMED "columns it reads were renamed, and its text would mean others now"
+
 /* Sets rule and what depends on it, or error; names that were renamed are followed. */
 extern void ma_segment_compile(MaSegment *segment);
 /* A new round of compilations begins, in the order of the segments' ids. */
