@@ -130,6 +130,10 @@ extern void ma_suppression_lift(const char *channel, Datum address_hash, const c
 
 /* The last part of {{ confirm_url }}: confirms all the contact has pending. */
 extern char *ma_confirm_token(int64 contact_id);
+/* ... of {{ preferences_url }}: shows and changes what he gets. */
+extern char *ma_preferences_token(int64 contact_id);
+/* True for such a token and for an unsubscribe token, which opens the preferences as well. */
+extern bool ma_preferences_token_valid(const char *token);
 /* ... of {{ unsubscribe_url }}: for this topic and channel. */
 extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
 /*

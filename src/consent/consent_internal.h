@@ -38,6 +38,7 @@ extern void ma_cap_init(void);
 
 #define MA_TOKEN_CONFIRM 'c'
 #define MA_TOKEN_UNSUBSCRIBE 'u'
+#define MA_TOKEN_PREFERENCES 'p'
 
 typedef struct MaToken
 {
@@ -51,6 +52,11 @@ extern char *ma_token_make(char kind, const MaToken *token);
 extern bool ma_token_try(const char *text, char kind, MaToken *token);
 /* The same as an error. */
 extern void ma_token_read(const char *text, char kind, MaToken *token);
+
+/* ---- personal_data.c ---- */
+
+/* Tables of ours with this column, but for what is kept of who is erased. */
+extern List *ma_personal_tables(const char *column);
 
 /* ---- columns.c, ledger.c, events.c: registration ---- */
 

@@ -138,6 +138,13 @@ extern void ma_retire(MemoryContext context, void (*leave) (void *value), void *
 
 /* ---- definitions.c ---- */
 
+/*
+ * SQL of a date, or of a local time (`type`), as a timestamp.  A date may lie beyond the
+ * time that timestamps can say, and zones and windows move both: one far away is infinite,
+ * or a row with a mistyped year would be an error for all who are read with it.
+ */
+extern char *ma_local_time_sql(const char *sql, Oid type);
+
 extern MaTable *ma_table_by_id(MaDefinitions *definitions, int32 id);
 extern MaTable *ma_table_by_relid(MaDefinitions *definitions, Oid relid);
 extern MaSource *ma_source_by_id(MaDefinitions *definitions, int32 id);
@@ -517,6 +524,9 @@ extern int	ma_builtin_keys(const MaContactChange *contact, MaRun how, Datum **ke
 /* Keys of the contacts in this source, typed, with whose they are; returns how many. */
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
+
+/* Errors out unless the attached table of the source is there, with its column of ids. */
+extern void ma_source_require(const MaSource *source);
 
 /* Errors out unless rows of the event can be told apart, to be followed one by one. */
 extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);

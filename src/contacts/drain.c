@@ -210,19 +210,20 @@ ma_drain_protect(void (*work) (void *arg), void *arg, int ms)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
+	TimestampTz outer;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
+	outer = ma_deadline_set(ms);
 	PG_TRY();
 	{
-		ma_deadline_set(ms);
 		work(arg);
-		(void) ma_deadline_end(false);
+		(void) ma_deadline_end(false, outer);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		bool		too_long = ma_deadline_end(true);
+		bool		too_long = ma_deadline_end(true, outer);
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();

@@ -45,12 +45,14 @@ extern void ma_sender_check(const char *name, const char *channel);
 
 /* MaServerKind of a foreign-data wrapper; -1: none of ours. */
 extern int	ma_server_kind(Oid wrapper);
-/* What the server of this name says, in a context of its own below the current one; NULL: none of ours. */
+/* What the server of this name says, in a context of its own below the current one; or NULL. */
 extern MaServerOptions *ma_server_options(const char *name);
 /* Another number whenever it says something else; 0: there is none. */
 extern uint64 ma_server_version(const char *name);
 /* Errors out unless url, preset and what they need fit together. */
 extern void ma_preset_check(const MaServerOptions *given);
+/* Name of an option without which a request cannot be made; NULL: none. */
+extern const char *ma_preset_missing(const MaServerOptions *options);
 /* Sets what is not given as the preset has it. */
 extern void ma_preset_fill(MaServerOptions *options);
 
@@ -237,7 +239,7 @@ extern void ma_lanes_stored(void);
 
 extern void ma_transport_add(const MaTransport *transport);
 extern void ma_network_set(const MaNetwork *what);
-/* Sends the messages or has them under way; the context in which they are is send.c's from now on. */
+/* Sends the messages or has them under way; the context they are in is send.c's from now on. */
 extern void ma_send(MemoryContext context, MaMessage *messages, int n);
 extern void ma_message_finished(MaOutgoing *message);
 /* Some are under way, or finished and not settled. */
@@ -282,8 +284,6 @@ extern void ma_net_api_init(void);
 extern void ma_shop_settings_init(void);
 /* One of the switches above. */
 extern bool ma_setting_on(const char *setting);
-/* Where links lead, without a slash at the end. */
-extern char *ma_public_url(void);
 
 extern void ma_why_gates_init(void);
 extern void ma_gate_init(void);

@@ -100,7 +100,7 @@ begin_pass(TimestampTz now)
 		places[i].message_id = 0;
 		places[i].done = false;
 		places[i].begun = now;
-		/* What was looked at in vain in a lane that was full then is not looked at again at once. */
+		/* What was looked at in vain in a lane that was full then need not be again. */
 		for (int j = 0; j < nold; j++)
 			if (old[j].lane == places[i].lane && old[j].priority == places[i].priority &&
 				old[j].full && !old[j].done && now - old[j].begun < FULL_PASS_USEC)

@@ -17,16 +17,16 @@
 
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
-#include "common/hashfn.h"
 #include "delivery/delivery_internal.h"
 #include "foreign/foreign.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
 
-#define PAUSE_MIN 2				/* seconds a server is left alone after a fault, doubled each time */
+#define PAUSE_MIN 2				/* seconds of rest after a fault, doubled each time */
 #define PAUSE_MAX 900
 #define MANY 32					/* at least so many may wait for a connection */
+#define CATCH_UP 2.0			/* messages, for one of weight 1 */
 #define DOMAINS_MAX 10000		/* with more the table is begun anew */
 #define DOMAIN_LENGTH 64
 #define LOOK_AGAIN_MS 1000
@@ -45,6 +45,7 @@ struct MaServer
 	int			under_way;		/* messages claimed for it and not settled */
 	int			planned;		/* likewise by the claim that goes on */
 	int			ramp;			/* so many may be under way, after a fault */
+	double		share;			/* what it has had, by its weight */
 	Bucket		bucket;
 	int			failures;		/* in a row; this and what follows is stored */
 	TimestampTz open_until;		/* nothing is sent to it before */
@@ -154,7 +155,7 @@ load_state(MaServer *server)
 	if (!isnull)
 		server->open_until = DatumGetTimestampTz(value);
 	if (ma_text(&rows, 0, 3) != NULL)
-		strlcpy(server->reason, ma_text(&rows, 0, 3), sizeof(server->reason));
+		ma_text_clip(server->reason, ma_text(&rows, 0, 3), sizeof(server->reason));
 	server->day = ma_int32(&rows, 0, 4);
 	server->sent_today = ma_int64(&rows, 0, 5);
 	if (server->failures > 0)
@@ -228,15 +229,16 @@ bucket_take(Bucket *bucket, const MaRate *rate)
 	bucket->next += Max(interval_of(rate), 1);
 }
 
-/* What is left of today's share while a new server is made known to the world: twice as much each day. */
+/* What is left of today's share while a server is new to the world: twice as much each day. */
 static int
 warm_up_room(const MaServer *server)
 {
 	int32		today = (int32) (claimed_at / USECS_PER_DAY);
-	int32		first = DatumGetDateADT(DirectFunctionCall1(date_in,
-															CStringGetDatum(server->options->warm_up_from)));
+	Datum		from = CStringGetDatum(server->options->warm_up_from);
+	int32		first = DatumGetDateADT(DirectFunctionCall1(date_in, from));
 	int			days = Max(today - first, 0);
-	double		share = (double) server->options->warm_up * (days > 40 ? 1e12 : (double) (INT64CONST(1) << days));
+	double		share = (double) server->options->warm_up *
+		(days > 40 ? 1e12 : (double) (INT64CONST(1) << days));
 	double		left = share - (server->day == today ? server->sent_today : 0) - server->under_way -
 		server->planned;
 
@@ -267,7 +269,8 @@ room_of(MaServer *server)
 		int			allowed = bucket_room(&server->bucket, &server->options->rate);
 
 		if (allowed == 0)
-			starved_until = Min(starved_until, server->bucket.next + interval_of(&server->options->rate));
+			starved_until = Min(starved_until, server->bucket.next +
+								interval_of(&server->options->rate));
 		room = Min(room, allowed);
 	}
 	if (room > 0 && server->options->warm_up > 0)
@@ -308,36 +311,37 @@ ma_lane_room(int32 lane)
 		wanted |= room == 0;
 		return room;
 	}
-	return PG_INT32_MAX;		/* the spool, or a sender that is gone: its messages get another one */
+	/* The spool, or a sender that is gone: its messages get another one. */
+	return PG_INT32_MAX;
 }
 
 /*
- * By weight, the same for each try of a message as long as the same servers can be
- * used; those of weight 0 only when no other one can.
+ * By weight, as long as all can keep up: the one that has had least of its share.  Those of
+ * weight 0 only when no other one can be used.
  */
 static MaServer *
 choose_server(const MaMessage *message)
 {
 	const MaSender *sender = message->sender;
-	uint32		dice = murmurhash32((uint32) message->message_id);
-	int64		total = 0;
-	int64		at;
+	MaServer   *best = NULL;
+	int			weight = 0;
+	double		most = 0;
 
-	for (int j = 0; j < sender->nroutes; j++)
-		if (sender->routes[j].weight > 0 && room_of(find_server(sender->routes[j].server)) > 0)
-			total += sender->routes[j].weight;
-	at = total > 0 ? dice % total : 0;
 	for (int j = 0; j < sender->nroutes; j++)
 	{
 		MaServer   *server = find_server(sender->routes[j].server);
 
-		if ((total > 0 && sender->routes[j].weight == 0) || room_of(server) == 0)
+		most = Max(most, server->share);
+		if (room_of(server) == 0 || (best != NULL && sender->routes[j].weight == 0) ||
+			(best != NULL && weight > 0 && best->share <= server->share))
 			continue;
-		if (total == 0 || at < sender->routes[j].weight)
-			return server;
-		at -= sender->routes[j].weight;
+		best = server;
+		weight = sender->routes[j].weight;
 	}
-	return NULL;
+	/* One that was away does not catch up with all of it. */
+	if (best != NULL && sender->nroutes > 1)
+		best->share = Max(best->share, most - CATCH_UP) + (weight > 0 ? 1.0 / weight : 0);
+	return best;
 }
 
 /* True if the domain of the recipient has had enough for now; the message gets its time. */
@@ -361,7 +365,8 @@ domain_waits(MaServer *server, MaMessage *message)
 	{
 		HASHCTL		control = {.keysize = sizeof(DomainKey), .entrysize = sizeof(Domain)};
 
-		domains = hash_create("marketing_automation domains", 256, &control, HASH_ELEM | HASH_BLOBS);
+		domains = hash_create("marketing_automation domains", 256, &control,
+							  HASH_ELEM | HASH_BLOBS);
 	}
 	memset(&key, 0, sizeof(key));
 	strlcpy(key.server, server->name, sizeof(key.server));
@@ -376,7 +381,8 @@ domain_waits(MaServer *server, MaMessage *message)
 		bucket_take(&domain->bucket, rate);
 		return false;
 	}
-	domain->bucket.last_slot = Max(domain->bucket.last_slot, domain->bucket.next) + interval_of(rate);
+	domain->bucket.last_slot = Max(domain->bucket.last_slot, domain->bucket.next) +
+		interval_of(rate);
 	message->becomes = MA_MESSAGE_DEFERRED;
 	message->gate = "rate";
 	message->reason = psprintf("%s gets at most %d messages in %d seconds", key.domain,
@@ -518,7 +524,7 @@ ma_lane_failed(MaServer *server, const char *reason)
 	pause *= 0.8 + 0.4 * pg_prng_double(&pg_global_prng_state);
 	server->open_until = now + (int64) (pause * USECS_PER_SEC);
 	server->ramp = 1;
-	strlcpy(server->reason, reason ? reason : "", sizeof(server->reason));
+	ma_text_clip(server->reason, reason ? reason : "", sizeof(server->reason));
 	server->changed = true;
 }
 

@@ -28,6 +28,7 @@
 #define HTTP (1 << MA_SERVER_HTTP)
 #define OUTSIDE (1 << MA_SERVER_OUTSIDE)
 #define MAX_FILE_NAME 63
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 typedef enum Form
 {
@@ -57,7 +58,9 @@ typedef struct Option
 } Option;
 
 static const char *const tls_choices[] = {"none", "require", "implicit", NULL};
-static const char *const auth_choices[] = {"none", "basic", "bearer", "header", "aws", "signed", NULL};
+static const char *const auth_choices[] = {
+	"none", "basic", "bearer", "header", "aws", "signed", NULL
+};
 static const char *const in_doubt_choices[] = {"by_topic", "hold", "resend", NULL};
 
 #define AT(field) offsetof(MaServerOptions, field)
@@ -99,11 +102,12 @@ static const Option options[] = {
 	{"allow_inline_secret", SMTP | HTTP, FORM_BOOL, 0, .of_user = true},
 };
 
-static const char *const wrapper_names[] = {"marketing_smtp", "marketing_http", "marketing_outside"};
+static const char *const wrapper_names[] = {
+	"marketing_smtp", "marketing_http", "marketing_outside"
+};
 
 static const Option *find_option(const char *name, MaServerKind kind, bool of_user);
-static void refuse_option(const char *name, MaServerKind kind, Oid catalog)
-			pg_attribute_noreturn();
+static void refuse_option(const char *name, MaServerKind kind, Oid catalog) pg_attribute_noreturn();
 static void check_option(const Option *option, DefElem *element);
 static const char *fault_of(const Option *option, const char *value, const char **hint);
 static bool read_rate(const char *value, MaRate *rate);
@@ -216,7 +220,7 @@ refuse_option(const char *name, MaServerKind kind, Oid catalog)
 			 errmsg("%s of %s has no option \"%s\"", of_user ? "a user mapping" : "a server",
 					wrapper_names[kind], name),
 			 nearest ? errhint("Did you mean %s?", nearest) :
-			 errhint("README.md lists them, chapter \"Real mail: SMTP\".")));
+			 errhint("README.md lists them, chapter \"Options of servers\".")));
 }
 
 static void
@@ -253,8 +257,9 @@ fault_of(const Option *option, const char *value, const char **hint)
 			return NULL;
 		case FORM_HOST:
 			*hint = "Letters, digits, dots, hyphens and underlines.";
-			return value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:")] == '\0' &&
-				value[0] != '-' ? NULL : psprintf("\"%s\" is not a name", value);
+			if (value[0] != '-' && value[strspn(value, LETTERS "0123456789.-_:")] == '\0')
+				return NULL;
+			return psprintf("\"%s\" is not a name", value);
 		case FORM_ADDRESS:
 			return ma_mime_address_ok(value) ? NULL :
 				psprintf("\"%s\" is not an e-mail address", value);
@@ -308,7 +313,10 @@ read_rate(const char *value, MaRate *rate)
 		const char *name;
 		int			seconds;
 	}			units[] = {
-		{"second", 1}, {"minute", 60}, {"hour", 3600}, {"day", 86400}
+		{"second", 1},
+		{"minute", 60},
+		{"hour", 3600},
+		{"day", 86400},
 	};
 	const char *slash = strchr(value, '/');
 

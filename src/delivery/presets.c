@@ -124,9 +124,10 @@ static const Preset presets[] = {
 	"\"no\": {{ message.to | remove: \"+\" | json }}}]}",
 		"{% case body.code %}{% when \"00\", \"01\", \"02\" %}sent {{ body.jobid }}"
 		"{% when \"30\", \"40\", \"80\" %}server {{ body.code }} {{ body.description }}"
-	"{% when \"20\", \"50\", \"51\", \"70\", \"85\" %}failed {{ body.code }} {{ body.description }}{% endcase %}"},
-	{"fcm", NEED_ACCOUNT, "https://fcm.googleapis.com/v1/projects/{{ account }}/messages:send", JSON,
-		MA_AUTH_BEARER, NULL, NULL,
+		"{% when \"20\", \"50\", \"51\", \"70\", \"85\" %}failed {{ body.code }} "
+	"{{ body.description }}{% endcase %}"},
+	{"fcm", NEED_ACCOUNT, "https://fcm.googleapis.com/v1/projects/{{ account }}/messages:send",
+		JSON, MA_AUTH_BEARER, NULL, NULL,
 		"{\"message\": {\"token\": {{ message.to | json }}, \"notification\": {"
 		"{% if message.subject %}\"title\": {{ message.subject | json }}, {% endif %}"
 	"\"body\": {{ message.text | json }}}, \"data\": {\"ma_key\": {{ message.key | json }}}}}",
@@ -153,6 +154,7 @@ static const Preset presets[] = {
 
 static const Preset *find_preset(const char *name);
 static void require_option(const char *value, const char *option, const char *preset);
+static const char *missing(const MaServerOptions *options, const Preset *preset);
 
 static const Preset *
 find_preset(const char *name)
@@ -173,6 +175,27 @@ require_option(const char *value, const char *option, const char *preset)
 				 errmsg("a server of marketing_http needs option \"%s\" or \"preset\"", option)));
 }
 
+/* The first option that the preset cannot do without and that is not there. */
+static const char *
+missing(const MaServerOptions *options, const Preset *preset)
+{
+	if ((preset->needs & NEED_ACCOUNT) != 0 && options->account == NULL)
+		return "account";
+	if ((preset->needs & NEED_REGION) != 0 && options->region == NULL)
+		return "region";
+	if ((preset->needs & NEED_USER) != 0 && options->user == NULL)
+		return "user";
+	return NULL;
+}
+
+const char *
+ma_preset_missing(const MaServerOptions *options)
+{
+	const Preset *preset = find_preset(options->preset);
+
+	return preset ? missing(options, preset) : NULL;
+}
+
 void
 ma_preset_check(const MaServerOptions *given)
 {
@@ -190,16 +213,16 @@ ma_preset_check(const MaServerOptions *given)
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("there is no preset \"%s\"", given->preset),
 				 nearest ? errhint("Did you mean %s?", nearest) :
-				 errhint("README.md lists them, chapter \"HTTP providers\".")));
+				 errhint("README.md lists them, chapter \"Options of servers\".")));
 	}
 	if (preset == NULL || (preset->needs & NEED_URL) != 0)
 		require_option(given->url, "url", given->preset);
-	if (preset != NULL && (preset->needs & NEED_ACCOUNT) != 0)
-		require_option(given->account, "account", preset->name);
-	if (preset != NULL && (preset->needs & NEED_REGION) != 0)
-		require_option(given->region, "region", preset->name);
-	if (preset != NULL && (preset->needs & NEED_USER) != 0)
-		require_option(given->user, "user", preset->name);
+	if (preset != NULL && missing(given, preset) != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("server cannot be used before it has option \"%s\": preset \"%s\" needs it",
+						missing(given, preset), preset->name),
+				 errhint("ALTER SERVER ... OPTIONS (ADD %s '...')", missing(given, preset))));
 	if (given->auth == MA_AUTH_HEADER)
 		require_option(given->auth_header, "auth_header", "auth header");
 	if (given->url != NULL && pg_strncasecmp(given->url, "https://", 8) != 0 &&

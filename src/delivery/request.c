@@ -47,9 +47,9 @@ render(MaServerOptions *options, int which, const char *source, const char *what
 	{
 		MemoryContext previous = MemoryContextSwitchTo(options->context);
 
-		options->compiled[which] = ma_liquid_compile(source, strlen(source), MA_ESCAPE_NONE,
-													 psprintf("option \"%s\" of server \"%s\"", what,
-															  options->name));
+		char	   *place = psprintf("option \"%s\" of server \"%s\"", what, options->name);
+
+		options->compiled[which] = ma_liquid_compile(source, strlen(source), MA_ESCAPE_NONE, place);
 		MemoryContextSwitchTo(previous);
 	}
 	result = ma_liquid_render(options->compiled[which], data, NULL, &reason);
@@ -112,6 +112,11 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 	StringInfoData json;
 	Datum		data;
 
+	if (ma_preset_missing(options) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("server \"%s\" needs option \"%s\"", options->name,
+						ma_preset_missing(options))));
 	initStringInfo(&server);
 	appendStringInfoChar(&server, '{');
 	append_options(&server, options);

@@ -228,9 +228,9 @@ judge(MaMessage *message)
 
 	message->judged = true;
 	message->gate = "transport";
-	message->reason = outgoing->answer;
 	if (outgoing->status != 0)
 		ma_response_read(message);
+	message->reason = outgoing->answer;
 	switch (outgoing->outcome)
 	{
 		case MA_OUTCOME_SENT:

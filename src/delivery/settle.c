@@ -353,8 +353,8 @@ abandoned(const MaRows *rows, uint64 row)
 	message->attempts = ma_int32(rows, row, 5);
 	message->gate = "crash";
 	server = ma_text(rows, row, 7);
-	if (server == NULL && ma_spool_has(message->message_id, ma_message_key(message->message_id), message->channel,
-					 &message->detail))
+	if (server == NULL && ma_spool_has(message->message_id, ma_message_key(message->message_id),
+									   message->channel, &message->detail))
 	{
 		message->becomes = MA_MESSAGE_SENT;
 		return message;

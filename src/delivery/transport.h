@@ -125,7 +125,7 @@ typedef enum MaOutcome
 	MA_OUTCOME_SENT,
 	MA_OUTCOME_RETRY,			/* certainly not sent, may be tried again */
 	MA_OUTCOME_FAILED,			/* certainly not sent, never will be */
-	MA_OUTCOME_SERVER,			/* certainly not sent, and that is the server's fault, not its own */
+	MA_OUTCOME_SERVER,			/* certainly not sent, by the server's fault, not its own */
 	MA_OUTCOME_UNKNOWN			/* nobody knows: suspect */
 } MaOutcome;
 

@@ -146,16 +146,15 @@ prepare_contacts(ContactFetch *fetch)
 	if (source == NULL)
 		appendStringInfoString(&sql, "JOIN marketing_internal.contact AS contact "
 							   "ON contact.contact_id OPERATOR(pg_catalog.=) k.key");
-	else if (source->table == NULL || !OidIsValid(source->table->relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the attached table of source \"%s\" is gone", source->name)));
 	else
+	{
+		ma_source_require(source);
 		appendStringInfo(&sql, "LEFT JOIN %s AS %s ON %s.%s %s k.key", source->table->qualified,
 						 quote_identifier(ma_source_alias(source)),
 						 quote_identifier(ma_source_alias(source)),
 						 quote_identifier(source->key_column),
 						 ma_equality_operator(key_type));
+	}
 	statement->sql = sql.data;
 }
 

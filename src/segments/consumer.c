@@ -125,6 +125,7 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	/* The worker goes on: what dropped segments left is taken away, or would be due for ever. */
 	if (all->n == 0 && !ma_worker_is_active())
 		return;
+	ma_segments_mark_broken(all);
 	ids = palloc_array(int64, Max(n, 1));
 	for (int i = 0; i < n; i++)
 		ids[i] = contacts[i].contact_id;
@@ -289,7 +290,7 @@ unmoved(const MaContactChange *contact, TimestampTz now)
 	TimestampTz next_wake;
 	bytea	   *bits;
 
-	if (all == NULL || all->building || moves_any(all, contact, false, NULL))
+	if (all == NULL || all->building || all->unmarked || moves_any(all, contact, false, NULL))
 		return false;
 	bits = ma_state_bits(contact->contact_id, &next_wake);
 	return next_wake > now && !moves_any(all, contact, true, bits);

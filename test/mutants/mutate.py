@@ -208,9 +208,9 @@ MUTANTS = {
     ),
     "recheck_at_commit": (
         "functions of users, and sub-selects, run in somebody's commit",
-        "src/rules/fetch.c",
-        "if (!fetch->worker || batch->worker == NULL || batch->worker[i])",
-        "if (fetch != NULL)",
+        "src/segments/consumer.c",
+        "if (!segment->sync && !ma_worker_is_active())",
+        "if (segment == NULL)",
     ),
     "slot_for_old_snapshots": (
         "a slot is given out while somebody's snapshot is from before it was cleared",

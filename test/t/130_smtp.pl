@@ -129,7 +129,7 @@ foreach my $stage (qw(banner ehlo mail))
 		use_peer($peer, "tls 'none', timeout '2', connect_timeout '2'");
 		%number = send_to("early\@example.com");
 		%state = states_of(%number);
-		my $wanted = $stage eq 'mail' && $told =~ /^554/ ? 'failed 1' : $stage eq 'mail' && $told eq 'noise' ? 'deferred 1' : 'deferred 0';
+		my $wanted = $stage eq 'mail' && $told =~ /^554/ ? 'failed 1' : 'deferred 0';
 		is($state{"early\@example.com"}, $wanted, "$stage: $told");
 	}
 }
@@ -183,7 +183,7 @@ use_peer($peer, "tls 'none', return_path 'bounces\@shop.example', verp 'true'");
 states_of(%number);
 my ($record) = grep { $_->{rcpt} eq 'dots@example.com' } ledger_of($peer);
 is($record->{from}, "bounces+$record->{key}\@shop.example", 'the return path names the message');
-like(slurp_file("$peer->{folder}/$record->{key}.eml"), qr/\n\.with a dot/, 'a line that begins with a dot arrives as it is');
+like(slurp_file("$peer->{folder}/$record->{key}.eml"), qr/\n=2Ewith a dot/, 'a line that begins with a dot arrives');
 
 # -- TLS and passwords
 my ($certificate, $key) = certificate($credentials, 'localhost');
@@ -253,7 +253,7 @@ $node->safe_psql($db, qq{
 	SELECT marketing.send_message(i % 5 + 1, 'slow', priority => 5) FROM generate_series(1, 300) AS i;
 	SELECT marketing.send_message(i % 5 + 1, 'offer') FROM generate_series(1, 50) AS i;
 });
-ok($node->poll_query_until($db, "SELECT count(*) = 50 FROM marketing.messages WHERE template = 'offer' AND state = 'sent' AND address LIKE 'c%'"),
+ok($node->poll_query_until($db, "SELECT count(*) = 50 FROM marketing.messages WHERE template = 'offer' AND state = 'sent' AND address LIKE 'c_@%'"),
 	'a server that does not answer holds up nobody else');
 is($node->safe_psql($db, "SELECT count(*) FROM marketing.messages WHERE template = 'slow' AND state = 'sent'"), '0', 'while its own queue waits');
 
@@ -263,15 +263,15 @@ $node->safe_psql($db, qq{
 	CREATE SERVER two FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host '127.0.0.1', port '$second->{port}', tls 'none', connect_timeout '2');
 	SELECT marketing.define_sender('shop', channel => 'email', servers => '{"well": 3, "two": 1}', from_address => 'hello\@shop.example');
 	DELETE FROM marketing_internal.message_log;
-	SELECT marketing.send_message(i % 5 + 1, 'offer') FROM generate_series(1, 400) AS i;
+	SELECT marketing.send_message(i % 5 + 1, 'offer') FROM generate_series(1, 40) AS i;
 });
-ok($node->poll_query_until($db, "SELECT count(*) = 400 FROM marketing.messages WHERE template = 'offer' AND state = 'sent'"), 'both take their part');
+ok($node->poll_query_until($db, "SELECT count(*) = 40 FROM marketing.messages WHERE template = 'offer' AND state = 'sent'"), 'both take their part');
 my $part = $node->safe_psql($db, "SELECT count(*) FROM marketing_internal.message_log WHERE server = 'two'");
-cmp_ok($part, '>', 40, "the second one a quarter ($part of 400)");
-cmp_ok($part, '<', 220, '... or so');
+cmp_ok($part, '>', 4, "the second one a quarter ($part of 40)");
+cmp_ok($part, '<', 16, '... or so');
 stop_peer($second);
 $node->safe_psql($db, "SELECT marketing.send_message(i % 5 + 1, 'offer') FROM generate_series(1, 100) AS i");
-ok($node->poll_query_until($db, "SELECT count(*) >= 500 - 20 FROM marketing.messages WHERE template = 'offer' AND state = 'sent'"),
+ok($node->poll_query_until($db, "SELECT count(*) >= 140 - 20 FROM marketing.messages WHERE template = 'offer' AND state = 'sent'"),
 	'when it is down the first one takes all');
 
 # -- rates

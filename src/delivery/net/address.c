@@ -51,7 +51,8 @@ public_v4(uint32 address)
 static uint32
 v4_at(const uint8 *octets)
 {
-	return (uint32) octets[0] << 24 | (uint32) octets[1] << 16 | (uint32) octets[2] << 8 | octets[3];
+	return (uint32) octets[0] << 24 | (uint32) octets[1] << 16 | (uint32) octets[2] << 8 |
+		octets[3];
 }
 
 static bool

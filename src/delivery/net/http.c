@@ -212,9 +212,12 @@ add_headers(Request *request, const char *secret, const char **error)
 	MaOutgoing *message = request->message;
 	MaServerOptions *options = message->options;
 	const char *line = message->headers ? message->headers : "";
+	HttpHeader	headers[HTTP_SIGN_HEADERS];
+	int			n;
 
 	*error = "a header cannot stand in a request";
-	if (!add_header(request, "Expect", "") || !add_header(request, "User-Agent", "marketing_automation") ||
+	if (!add_header(request, "Expect", "") ||
+		!add_header(request, "User-Agent", "marketing_automation") ||
 		!add_header(request, "Content-Type", options->content_type))
 		return false;
 	while (*line != '\0')
@@ -240,17 +243,12 @@ add_headers(Request *request, const char *secret, const char **error)
 				add_header(request, options->auth_header, secret);
 		case MA_AUTH_SIGNED:
 		case MA_AUTH_AWS:
-			{
-				HttpHeader	headers[HTTP_SIGN_HEADERS];
-				int			n = options->auth == MA_AUTH_AWS ?
-					http_sign_aws(message, secret, headers) :
-					http_sign_webhook(message, secret, headers);
-
-				for (int i = 0; i < n; i++)
-					if (!add_header(request, headers[i].name, headers[i].value))
-						return false;
-				return n > 0;
-			}
+			n = options->auth == MA_AUTH_AWS ? http_sign_aws(message, secret, headers) :
+				http_sign_webhook(message, secret, headers);
+			for (int i = 0; i < n; i++)
+				if (!add_header(request, headers[i].name, headers[i].value))
+					return false;
+			return n > 0;
 		default:
 			return true;
 	}
@@ -259,11 +257,11 @@ add_headers(Request *request, const char *secret, const char **error)
 static bool
 add_header(Request *request, const char *name, const char *value)
 {
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 	struct curl_slist *list;
 	char	   *line;
 
-	if (name[0] == '\0' || value == NULL ||
-		name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")] != '\0' ||
+	if (name[0] == '\0' || value == NULL || name[strspn(name, letters)] != '\0' ||
 		pg_strcasecmp(name, "Content-Length") == 0 || pg_strcasecmp(name, "Transfer-Encoding") == 0)
 		return false;
 	for (const unsigned char *p = (const unsigned char *) value; *p != '\0'; p++)

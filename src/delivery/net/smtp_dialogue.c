@@ -82,10 +82,12 @@ smtp_start(SmtpConnection *connection, MaOutgoing *message)
 		(int64) (message->length / BYTES_A_SECOND) * 1000;
 	if (!address_ok(message->to_address, utf8) || !address_ok(path, utf8))
 	{
+		bool		of_sender = !address_ok(path, utf8);
+
 		MemoryContextSwitchTo(previous);
-		give_back(connection, MA_OUTCOME_FAILED,
-				  address_ok(path, utf8) ? "its recipient's address cannot stand in an SMTP command" :
-				  "its sender's address cannot stand in an SMTP command");
+		give_back(connection, MA_OUTCOME_FAILED, of_sender ?
+				  "its sender's address cannot stand in an SMTP command" :
+				  "its recipient's address cannot stand in an SMTP command");
 		connection->stage = SMTP_IDLE;
 		return;
 	}
@@ -305,17 +307,19 @@ take_line(SmtpConnection *connection)
 
 	if (!is_reply || ++connection->lines > SMTP_MAX_LINES)
 	{
-		note_refusal(connection, 0, connection->dot_begun ? MA_OUTCOME_UNKNOWN : MA_OUTCOME_RETRY);
 		smtp_lost(connection, is_reply ? "a reply without end" : "what it says is not SMTP");
 		return false;
 	}
 	code = (line[0] - '0') * 100 + (line[1] - '0') * 10 + line[2] - '0';
 	if (connection->reply_length + connection->line_length + 2 < NET_ANSWER)
+	{
+		bool		first = connection->reply_length == 0;
+
 		connection->reply_length += snprintf(connection->reply + connection->reply_length,
 											 NET_ANSWER - connection->reply_length, "%s%s",
-											 connection->reply_length > 0 ? " " : "",
-											 connection->reply_length > 0 && connection->line_length > 4 ?
-											 line + 4 : line);
+											 first ? "" : " ",
+											 !first && line[3] != '\0' ? line + 4 : line);
+	}
 	if (line[3] == '-')
 		return true;
 	connection->lines = 0;
