@@ -64,16 +64,16 @@ BEGIN
 	INSERT INTO result VALUES ('insert ' || t, round, (spent() - began) / n);
 	COMMIT;
 END $$;
--- Each commit has somebody enter or leave.
-CREATE PROCEDURE toggle(n int, round int, what text) LANGUAGE plpgsql AS $$
+-- Each commit has one of the contacts enter or leave.
+CREATE PROCEDURE toggle(n int, contacts int, round int, what text) LANGUAGE plpgsql AS $$
 DECLARE
 	began float8 := spent();
 BEGIN
 	FOR i IN 1 .. n LOOP
 		IF i % 2 = 1 THEN
-			INSERT INTO idle (customer_id, at, total) VALUES (2501 + i / 2 % 1000, marketing.now(), -1);
+			INSERT INTO idle (customer_id, at, total) VALUES (2501 + i / 2 % (contacts - 2500), marketing.now(), -1);
 		ELSE
-			DELETE FROM idle WHERE customer_id = 2501 + (i / 2 - 1) % 1000;
+			DELETE FROM idle WHERE customer_id = 2501 + (i / 2 - 1) % (contacts - 2500);
 		END IF;
 		COMMIT;
 	END LOOP;
@@ -219,10 +219,10 @@ END $$;
 CALL poll(200);
 RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_sort;
 SELECT marketing.define_segment('came', 'any idle_row in 1 day') \g /dev/null
-SELECT format('CALL toggle(%s, %s, ''under the old transaction'')', CASE g WHEN 1 THEN greatest(6000, :contacts / 10) ELSE 3000 END, g - 1) FROM generate_series(1, 5) AS g \gexec
+SELECT format('CALL toggle(%s, %s, %s, ''under the old transaction'')', CASE g WHEN 1 THEN greatest(6000, :contacts / 10) ELSE 3000 END, :contacts, g - 1) FROM generate_series(1, 5) AS g \gexec
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'old transaction' \g /dev/null
 VACUUM;
-SELECT format('CALL toggle(3000, %s, ''without the old transaction'')', g - 1) FROM generate_series(1, 5) AS g \gexec
+SELECT format('CALL toggle(3000, %s, %s, ''without the old transaction'')', :contacts, g - 1) FROM generate_series(1, 5) AS g \gexec
 
 CREATE VIEW quartile AS
 	SELECT what, percentile_cont(0.25) WITHIN GROUP (ORDER BY us) AS us FROM result WHERE round > 0 GROUP BY what;
@@ -261,11 +261,10 @@ SELECT :contacts AS contacts, :rows AS rows, :copied AS copied, max(us) FILTER (
 	max(us) FILTER (WHERE what = 'flips') AS flips, round((1e6 / max(us) FILTER (WHERE what = 'flip by time'))::numeric) AS flips_per_s,
 	round((max(us) FILTER (WHERE what = 'members of build'))::numeric, 1) AS many_percent,
 	round((max(us) FILTER (WHERE what = 'members of build of few'))::numeric, 1) AS few_percent FROM result;
-SELECT pg_size_pretty(pg_total_relation_size('marketing_internal.segment_state')) AS state,
-	pg_total_relation_size('marketing_internal.segment_state') / greatest(count(*), 1) AS bytes_per_contact, count(*) AS contacts_with_state,
-	(SELECT count(*) FROM marketing.segments) AS segments FROM marketing_internal.segment_state;
+\set QUIET on
 CREATE TABLE difference AS SELECT s.name, v.* FROM marketing.segments AS s CROSS JOIN LATERAL marketing.verify_segment(s.name) AS v
 	WHERE :contacts <= 100000 OR s.name IN ('spenders', 'again', 'came', 'eight1', 'skip1');
+\set QUIET off
 SELECT count(*) AS differences FROM difference;
 DO $$
 BEGIN
