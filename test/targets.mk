@@ -13,7 +13,7 @@ demo: install-deps
 demo-stop:
 	@exec bash doc/demo/run.sh stop
 
-.PHONY: demo demo-stop install-deps test installcheck lint format-check bench soak mutants valgrind
+.PHONY: demo demo-stop install-deps test installcheck lint format-check bench soak mutants valgrind fuzz
 
 install-deps:
 	bash test/lib/install_packages.sh
@@ -40,6 +40,10 @@ soak: install-deps
 # Breaks the flush in one place at a time and demands that the audit finds it.
 mutants: install-deps
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/mutants/run $(MUTANTS)
+
+# Parsers and writers of text under libFuzzer, outside the server; RUNS= of each.
+fuzz: install-deps
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/fuzz/run.sh $(FUZZ)
 
 # Tests with the servers under valgrind: hours, and a server built for it the first time.
 valgrind: install-deps

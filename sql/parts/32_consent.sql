@@ -20,6 +20,8 @@ CREATE TABLE marketing_internal.consent_entry (
 	state text NOT NULL CHECK (state OPERATOR(pg_catalog.=) ANY ('{none,pending,opted_in,opted_out}')),
 	origin text NOT NULL,
 	proof jsonb,
+	proof_salt bytea,
+	proof_hash bytea,
 	recorded_at timestamptz NOT NULL,
 	recorded_by text NOT NULL,
 	hash bytea NOT NULL,
@@ -27,7 +29,7 @@ CREATE TABLE marketing_internal.consent_entry (
 	PRIMARY KEY (contact_id, topic_id, channel, entry_no)
 );
 COMMENT ON TABLE marketing_internal.consent_entry IS
-	'The ledger of consent: rows are only added. hash covers the row and the hash of the entry before it for the same contact, topic and channel; marketing.verify_consent() checks. quiet: known before, so no event.';
+	'The ledger of consent: rows are only added. hash covers the row (of a proof its salted hash) and the hash of the entry before it for the same contact, topic and channel; marketing.verify_consent() checks. Proof and salt go when the contact is erased. quiet: known before, so no event.';
 CREATE INDEX consent_entry_entry_idx ON marketing_internal.consent_entry (entry_id);
 
 CREATE TABLE marketing_internal.consent (
@@ -54,6 +56,17 @@ CREATE TABLE marketing_internal.suppression (
 );
 COMMENT ON TABLE marketing_internal.suppression IS
 	'Addresses that get nothing, as HMAC-SHA-256 under the key of marketing_internal.shop_key, so that they outlive the erasure of a person.';
+
+CREATE TABLE marketing_internal.erasure (
+	contact_id bigint NOT NULL,
+	channel text NOT NULL,
+	address_hash bytea NOT NULL,
+	erased_at timestamptz NOT NULL,
+	erased_by text NOT NULL,
+	PRIMARY KEY (contact_id, channel, address_hash)
+);
+COMMENT ON TABLE marketing_internal.erasure IS
+	'Who was erased: a number that stands for nobody any more, and the keyed hashes of the addresses it had, by which who has an address can find what the ledger of consent still says.';
 
 CREATE TABLE marketing_internal.shop_key (
 	name text PRIMARY KEY,
@@ -137,6 +150,45 @@ CREATE VIEW marketing.consent_change AS
 	JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) e.topic_id;
 COMMENT ON VIEW marketing.consent_change IS
 	'The ledger of consent as a feed: every change with its proof, by rising number.';
+
+CREATE FUNCTION marketing.import_suppressions(addresses text[], channel text DEFAULT 'email', reason text DEFAULT 'imported')
+	RETURNS TABLE (added bigint, known bigint, invalid bigint)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_import_suppressions';
+COMMENT ON FUNCTION marketing.import_suppressions(text[], text, text) IS
+	'As suppress() for many addresses, such as the list of another system: how many were added, known already (or given twice), or are no address of the channel.';
+
+CREATE FUNCTION marketing.preferences(contact text)
+	RETURNS TABLE (topic text, description text, channel text, state text, gets boolean, since timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_preferences';
+COMMENT ON FUNCTION marketing.preferences(text) IS
+	'Every topic by channel with what the contact has said (opted_in, opted_out, pending, none) and whether he gets its messages. Errors: MA001 unknown contact.';
+
+CREATE FUNCTION marketing.preferences_by_token(token text)
+	RETURNS TABLE (topic text, description text, channel text, state text, gets boolean, since timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_preferences_by_token';
+COMMENT ON FUNCTION marketing.preferences_by_token(text) IS
+	'What a page of preferences shows to who holds the token, the last part of a preferences_url or unsubscribe_url. Errors: 22023 for a token that is not ours.';
+
+CREATE FUNCTION marketing.set_preferences_by_token(token text, wanted jsonb, proof jsonb DEFAULT NULL) RETURNS int
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_set_preferences_by_token';
+COMMENT ON FUNCTION marketing.set_preferences_by_token(text, jsonb, jsonb) IS
+	'What a page of preferences does: wanted says by topic and channel what he wants, as {"offers/email": false}; what it does not name stays. Returns how many consents changed. Errors: 22023 for a token that is not ours, a topic or channel that is not there, a value that is not true or false.';
+
+CREATE FUNCTION marketing.export_contact(contact text) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_export_contact';
+COMMENT ON FUNCTION marketing.export_contact(text) IS
+	'All that is known about the contact: his rows of the attached tables, the ledger of his consents with proofs, and every row of ours about him, by table. Errors: MA001 unknown contact.';
+
+CREATE FUNCTION marketing.erase_contact(contact text, suppress boolean DEFAULT true) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_erase_contact';
+COMMENT ON FUNCTION marketing.erase_contact(text, boolean) IS
+	'Forgets the contact and all who were merged into him: messages, journeys, scores, lists, tracked events, ids, addresses, proofs. What stays bears no name: the ledger of consent without proofs, and keyed hashes of the addresses, which are suppressed unless suppress is false. Rows of your tables are yours: delete or anonymise them in the same transaction, else he comes back as somebody new at their next change. Errors: MA001 unknown contact.';
 
 -- Limits: caps and quiet hours.
 

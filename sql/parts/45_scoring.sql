@@ -42,12 +42,15 @@ CREATE TABLE marketing_internal.score (
 	version int NOT NULL,
 	reached text[] NOT NULL DEFAULT '{}',
 	reached_at timestamptz[] NOT NULL DEFAULT '{}',
+	error_state text,
+	error text,
 	PRIMARY KEY (contact_id, model_id)
 ) WITH (fillfactor = 85);
 COMMENT ON TABLE marketing_internal.score IS
-	'Scores of contacts: value, before floor and ceiling, at the instant; from there it only fades until wake (infinity: until a row changes). reached are the thresholds it is over, lowest first, reached_at since when. No row: no points. Computed from the users'' rows; may be deleted, and is built again with the model''s next version.';
+	'Scores of contacts: value, before floor and ceiling, at the instant; from there it only fades until wake (infinity: until a row changes). reached are the thresholds it is over, lowest first, reached_at since when. No row: no points. One that could not be computed has the error, and the version negated. Computed from the users'' rows; may be deleted, and is built again with the model''s next version.';
 CREATE INDEX score_wake_idx ON marketing_internal.score (wake)
 	WHERE wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz;
+CREATE INDEX score_error_idx ON marketing_internal.score (model_id) WHERE error IS NOT NULL;
 CREATE INDEX score_reached_idx ON marketing_internal.score (model_id)
 	WHERE reached OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[];
 

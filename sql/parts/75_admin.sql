@@ -38,6 +38,12 @@ CREATE VIEW marketing.errors AS
 	LEFT JOIN marketing_internal.event_source AS v
 		ON v.event_source_id OPERATOR(pg_catalog.=) c.event_source_id
 	LEFT JOIN marketing_internal.attached_table AS a ON a.table_id OPERATOR(pg_catalog.=) v.table_id
-	WHERE c.error IS NOT NULL;
+	WHERE c.error IS NOT NULL
+	UNION ALL
+	SELECT 'score', m.name OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) p.contact_id::pg_catalog.text,
+		p.error_state, p.error, NULL, NULL
+	FROM marketing_internal.score AS p
+	JOIN marketing_internal.score_model AS m ON m.model_id OPERATOR(pg_catalog.=) p.model_id
+	WHERE p.error IS NOT NULL;
 COMMENT ON VIEW marketing.errors IS
-	'Changes that could not be evaluated and rest before the next try: what (id of a source, contact by _contact_id, link or row of a table), SQLSTATE and message.';
+	'What could not be evaluated: what (id of a source, contact by _contact_id, link or row of a table, score as model:_contact_id), SQLSTATE and message; changes rest until retry_at, a score waits for the next change of the contact or the model.';

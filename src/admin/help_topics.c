@@ -49,7 +49,9 @@ static const MaHelpTopic topics[] = {
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
 		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
-			  "unsuppress", "web_request", "consent_state", "consent_change", "verify_consent"),
+			  "unsuppress", "import_suppressions", "web_request", "hook_url", "preferences", "preferences_by_token",
+			  "set_preferences_by_token", "consent_state", "consent_change", "verify_consent",
+			  "export_contact", "erase_contact"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
 			  "SELECT marketing.subscribe(42, 'offers', 'email', proof => '{\"form\": \"footer\"}');",
 			  "SELECT * FROM marketing.consent_state LIMIT 5;")
@@ -68,7 +70,8 @@ static const MaHelpTopic topics[] = {
 	{
 		"sending", "messages: asking for them, what became of them, and why not",
 		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "settle_message",
-			  "message_hits", "record_open", "record_click"),
+			  "define_cap", "drop_cap", "caps", "set_quiet_hours", "quiet_hours", "message_hits", "record_open",
+			  "record_click", "record_delivery_event", "delivery_events", "set_bounce_limit"),
 		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
 			  "SELECT * FROM marketing.messages LIMIT 5;",
 			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")

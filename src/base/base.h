@@ -319,6 +319,14 @@ extern bool ma_error_of_expression(int sqlerrcode);
  */
 extern void ma_expression_failed(const char *what, MemoryContext context) pg_attribute_noreturn();
 
+/* ---- guard.c ---- */
+
+/*
+ * Does the work in a subtransaction; NULL, or the error of an expression that undid it.
+ * Every other one (a cancel, a lock, memory) goes on.
+ */
+extern ErrorData *ma_expression_guard(void (*work) (void *arg), void *arg);
+
 /* ---- scoped_expression.c: one SQL expression over several rows, with names of our own ---- */
 
 /* A row the expression may read. */
@@ -513,6 +521,9 @@ typedef enum MaCounter
 extern void ma_count(MaCounter counter, int64 n);
 extern int64 ma_counter_value(MaCounter counter);
 extern const char *ma_counter_name(MaCounter counter);
+
+/* Copies a text to `size` bytes, cut between two characters where it is too long. */
+extern void ma_text_clip(char *to, const char *from, Size size);
 
 /* Remembers the last swallowed error of this database for `status`. */
 extern void ma_count_error(int sqlstate, const char *message);

@@ -85,6 +85,8 @@ set(const MaShopSetting *setting, const char *value)
 	values[0] = CStringGetTextDatum(setting->name);
 	values[1] = after ? CStringGetTextDatum(after) : (Datum) 0;
 	ma_run(after ? &put : &take, values, NULL, MA_RUN_WRITE);
+	/* Some is kept with what was compiled: tags of links. */
+	ma_definitions_changed();
 	return psprintf("%s: %s", setting->name, after ? after : "not set");
 }
 

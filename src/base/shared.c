@@ -11,6 +11,7 @@
 #include "base/base.h"
 
 #include "access/twophase.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
@@ -184,6 +185,16 @@ ma_counter_name(MaCounter counter)
 	return counter_names[counter];
 }
 
+/* Not in the middle of a character: who reads a view of it would get an error. */
+void
+ma_text_clip(char *to, const char *from, Size size)
+{
+	int			length = pg_mbcliplen(from, strlen(from), size - 1);
+
+	memcpy(to, from, length);
+	memset(to + length, 0, size - length);
+}
+
 void
 ma_count_error(int sqlstate, const char *message)
 {
@@ -191,7 +202,7 @@ ma_count_error(int sqlstate, const char *message)
 	TimestampTz now = GetCurrentTimestamp();
 	char		text[ERROR_TEXT];
 
-	strlcpy(text, message ? message : "", sizeof(text));
+	ma_text_clip(text, message ? message : "", sizeof(text));
 	ma_count(MA_COUNT_ERRORS, 1);
 	SpinLockAcquire(&figures->mutex);
 	figures->error_state = sqlstate;

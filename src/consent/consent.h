@@ -108,10 +108,32 @@ typedef struct MaConsentChange
  */
 extern int	ma_consent_append(MaConsentChange *changes, int n, bool evaluating);
 
+/* ---- subscribe.c ---- */
+
+/* The contact that this one is now, with his lock; who was merged meanwhile is another. */
+extern int64 ma_consent_lock_contact(int64 contact_id);
+
+/*
+ * Locks the contact's addresses of these channels (char *), in the order of the gate.
+ * Without `wait` busy ones are passed over.
+ */
+extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
+
+/* ---- suppression.c: addresses that get nothing ---- */
+
+/* The caller holds the recipient's lock.  False: it was suppressed already. */
+extern bool ma_suppression_add(const char *channel, Datum address_hash, const char *reason);
+/* Takes it off again if it is there for this reason. */
+extern void ma_suppression_lift(const char *channel, Datum address_hash, const char *reason);
+
 /* ---- token.c ---- */
 
 /* The last part of {{ confirm_url }}: confirms all the contact has pending. */
 extern char *ma_confirm_token(int64 contact_id);
+/* ... of {{ preferences_url }}: shows and changes what he gets. */
+extern char *ma_preferences_token(int64 contact_id);
+/* True for such a token and for an unsubscribe token, which opens the preferences as well. */
+extern bool ma_preferences_token_valid(const char *token);
 /* ... of {{ unsubscribe_url }}: for this topic and channel. */
 extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
 /*

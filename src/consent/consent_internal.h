@@ -24,12 +24,6 @@ extern List *ma_topics(void);
 extern int	ma_channel_number(const char *channel);
 extern const char *ma_channel_by_number(int number);
 
-/*
- * Locks the contact's addresses of these channels (char *), in the order of the gate.
- * Without `wait` busy ones are passed over.
- */
-extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, bool wait);
-
 /* ---- cap.c ---- */
 
 /* What ma_kept() keeps of a definition table: a list, which may be empty. */
@@ -44,6 +38,7 @@ extern void ma_cap_init(void);
 
 #define MA_TOKEN_CONFIRM 'c'
 #define MA_TOKEN_UNSUBSCRIBE 'u'
+#define MA_TOKEN_PREFERENCES 'p'
 
 typedef struct MaToken
 {
@@ -57,6 +52,11 @@ extern char *ma_token_make(char kind, const MaToken *token);
 extern bool ma_token_try(const char *text, char kind, MaToken *token);
 /* The same as an error. */
 extern void ma_token_read(const char *text, char kind, MaToken *token);
+
+/* ---- personal_data.c ---- */
+
+/* Tables of ours with this column, but for what is kept of who is erased. */
+extern List *ma_personal_tables(const char *column);
 
 /* ---- columns.c, ledger.c, events.c: registration ---- */
 

@@ -24,8 +24,18 @@ static const char *const state_names[] = {"none", "pending", "opted_in", "opted_
 #define HASH_SQL(h, previous) \
 	"pg_catalog.sha256(" previous " OPERATOR(pg_catalog.||) " \
 	"pg_catalog.convert_to(pg_catalog.jsonb_build_array(" h ".contact_id, " h ".topic_id, " \
-	h ".channel, " h ".entry_no, " h ".state, " h ".origin, " h ".proof, " \
+	h ".channel, " h ".entry_no, " h ".state, " h ".origin, " \
+	"pg_catalog.encode(" h ".proof_hash, 'hex'), " \
 	"EXTRACT(epoch FROM " h ".recorded_at), " h ".recorded_by)::pg_catalog.text, 'UTF8'))"
+
+/*
+ * What it covers of a proof.  The salt goes when the person is erased, and the proof with it:
+ * nobody can find out then by trying what it was.
+ */
+#define PROOF_HASH_SQL(h) \
+	"pg_catalog.sha256(" h ".proof_salt OPERATOR(pg_catalog.||) " \
+	"pg_catalog.convert_to(" h ".proof::pg_catalog.text, 'UTF8'))"
+#define SALT_BYTES 16
 
 /* A change, and the statement of a batch that appends it. */
 typedef struct Place
@@ -39,6 +49,7 @@ static bool same_chain(const MaConsentChange *a, const MaConsentChange *b);
 static int	append(MaConsentChange *changes, int n, bool evaluating);
 static void set_columns(const MaConsentChange *changes, int n, Datum *values);
 static void raise_events(const MaConsentChange *change, int64 entry_id, bool evaluating);
+static Datum random_salt(void);
 static Datum event_properties(const MaConsentChange *change);
 static void merged(int64 contact_id, int64 merged_id);
 static void split(int64 contact_id, int64 split_id);
@@ -115,14 +126,14 @@ static int
 append(MaConsentChange *changes, int n, bool evaluating)
 {
 	static MaStatement insert = {
-		"WITH new AS (SELECT u.n, u.contact_id, u.topic_id, u.channel, u.state, u.origin, u.proof, u.quiet, "
-		"$7 AS recorded_at, $8 AS recorded_by, "
+		"WITH new AS (SELECT u.n, u.contact_id, u.topic_id, u.channel, u.state, u.origin, u.proof, "
+		"u.proof_salt, " PROOF_HASH_SQL("u") " AS proof_hash, u.quiet, $7 AS recorded_at, $8 AS recorded_by, "
 		"COALESCE(c.entry_no, 0) OPERATOR(pg_catalog.+) 1 AS entry_no, "
 		"COALESCE(c.hash, '') AS previous "
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 		"pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
-		"pg_catalog.unnest($9)) WITH ORDINALITY "
-		"AS u (contact_id, topic_id, channel, state, origin, proof, quiet, n) "
+		"pg_catalog.unnest($9), pg_catalog.unnest($10)) WITH ORDINALITY "
+		"AS u (contact_id, topic_id, channel, state, origin, proof, quiet, proof_salt, n) "
 		"LEFT JOIN LATERAL (SELECT * FROM marketing_internal.consent AS s "
 		"WHERE s.contact_id OPERATOR(pg_catalog.=) u.contact_id "
 		"AND s.topic_id OPERATOR(pg_catalog.=) u.topic_id "
@@ -132,9 +143,9 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"OR c.origin OPERATOR(pg_catalog.~) '^((merge|split): )*column ')), "
 		"hashed AS (SELECT new.*, " HASH_SQL("new", "new.previous") " AS hash FROM new), "
 		"logged AS (INSERT INTO marketing_internal.consent_entry (contact_id, topic_id, channel, "
-		"entry_no, state, origin, proof, recorded_at, recorded_by, hash, quiet) "
-		"SELECT contact_id, topic_id, channel, entry_no, state, origin, proof, recorded_at, "
-		"recorded_by, hash, quiet FROM hashed ORDER BY n "
+		"entry_no, state, origin, proof, proof_salt, proof_hash, recorded_at, recorded_by, hash, quiet) "
+		"SELECT contact_id, topic_id, channel, entry_no, state, origin, proof, proof_salt, proof_hash, "
+		"recorded_at, recorded_by, hash, quiet FROM hashed ORDER BY n "
 		"RETURNING contact_id, topic_id, channel, entry_id), "
 		"kept AS (INSERT INTO marketing_internal.consent AS s (contact_id, topic_id, channel, "
 		"state, since, origin, entry_no, hash) "
@@ -146,10 +157,10 @@ append(MaConsentChange *changes, int n, bool evaluating)
 		"ON l.contact_id OPERATOR(pg_catalog.=) h.contact_id "
 		"AND l.topic_id OPERATOR(pg_catalog.=) h.topic_id "
 		"AND l.channel OPERATOR(pg_catalog.=) h.channel ORDER BY h.n",
-		9, {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
-		TIMESTAMPTZOID, TEXTOID, BOOLARRAYOID}
+		10, {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+		TIMESTAMPTZOID, TEXTOID, BOOLARRAYOID, BYTEAARRAYOID}
 	};
-	Datum		values[9];
+	Datum		values[10];
 	MaRows		rows;
 
 	set_columns(changes, n, values);
@@ -178,6 +189,7 @@ set_columns(const MaConsentChange *changes, int n, Datum *values)
 	Datum	   *proofs = palloc_array(Datum, n);
 	bool	   *nulls = palloc_array(bool, n);
 	Datum	   *quiet = palloc_array(Datum, n);
+	Datum	   *salts = palloc_array(Datum, n);
 
 	for (int f = 0; f < lengthof(texts); f++)
 		texts[f] = palloc_array(char *, n);
@@ -191,6 +203,7 @@ set_columns(const MaConsentChange *changes, int n, Datum *values)
 		proofs[i] = changes[i].proof;
 		nulls[i] = changes[i].proof == (Datum) 0;
 		quiet[i] = BoolGetDatum(changes[i].quiet);
+		salts[i] = nulls[i] ? (Datum) 0 : random_salt();
 	}
 	values[0] = ma_int8_array(contacts, n);
 	values[1] = ma_int4_array(topics, n);
@@ -198,6 +211,20 @@ set_columns(const MaConsentChange *changes, int n, Datum *values)
 		values[f + 2] = ma_text_array(texts[f], n);
 	values[5] = ma_datum_array_nulls(proofs, nulls, n, JSONBOID);
 	values[8] = ma_datum_array(quiet, n, BOOLOID);
+	values[9] = ma_datum_array_nulls(salts, nulls, n, BYTEAOID);
+}
+
+static Datum
+random_salt(void)
+{
+	bytea	   *salt = palloc(VARHDRSZ + SALT_BYTES);
+
+	SET_VARSIZE(salt, VARHDRSZ + SALT_BYTES);
+	if (!pg_strong_random(VARDATA(salt), SALT_BYTES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random number")));
+	return PointerGetDatum(salt);
 }
 
 static Datum
@@ -365,7 +392,11 @@ ma_verify_consent(PG_FUNCTION_ARGS)
 		"WHEN COALESCE(c.previous_no, 0) OPERATOR(pg_catalog.<>) "
 		"(c.entry_no OPERATOR(pg_catalog.-) 1) THEN 'an entry before it is missing' "
 		"WHEN c.hash OPERATOR(pg_catalog.<>) " HASH_SQL("c", "COALESCE(c.previous, '')")
-		" THEN 'it does not fit its hash' "
+		" OR (c.proof IS NOT NULL AND " PROOF_HASH_SQL("c") " IS DISTINCT FROM c.proof_hash) "
+		"THEN 'it does not fit its hash' "
+		"WHEN c.proof IS NULL AND c.proof_hash IS NOT NULL AND EXISTS ("
+		"SELECT FROM marketing_internal.contact AS p "
+		"WHERE p.contact_id OPERATOR(pg_catalog.=) c.contact_id) THEN 'its proof is missing' "
 		"WHEN c.next_no IS NULL AND s.hash IS NULL THEN 'there is no present state' "
 		"WHEN c.next_no IS NULL AND (s.hash OPERATOR(pg_catalog.<>) c.hash "
 		"OR s.state OPERATOR(pg_catalog.<>) c.state) "

@@ -21,7 +21,6 @@ static List *channels_of(const MaTopic *topic, const char *channel, const char *
 static MaConsentState state_after(int64 contact_id, const MaTopic *topic, const char *channel);
 static char *describe(const MaTopic *topic, const char *channel, MaConsentState state,
 					  bool changed);
-static int64 lock_contact_of(const MaToken *token);
 
 MA_FUNCTION(ma_subscribe);
 MA_FUNCTION(ma_unsubscribe);
@@ -193,18 +192,17 @@ ma_unsubscribe(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(n);
 }
 
-/* The contact of a token, locked; one that was merged while he was waited for is another now. */
-static int64
-lock_contact_of(const MaToken *token)
+int64
+ma_consent_lock_contact(int64 given)
 {
-	int64		contact_id = ma_contact_now(token->contact_id);
+	int64		contact_id = ma_contact_now(given);
 
 	for (;;)
 	{
 		int64		again;
 
 		ma_contact_lock(contact_id);
-		again = ma_contact_now(token->contact_id);
+		again = ma_contact_now(given);
 		if (again == contact_id)
 			return contact_id;
 		ma_contact_unlock(contact_id);
@@ -235,7 +233,7 @@ ma_confirm(PG_FUNCTION_ARGS)
 	(void) ma_extension_required();
 	ma_call_begin(&call);
 	ma_token_read(token, MA_TOKEN_CONFIRM, &read);
-	contact_id = lock_contact_of(&read);
+	contact_id = ma_consent_lock_contact(read.contact_id);
 	value = Int64GetDatum(contact_id);
 	rows = ma_run(&pending, &value, NULL, MA_RUN_READ_LATEST);
 	changes = palloc0_array(MaConsentChange, Max(rows.n, 1));
@@ -278,7 +276,7 @@ ma_unsubscribe_by_token(PG_FUNCTION_ARGS)
 	if (change.channel != NULL && change.topic_id != MA_TOPIC_TRANSACTIONAL_ID &&
 		ma_topic_by_id(change.topic_id) != NULL)
 	{
-		change.contact_id = lock_contact_of(&read);
+		change.contact_id = ma_consent_lock_contact(read.contact_id);
 		ma_recipients_lock(&change.contact_id, 1, list_make1(unconstify(char *, change.channel)),
 						   true);
 		n = ma_consent_append(&change, 1, false);

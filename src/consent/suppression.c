@@ -37,9 +37,8 @@ checked_hash(FunctionCallInfo fcinfo, char **channel)
 	return hash;
 }
 
-/* marketing.suppress(address, channel, reason) */
-Datum
-ma_suppress(PG_FUNCTION_ARGS)
+bool
+ma_suppression_add(const char *channel, Datum address_hash, const char *reason)
 {
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.suppression "
@@ -47,20 +46,47 @@ ma_suppress(PG_FUNCTION_ARGS)
 		"ON CONFLICT (address_hash, channel) DO NOTHING",
 		5, {BYTEAOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 	};
+	Datum		values[5];
+
+	values[0] = address_hash;
+	values[1] = CStringGetTextDatum(channel);
+	values[2] = CStringGetTextDatum(reason);
+	values[3] = TimestampTzGetDatum(ma_now());
+	values[4] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	return ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST).n > 0;
+}
+
+void
+ma_suppression_lift(const char *channel, Datum address_hash, const char *reason)
+{
+	static MaStatement remove = {
+		"DELETE FROM marketing_internal.suppression "
+		"WHERE address_hash OPERATOR(pg_catalog.=) $1 AND channel OPERATOR(pg_catalog.=) $2 "
+		"AND reason OPERATOR(pg_catalog.=) $3",
+		3, {BYTEAOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3];
+
+	values[0] = address_hash;
+	values[1] = CStringGetTextDatum(channel);
+	values[2] = CStringGetTextDatum(reason);
+	(void) ma_run(&remove, values, NULL, MA_RUN_WRITE_LATEST);
+}
+
+/* marketing.suppress(address, channel, reason) */
+Datum
+ma_suppress(PG_FUNCTION_ARGS)
+{
 	MaCall		call;
 	char	   *channel;
 	char	   *reason = ma_consent_text(fcinfo, 2);
-	Datum		values[5];
+	Datum		hash;
 	bool		added;
 
 	(void) ma_extension_required();
 	ma_call_begin(&call);
-	values[0] = checked_hash(fcinfo, &channel);
-	values[1] = CStringGetTextDatum(channel);
-	values[2] = CStringGetTextDatum(reason ? reason : "manual");
-	values[3] = TimestampTzGetDatum(ma_now());
-	values[4] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
-	added = ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST).n > 0;
+	hash = checked_hash(fcinfo, &channel);
+	added = ma_suppression_add(channel, hash, reason ? reason : "manual");
 	ma_call_end(&call);
 	PG_RETURN_BOOL(added);
 }

@@ -134,3 +134,11 @@ ma_confirm_token_valid(const char *token)
 
 	return ma_token_try(token, MA_TOKEN_CONFIRM, &read);
 }
+
+char *
+ma_preferences_token(int64 contact_id)
+{
+	MaToken		token = {contact_id, 0, 0};
+
+	return ma_token_make(MA_TOKEN_PREFERENCES, &token);
+}

@@ -70,7 +70,7 @@ static const MaBuiltinEvent message_events[] = {
 	{"replied", message_columns}
 };
 
-#define MAX_ROWS 32
+#define MAX_ROWS 64
 
 static const MaBuiltinRows *stored[MAX_ROWS];
 static int	nstored = 0;

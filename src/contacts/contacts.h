@@ -138,6 +138,13 @@ extern void ma_retire(MemoryContext context, void (*leave) (void *value), void *
 
 /* ---- definitions.c ---- */
 
+/*
+ * SQL of a date, or of a local time (`type`), as a timestamp.  A date may lie beyond the
+ * time that timestamps can say, and zones and windows move both: one far away is infinite,
+ * or a row with a mistyped year would be an error for all who are read with it.
+ */
+extern char *ma_local_time_sql(const char *sql, Oid type);
+
 extern MaTable *ma_table_by_id(MaDefinitions *definitions, int32 id);
 extern MaTable *ma_table_by_relid(MaDefinitions *definitions, Oid relid);
 extern MaSource *ma_source_by_id(MaDefinitions *definitions, int32 id);
@@ -518,6 +525,9 @@ extern int	ma_builtin_keys(const MaContactChange *contact, MaRun how, Datum **ke
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
 
+/* Errors out unless the attached table of the source is there, with its column of ids. */
+extern void ma_source_require(const MaSource *source);
+
 /* Errors out unless rows of the event can be told apart, to be followed one by one. */
 extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
 
@@ -591,7 +601,7 @@ extern void ma_contacts_leave(const int64 *contact_ids, int n);
 /* Leaves everybody: each contact is evaluated anew by the worker. */
 extern void ma_contacts_leave_all(void);
 
-/* ---- wake.c: contacts evaluated again by a duty ---- */
+/* ---- due.c: who falls due ---- */
 
 /*
  * A duty's turn reads who is due: `read` has a time, now, as $1 and how many may be
@@ -602,6 +612,27 @@ extern MaRows ma_due_read(MaStatement *read);
 /* When the duty is next due: the time that `read` gives without parameters, if any. */
 extern TimestampTz ma_due_next(MaStatement *read);
 
+/* What a duty knows of its queue; static, and all zero at first. */
+typedef struct MaDue
+{
+	TimestampTz from;			/* the last turn looked from here on */
+	TimestampTz next;			/* the next one will, ... */
+	TransactionId xid;			/* ... if this was committed */
+	bool		looked;			/* false: nothing is known */
+	int64		whole_at;		/* when all is looked at again */
+} MaDue;
+
+/*
+ * The same for a queue that is long: the times read begin at $3, and the rows are contact
+ * and time.  ma_due_wake() evaluates them, as ma_contacts_wake(); ma_due_next_from() has
+ * where to begin as $1.
+ */
+extern MaRows ma_due_read_from(MaStatement *read, MaDue *due);
+extern bool ma_due_wake(const MaRows *rows, MaDue *due);
+extern TimestampTz ma_due_next_from(MaStatement *read, const MaDue *due);
+
+/* ---- wake.c: contacts evaluated again by a duty ---- */
+
 /*
  * Evaluates the contacts as if rows of these events had changed (NULL: without any
  * change, for what changes by time alone), under their locks.
@@ -610,6 +641,9 @@ extern TimestampTz ma_due_next(MaStatement *read);
  */
 extern bool ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n,
 							 bool leave_busy);
+/* The same; `busy` (all false) tells who stays as he is. */
+extern bool ma_contacts_wake_each(const int64 *contact_ids, const int32 *event_ids, int n,
+								  bool leave_busy, bool *busy);
 
 /* Joins whether the contact of s waits in the dirty log by himself: w.waits, else null. */
 #define MA_JOIN_DIRTY \

@@ -430,16 +430,24 @@ occurred_sql(const MaTable *table, const char *column, const char *zone)
 {
 	char	   *name = psprintf("t.%s", quote_identifier(column));
 
-	switch (ma_column_type(table, column))
-	{
-		case TIMESTAMPOID:
-			return psprintf("pg_catalog.timezone(%s, %s)", quote_literal_cstr(zone), name);
-		case DATEOID:
-			return psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)",
-							quote_literal_cstr(zone), name);
-		default:
-			return name;
-	}
+	Oid			type = ma_column_type(table, column);
+
+	if (type != TIMESTAMPOID && type != DATEOID)
+		return name;
+	return psprintf("pg_catalog.timezone(%s, %s)", quote_literal_cstr(zone),
+					ma_local_time_sql(name, type));
+}
+
+char *
+ma_local_time_sql(const char *sql, Oid type)
+{
+	const char *name = type == DATEOID ? "date" : "timestamp";
+
+	return psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) '200000-01-01'::pg_catalog.%s "
+					"THEN 'infinity'::pg_catalog.timestamp "
+					"WHEN %s OPERATOR(pg_catalog.<) '4000-01-01 BC'::pg_catalog.%s "
+					"THEN '-infinity'::pg_catalog.timestamp ELSE (%s)::pg_catalog.timestamp END",
+					sql, name, sql, name, sql);
 }
 
 static List *

@@ -2,7 +2,7 @@
  * drain.c
  *		The worker's duty that evaluates what commits left in the dirty log.
  *
- * A batch is small, since users' commits meet its contact locks: they try for
+ * A batch is short, since users' commits meet its contact locks: they try for
  * their budget and then leave the contact to us again.  Rows are deleted only
  * when their contact was evaluated; a contact that is busy stays for the next
  * turn, one that fails is tried alone and then rests, and nobody waits for it.
@@ -27,7 +27,11 @@
 #include "utils/resowner.h"
 #include "worker/worker.h"
 
-#define BATCH 100
+#define BATCH 100				/* contacts, to begin with */
+#define LEAST_BATCH 25
+#define MOST_BATCH 400
+#define BATCH_SHORT_MS 5		/* a batch is about this long, while users wait for its locks */
+#define BATCH_LONG_MS 10
 #define WAIT_MS 200				/* patience for locks of one batch */
 #define LOCK_TIMEOUT_MS 500		/* at most: see ma_drain_turn() */
 #define MAX_PAUSE 3600
@@ -38,6 +42,7 @@
 static bool drain(void);
 static void evaluate(void *arg);
 static double turn_ms(void);
+static void fit_batch(const MaEvaluation *evaluation);
 static Datum sources_of_table(int32 table_id, bool *everybody);
 static bool expand_table(void);
 static bool drain_marks(void);
@@ -49,6 +54,7 @@ static int	finish(const MaRows *rows, MaDrainBatch *batch);
 static Datum tid_array(const MaRows *rows, const List *places);
 
 static instr_time turn_start;
+static int	batch_size = BATCH;
 
 static const MaDuty drain_duty = {"dirty log", 0, drain, NULL};
 
@@ -128,7 +134,23 @@ ma_drain_batch_size(void)
 {
 	int			table = max_locks_per_xact * (MaxBackends + max_prepared_xacts);
 
-	return Max(Min(BATCH, table / 32), 1);
+	return Max(Min(batch_size, table / 32), 1);
+}
+
+/* What contacts cost depends on the rules: batches are so large that they last about as long. */
+static void
+fit_batch(const MaEvaluation *evaluation)
+{
+	instr_time	passed;
+	double		ms;
+
+	INSTR_TIME_SET_CURRENT(passed);
+	INSTR_TIME_SUBTRACT(passed, evaluation->start);
+	ms = INSTR_TIME_GET_MILLISEC(passed);
+	if (ms > BATCH_LONG_MS)
+		batch_size = Max(batch_size / 2, LEAST_BATCH);
+	else if (ms < BATCH_SHORT_MS && evaluation->nmarks * 2 > batch_size)
+		batch_size = Min(batch_size * 2, MOST_BATCH);
 }
 
 MaMark *
@@ -188,19 +210,20 @@ ma_drain_protect(void (*work) (void *arg), void *arg, int ms)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
+	TimestampTz outer;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
+	outer = ma_deadline_set(ms);
 	PG_TRY();
 	{
-		ma_deadline_set(ms);
 		work(arg);
-		(void) ma_deadline_end(false);
+		(void) ma_deadline_end(false, outer);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		bool		too_long = ma_deadline_end(true);
+		bool		too_long = ma_deadline_end(true, outer);
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -231,7 +254,10 @@ ma_drain_try(MaEvaluation *evaluation)
 										 MA_DRAIN_BATCH_MS : MA_DRAIN_ALONE_MS);
 
 	if (error == NULL)
+	{
 		ma_count(MA_COUNT_DRAINED, evaluation->evaluated);
+		fit_batch(evaluation);
+	}
 	else
 		for (int i = 0; i < evaluation->nmarks; i++)
 			evaluation->marks[i]->done = false;

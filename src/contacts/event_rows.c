@@ -20,6 +20,8 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+static void require_source(const MaEventSource *source);
+
 List *
 ma_event_sources(MaDefinitions *definitions, const MaEvent *event)
 {
@@ -60,15 +62,31 @@ ma_equality_operator(Oid type)
 	return text;
 }
 
-char *
-ma_event_from(const MaEventSource *source, char **contact)
+/* Errors out unless the tables and columns are there by which its rows are found. */
+static void
+require_source(const MaEventSource *source)
 {
+	const char *table = source->via_table ? source->via_table->name : source->table->name;
+	const char *column = !OidIsValid(source->contact_type) ? source->contact_column :
+		source->via_table && !OidIsValid(source->via_key_type) ? source->via_key_column : NULL;
+
 	if (!OidIsValid(source->table->relid) ||
 		(source->via_table != NULL && !OidIsValid(source->via_table->relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("attached table \"%s\" is gone", source->table->name),
 				 errhint("Call marketing.detach() for it, or restore it and attach it again.")));
+	if (column != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of attached table \"%s\" is gone", column, table),
+				 errhint("Attach the event again with the column's new name.")));
+}
+
+char *
+ma_event_from(const MaEventSource *source, char **contact)
+{
+	require_source(source);
 	if (source->via_table == NULL)
 	{
 		*contact = psprintf("t.%s", quote_identifier(source->contact_column));
@@ -114,12 +132,6 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 	}
 	from = ma_event_from(source, &contact);
 	*key_type = source->contact_type;
-	if (!OidIsValid(*key_type))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of attached table \"%s\" is gone",
-						source->contact_column, source->table->name),
-				 errhint("Attach the event again with the column's new name.")));
 	/* The time stands beside the row: a column of the table may have any name. */
 	appendStringInfo(&sql, "SELECT %s FROM %s CROSS JOIN LATERAL (SELECT %s) AS r (at) "
 					 "WHERE %s %s %s", columns, from, source->occurred, contact,
@@ -145,7 +157,10 @@ ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 	int			total = 0;
 
 	if (source != NULL)
+	{
+		require_source(source);
 		relid = source->via_table ? source->via_table->relid : source->table->relid;
+	}
 	for (int i = 0; i < n; i++)
 		total += Max(contacts[i].nkeys, 1);
 	ids = palloc_array(int64, Max(total, 1));

@@ -39,7 +39,6 @@ typedef struct KeyContext
 	const char *text;
 } KeyContext;
 
-static void require_table(const MaSource *source);
 static void key_error_callback(void *arg);
 static Datum key_value(const MaSource *source, const char *text, int32 typmod);
 static char *operator_sql(Oid operator);
@@ -70,24 +69,29 @@ key_error_callback(void *arg)
  * A table that cannot be read is not one without rows: what waits for it waits on,
  * or its contacts would be forgotten.
  */
-static void
-require_table(const MaSource *source)
+void
+ma_source_require(const MaSource *source)
 {
 	if (source->table == NULL ||
 		(OidIsValid(source->table->relid) && OidIsValid(source->key_type)))
 		return;
+	if (OidIsValid(source->table->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of attached table \"%s\" is gone", source->key_column,
+						source->table->name),
+				 errhint("Rename it back, or attach the table again with marketing.attach_contacts().")));
 	ereport(ERROR,
 			(errcode(ERRCODE_MA_UNKNOWN_SOURCE),
 			 errmsg("the table of contact source \"%s\" is not there", source->name),
-			 errdetail("The table, its column \"%s\" or its trigger marketing_capture is gone.",
-					   source->key_column),
+			 errdetail("The table or its trigger marketing_capture is gone."),
 			 errhint("Attach it again with marketing.attach_contacts(), or take it off with marketing.detach().")));
 }
 
 Datum
 ma_source_key(const MaSource *source, const char *text)
 {
-	require_table(source);
+	ma_source_require(source);
 	/* Without length or scale, which is only about how it prints. */
 	return key_value(source, text, -1);
 }
@@ -122,7 +126,7 @@ ma_source_key_text(const MaSource *source, const char *text)
 
 	if (source->table == NULL)
 		return pstrdup(text);
-	require_table(source);
+	ma_source_require(source);
 	relid = source->table->relid;
 	typmod = ma_key_typmod(relid, source->key_column);
 	return ma_key_value_text(relid, source->key_type, key_value(source, text, typmod));
@@ -202,7 +206,7 @@ ma_source_read(MaSource *source, MaSourceRow *rows, int n)
 
 	if (n == 0 || source->table == NULL)
 		return;
-	require_table(source);
+	ma_source_require(source);
 	keys = palloc_array(Datum, n);
 	places = palloc_array(int, n);
 	for (int i = 0; i < n; i++)

@@ -15,40 +15,15 @@
 
 static void leave(const MaDrainBatch *batch, bool all);
 
-MaRows
-ma_due_read(MaStatement *read)
+bool
+ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n, bool leave_busy)
 {
-	Datum		arguments[2];
-	int			nest_level = ma_pin_index_scans();
-	MaRows		rows;
-
-	arguments[0] = TimestampTzGetDatum(ma_clock());
-	arguments[1] = Int32GetDatum(ma_drain_batch_size());
-	rows = ma_run(read, arguments, NULL, MA_RUN_READ_LATEST);
-	ma_unpin_settings(nest_level);
-	return rows;
-}
-
-TimestampTz
-ma_due_next(MaStatement *read)
-{
-	TimestampTz at = DT_NOEND;
-	MaCall		call;
-	MaRows		rows;
-	int			nest_level;
-
-	ma_call_begin(&call);
-	nest_level = ma_pin_index_scans();
-	rows = ma_run(read, NULL, NULL, MA_RUN_READ_LATEST);
-	ma_unpin_settings(nest_level);
-	if (rows.n > 0)
-		at = ma_int64(&rows, 0, 1);
-	ma_call_end(&call);
-	return at;
+	return ma_contacts_wake_each(contact_ids, event_ids, n, leave_busy, NULL);
 }
 
 bool
-ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n, bool leave_busy)
+ma_contacts_wake_each(const int64 *contact_ids, const int32 *event_ids, int n, bool leave_busy,
+					  bool *busy)
 {
 	MaDrainBatch batch = {NIL};
 	MaEvaluation evaluation;
@@ -58,7 +33,7 @@ ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n, bool l
 
 	for (int i = 0; i < n; i++)
 	{
-		MaMark	   *mark = ma_drain_mark(&batch, MA_MARK_CONTACT, 0, contact_ids[i], NULL, 0);
+		MaMark	   *mark = ma_drain_mark(&batch, MA_MARK_CONTACT, 0, contact_ids[i], NULL, i);
 
 		if (event_ids != NULL)
 			ma_mark_add_event(mark, event_ids[i], MA_SIGN_PLUS | MA_SIGN_MINUS);
@@ -72,7 +47,14 @@ ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n, bool l
 		return true;
 	}
 	foreach(cell, batch.marks)
-		done |= ((MaDrainMark *) lfirst(cell))->mark.done;
+	{
+		const MaDrainMark *mark = lfirst(cell);
+		ListCell   *place;
+
+		done |= mark->mark.done;
+		foreach(place, busy != NULL && !mark->mark.done ? mark->places : NIL)
+			busy[lfirst_int(place)] = true;
+	}
 	if (leave_busy)
 		leave(&batch, false);
 	return done;

@@ -55,6 +55,52 @@ ma_contact_views(const int64 *contact_ids, int n)
 	return views;
 }
 
+/*
+ * Attributes of identify() may have any name, so one that is not known is no fault; but
+ * one that is nearly that of a column is likely a slip.
+ */
+void
+ma_members_notice(const char *who, List *names)
+{
+	static const char *const fields[] = {"email", "phone", "time_zone", "locale"};
+	List	   *known = NIL;
+	List	   *told = NIL;
+	ListCell   *cell;
+	ListCell   *inner;
+
+	for (int i = 0; i < lengthof(fields); i++)
+		known = lappend(known, unconstify(char *, fields[i]));
+	foreach(cell, ma_definitions()->sources)
+	{
+		MaSource   *source = lfirst(cell);
+
+		if (source->table != NULL && OidIsValid(source->table->relid))
+			known = list_concat(known, ma_column_names(source->table->relid));
+	}
+	foreach(cell, names)
+	{
+		char	   *name = lfirst(cell);
+		int			limit = strlen(name) < 6 ? 1 : 2;
+		const char *near = NULL;
+		bool		found = false;
+
+		foreach(inner, told)
+			found |= strcmp(lfirst(inner), name) == 0;
+		foreach(inner, known)
+		{
+			found |= strcmp(lfirst(inner), name) == 0;
+			if (near == NULL && ma_name_distance(name, lfirst(inner), limit) <= limit)
+				near = lfirst(inner);
+		}
+		if (found || near == NULL)
+			continue;
+		told = lappend(told, name);
+		ereport(NOTICE,
+				(errmsg("%s shows contact.%s, which no attached table has", who, name),
+				 errhint("Did you mean \"%s\"?", near)));
+	}
+}
+
 static void
 add_layer(MaContactView *view, Jsonb *layer)
 {

@@ -182,7 +182,7 @@ extern void ma_sms_measure(const char *text, MaSms *sms);
 /* Text of an HTML part, for mail programs that show none; lines are not wrapped. */
 extern char *ma_html_to_text(const char *html);
 
-/* ---- mime.c: the bytes of one mail (no catalog access, palloc only) ---- */
+/* ---- mime.c, mime_address.c: the bytes of one mail (no catalog access, palloc only) ---- */
 
 typedef struct MaMimeHeader
 {
@@ -212,7 +212,8 @@ typedef struct MaMimeMessage
 } MaMimeMessage;
 
 /*
- * The message by RFC 5322 and 2045-2047: CRLF line ends, 7-bit, lines of at most 998
+ * The message by RFC 5322 and 2045-2047: CRLF line ends, 7-bit (but for a recipient that is
+ * not, see ma_mime_recipient_ok()), lines of at most 998
  * octets (78 where possible); *length is its length, it ends with NUL besides.  NULL
  * with *error (English, for a log) if a part is not allowed: addresses and header
  * names are checked, CR, LF and NUL are in no header.  The same input gives the same
@@ -222,6 +223,14 @@ extern char *ma_mime_build(const MaMimeMessage *message, Size *length, const cha
 
 /* True if the address can stand in a header and in an SMTP command as it is (ASCII only). */
 extern bool ma_mime_address_ok(const char *address);
+/* Likewise with UTF-8 before the @, which the server must take (SMTPUTF8, RFC 6531). */
+extern bool ma_mime_recipient_ok(const char *address);
+
+/*
+ * The address as it goes over the wire, in the current context: the domain in ASCII
+ * (RFC 5890).  *smtputf8: what is before the @ is not ASCII.  NULL if it is none.
+ */
+extern char *ma_mime_address(const char *address, bool *smtputf8);
 
 /* Registers what templates use, for those who drop it. */
 extern void ma_content_init(void);

@@ -52,6 +52,8 @@ extern char *ma_content_name(FunctionCallInfo fcinfo, int number, const char *wh
 
 /* A NOTICE for each of these snippets that is not there; own_name (may be NULL) is. */
 extern void ma_snippets_notice(const char *who, const char *own_name, List *names);
+/* Likewise for names of {{ contact.name }} that nothing has and that are near to one that is. */
+extern void ma_members_notice(const char *who, List *names);
 /* Error MA032 for a template, layout, snippet or query that is not there; with the nearest. */
 extern void ma_content_unknown(const char *what, const char *table, const char *name)
 	pg_attribute_noreturn();
@@ -61,6 +63,7 @@ extern bool ma_content_same(const char *left, const char *right);
 
 /* ---- utm.c ---- */
 
+extern void ma_utm_init(void);
 /* Members of utm, up to NULL. */
 extern const char *const ma_utm_members[];
 /* The tags of a version: utm (0: not given) over what the shop, channel and template say. */

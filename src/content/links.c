@@ -45,6 +45,9 @@ ma_html_links(const char *html, MaLinkChange change, void *argument)
 
 		if (!read_tag(at, &tag))
 		{
+			/* One that has no end hides what follows, and is looked at once. */
+			if (tag.end != NULL)
+				break;
 			at++;
 			continue;
 		}

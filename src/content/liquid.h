@@ -297,6 +297,7 @@ struct MaLiquid
 	int			nroots;			/* distinct first names of paths */
 	List	   *roots;			/* LiquidName *, while compiling */
 	List	   *snippets;		/* char *: those it names outright; not kept in a cache */
+	List	   *members;		/* char *: what it shows of the contact; likewise */
 	LiquidBlock *block;
 };
 
@@ -463,6 +464,7 @@ typedef struct LiquidGlobals
 	MaLiquid   *(*snippet) (void *argument, const char *name, int length, MaEscape escape);
 	char	   *(*track) (void *argument, const char *url);
 	char	   *(*coupon) (void *argument, const char *pool);
+	const char *locale;			/* of the text; NULL: none */
 	bool		strict;			/* to show a variable without a value is an error */
 	/* Told of each such variable instead, with its text and what is near (may be NULL). */
 	void		(*missing) (void *argument, const LiquidRender *render, const char *path);
@@ -650,6 +652,30 @@ extern const LiquidFilterType ma_liquid_number_filters[];
 extern const LiquidFilterType ma_liquid_array_filters[];
 extern const LiquidFilterType ma_liquid_html_filters[];
 extern const LiquidFilterType ma_liquid_date_filters[];
+extern const LiquidFilterType ma_liquid_locale_filters[];
+
+/* liquid_locale.c: how a language writes numbers, amounts and dates. */
+typedef struct LiquidLocale
+{
+	const char *language;
+	const char *group;			/* between thousands */
+	const char *point;
+	enum
+	{
+		LIQUID_SIGN_BEFORE,		/* of a currency: $9 */
+		LIQUID_SIGN_BEFORE_BLANK,
+		LIQUID_SIGN_BEHIND
+	}			sign;
+	const char *months;			/* with blanks between them; NULL: as in English */
+	const char *short_months;	/* NULL: the first three letters */
+	const char *days;			/* from Sunday on */
+	const char *short_days;
+} LiquidLocale;
+
+/* Of the argument if there is one, else of the text that is rendered; English if unknown. */
+extern const LiquidLocale *ma_liquid_locale(LiquidRender *render, LiquidValue argument);
+/* Word `n` of a list with blanks; its length in octets. */
+extern const char *ma_liquid_word(const char *words, int n, int *length);
 
 /* A buffer for a filter's result, swapped for the output. */
 extern LiquidBuffer *ma_liquid_buffer_swap(LiquidRender *render, LiquidBuffer *buffer);

@@ -360,6 +360,8 @@ ma_liquid_equal(LiquidRender *render, LiquidValue left, LiquidValue right)
 		case LIQUID_BOOL:
 			return left.u.boolean == right.u.boolean;
 		case LIQUID_STRING:
+			if (left.length == right.length)
+				ma_liquid_step(render, left.length / 1024);
 			return left.length == right.length &&
 				memcmp(left.u.string, right.u.string, left.length) == 0;
 		default:

@@ -13,6 +13,7 @@
 
 static LiquidExpression *parse_range(LiquidScanner *scanner);
 static LiquidExpression *parse_path(LiquidScanner *scanner);
+static void note_member(MaLiquid *liquid, const LiquidExpression *path);
 static bool parse_segment(LiquidScanner *scanner, LiquidSegment *segment);
 static bool word_constant(const LiquidExpression *path, LiquidValue *value);
 static int	root_slot(MaLiquid *liquid, const LiquidName *name);
@@ -121,7 +122,18 @@ parse_path(LiquidScanner *scanner)
 		path->kind = LIQUID_CONSTANT;
 	else
 		path->root_slot = root_slot(scanner->liquid, &path->root);
+	note_member(scanner->liquid, path);
 	return path;
+}
+
+/* contact.name, for who looks whether there is such a name. */
+static void
+note_member(MaLiquid *liquid, const LiquidExpression *path)
+{
+	if (path->kind == LIQUID_PATH && path->nsegments > 0 && path->segments[0].index == NULL &&
+		path->root.length == 7 && memcmp(path->root.text, "contact", 7) == 0)
+		liquid->members = lappend(liquid->members, pnstrdup(path->segments[0].name.text,
+															path->segments[0].name.length));
 }
 
 static bool

@@ -8,7 +8,7 @@
 
 static const LiquidFilterType *const tables[] = {
 	ma_liquid_string_filters, ma_liquid_number_filters, ma_liquid_array_filters,
-	ma_liquid_html_filters, ma_liquid_date_filters
+	ma_liquid_html_filters, ma_liquid_date_filters, ma_liquid_locale_filters
 };
 
 const LiquidFilterType *

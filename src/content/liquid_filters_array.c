@@ -408,6 +408,7 @@ compare_items(const void *left, const void *right, void *argument)
 		order = (one->key.kind == LIQUID_NIL) - (other->key.kind == LIQUID_NIL);
 	else if (context->natural)
 	{
+		ma_liquid_step(context->render, Min(one->key.length, other->key.length) / 256);
 		order = pg_strncasecmp(one->key.u.string, other->key.u.string,
 							   Min(one->key.length, other->key.length));
 		if (order == 0)

@@ -5,6 +5,8 @@
  * A text is read by PostgreSQL's own input, so what SQL understands a template does;
  * numbers are seconds since 1970; "now" and "today" are marketing.now().  A text
  * without a zone is taken as local time and printed as it is, whatever the zone.
+ * Names of months and days are those of the language of the text, or of one that is
+ * given: date: "%d %B", "tr".
  */
 #include "base/base.h"
 
@@ -12,6 +14,7 @@
 
 #include "content/liquid.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "pgtime.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
@@ -19,12 +22,16 @@
 static bool read_time(LiquidRender *render, LiquidValue input, TimestampTz *at);
 static bool parse_time(LiquidRender *render, const char *text, TimestampTz *at);
 static bool from_seconds(int64 seconds, TimestampTz *at);
-static void format_time(LiquidRender *render, StringInfo out, const char *format, TimestampTz at);
+static void format_time(LiquidRender *render, StringInfo out, const char *format, TimestampTz at,
+						const LiquidLocale *locale);
 static bool format_one(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t fsec,
-					   TimestampTz at, int zone, const char *abbreviation);
+					   TimestampTz at, int zone, const char *abbreviation,
+					   const LiquidLocale *locale);
 static int64 field(char code, const struct pg_tm *tm, fsec_t fsec, TimestampTz at);
 static bool format_words(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t fsec,
-						 int zone, const char *abbreviation);
+						 int zone, const char *abbreviation, const LiquidLocale *locale);
+static void word(StringInfo out, const char *words, const char *const *english, int n, bool cut,
+				 char flag);
 static void number(StringInfo out, int64 value, int width, char pad, char flag);
 static void name(StringInfo out, const char *text, int length, char flag);
 static int	week_of_year(const struct pg_tm *tm, int first_weekday);
@@ -39,7 +46,8 @@ filter_date(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 	if (format.length == 0 || !read_time(render, input, &at))
 		return input;
 	initStringInfo(&out);
-	format_time(render, &out, ma_liquid_to_cstring(render, format), at);
+	format_time(render, &out, ma_liquid_to_cstring(render, format), at,
+				ma_liquid_locale(render, arguments[1]));
 	return ma_liquid_string(out.data, out.len);
 }
 
@@ -103,7 +111,8 @@ parse_time(LiquidRender *render, const char *text, TimestampTz *at)
 }
 
 static void
-format_time(LiquidRender *render, StringInfo out, const char *format, TimestampTz at)
+format_time(LiquidRender *render, StringInfo out, const char *format, TimestampTz at,
+			const LiquidLocale *locale)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
@@ -136,7 +145,7 @@ format_time(LiquidRender *render, StringInfo out, const char *format, TimestampT
 			appendStringInfoString(out, start);
 			break;
 		}
-		if (!format_one(out, *c, flag, &tm, fsec, at, zone, abbreviation))
+		if (!format_one(out, *c, flag, &tm, fsec, at, zone, abbreviation, locale))
 			appendBinaryStringInfo(out, start, c - start + 1);
 	}
 }
@@ -144,7 +153,7 @@ format_time(LiquidRender *render, StringInfo out, const char *format, TimestampT
 /* One directive, as strftime and Ruby have it; false if there is no such. */
 static bool
 format_one(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t fsec,
-		   TimestampTz at, int zone, const char *abbreviation)
+		   TimestampTz at, int zone, const char *abbreviation, const LiquidLocale *locale)
 {
 	static const char *const composed[][2] = {
 		{"D", "%m/%d/%y"}, {"x", "%m/%d/%y"}, {"F", "%Y-%m-%d"}, {"T", "%H:%M:%S"},
@@ -176,7 +185,7 @@ format_one(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t 
 				}
 				if (*++c == '^')
 					inner = *c++;
-				(void) format_one(out, *c, inner, tm, fsec, at, zone, abbreviation);
+				(void) format_one(out, *c, inner, tm, fsec, at, zone, abbreviation, locale);
 			}
 			return true;
 		}
@@ -186,7 +195,7 @@ format_one(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t 
 			number(out, field(code, tm, fsec, at), fields[i].width, fields[i].pad, flag);
 			return true;
 		}
-	return format_words(out, code, flag, tm, fsec, zone, abbreviation);
+	return format_words(out, code, flag, tm, fsec, zone, abbreviation, locale);
 }
 
 /* The number of a directive that is one. */
@@ -243,22 +252,23 @@ field(char code, const struct pg_tm *tm, fsec_t fsec, TimestampTz at)
 /* Directives that are words; false if it is none. */
 static bool
 format_words(StringInfo out, char code, char flag, const struct pg_tm *tm, fsec_t fsec, int zone,
-			 const char *abbreviation)
+			 const char *abbreviation, const LiquidLocale *locale)
 {
 	switch (code)
 	{
 		case 'B':
-			name(out, months[tm->tm_mon - 1], 0, flag);
+			word(out, locale->months, months, tm->tm_mon - 1, false, flag);
 			return true;
 		case 'b':
 		case 'h':
-			name(out, months[tm->tm_mon - 1], 3, flag);
+			word(out, locale->short_months ? locale->short_months : locale->months, months,
+				 tm->tm_mon - 1, locale->short_months == NULL, flag);
 			return true;
 		case 'A':
-			name(out, days[tm->tm_wday], 0, flag);
+			word(out, locale->days, days, tm->tm_wday, false, flag);
 			return true;
 		case 'a':
-			name(out, days[tm->tm_wday], 3, flag);
+			word(out, locale->short_days, days, tm->tm_wday, locale->short_days == NULL, flag);
 			return true;
 		case 'p':
 			name(out, tm->tm_hour < 12 ? "AM" : "PM", 0, flag == '#' ? 'l' : flag);
@@ -302,6 +312,31 @@ number(StringInfo out, int64 value, int width, char pad, char flag)
 		appendStringInfo(out, "%*lld", width, (long long) value);
 }
 
+/* Name n of the language, or of English; `cut`: its first three letters. */
+static void
+word(StringInfo out, const char *words, const char *const *english, int n, bool cut, char flag)
+{
+	int			length;
+	int			letters = 0;
+	int			end = 0;
+	const char *text;
+
+	if (words == NULL)
+	{
+		name(out, english[n], cut ? 3 : 0, flag);
+		return;
+	}
+	text = ma_liquid_word(words, n, &length);
+	while (end < length && (!cut || letters < 3))
+	{
+		end += pg_utf_mblen((const unsigned char *) text + end);
+		letters++;
+	}
+	/* The lists are UTF-8. */
+	text = pg_any_to_server(pnstrdup(text, end), end, PG_UTF8);
+	name(out, text, 0, flag);
+}
+
 /* The first `length` letters (0: all); the flag ^ makes them large. */
 static void
 name(StringInfo out, const char *text, int length, char flag)
@@ -319,6 +354,6 @@ week_of_year(const struct pg_tm *tm, int first_weekday)
 }
 
 const LiquidFilterType ma_liquid_date_filters[] = {
-	{"date", 1, 1, filter_date},
+	{"date", 1, 2, filter_date},
 	{NULL}
 };

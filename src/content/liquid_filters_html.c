@@ -93,7 +93,7 @@ filter_raw(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 
 /* A tag of the text: true with its end, if it is one. */
 static bool
-skip_tag(LiquidValue text, int *at)
+skip_tag(LiquidRender *render, LiquidValue text, int *at)
 {
 	static const struct
 	{
@@ -115,6 +115,8 @@ skip_tag(LiquidValue text, int *at)
 				*at = j + strlen(wholes[i].close);
 				return true;
 			}
+		/* All of the rest was looked at for nothing. */
+		ma_liquid_step(render, (text.length - *at) / 256);
 	}
 	found = memchr(text.u.string + *at, '>', text.length - *at);
 	if (found == NULL)
@@ -138,8 +140,11 @@ filter_strip_html(LiquidRender *render, LiquidValue input, LiquidValue *argument
 	{
 		if (text.u.string[i] == '<')
 		{
-			ma_liquid_step(render, 1 + text.length / 1024);
-			if (skip_tag(text, &i))
+			int			before = i;
+			bool		found = skip_tag(render, text, &i);
+
+			ma_liquid_step(render, 1 + ((found ? i : text.length) - before) / 256);
+			if (found)
 				continue;
 		}
 		ma_liquid_append(render, text.u.string + i++, 1);

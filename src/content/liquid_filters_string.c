@@ -227,11 +227,18 @@ replace_at(LiquidRender *render, LiquidValue text, LiquidValue what, LiquidValue
 
 /* Offset of the last `what`, or -1. */
 static int
-find_last(LiquidValue text, LiquidValue what)
+find_last(LiquidRender *render, LiquidValue text, LiquidValue what)
 {
+	if (what.length == 0)
+		return text.length;
 	for (int at = text.length - what.length; at >= 0; at--)
+	{
+		if (text.u.string[at] != what.u.string[0])
+			continue;
+		ma_liquid_step(render, 1 + what.length / 256);
 		if (memcmp(text.u.string + at, what.u.string, what.length) == 0)
 			return at;
+	}
 	return -1;
 }
 
@@ -261,7 +268,7 @@ filter_replace_last(LiquidRender *render, LiquidValue input, LiquidValue *argume
 
 	ma_liquid_step(render, text.length / 64);
 	return replace_at(render, text, what, ma_liquid_to_string(render, arguments[1]),
-					  find_last(text, what));
+					  find_last(render, text, what));
 }
 
 static LiquidValue

@@ -218,6 +218,7 @@ skip_raw(Lexer *lexer, const Markup *markup)
 {
 	int			from = markup->after;
 	int			start = markup->start;
+	int			close = -1;
 	Markup		end;
 
 	tag_name(lexer->liquid, &start, markup->end);
@@ -230,9 +231,11 @@ skip_raw(Lexer *lexer, const Markup *markup)
 	for (;;)
 	{
 		int			at = find(lexer->liquid, from, "{%");
-		int			close;
 
-		if (at < 0 || (close = find(lexer->liquid, at, "%}")) < 0)
+		/* One end is that of many beginnings: looked for once. */
+		if (at >= 0 && close < at)
+			close = find(lexer->liquid, at, "%}");
+		if (at < 0 || close < 0)
 			ma_liquid_syntax_error(lexer->liquid, markup->at, "Add {% endraw %}.",
 								   "tag raw is not closed");
 		end = (Markup) {.at = at, .start = at + 2, .end = close, .after = close + 2};

@@ -485,108 +485,6 @@ filter_at_most(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
 	return ma_liquid_number_compare(value, most) > 0 ? most : value;
 }
 
-/*
- * number: digits, "locale": grouped by thousands, 1,234.50.  The locale says how:
- * de, tr, es, it, pt, nl, id ... 1.234,50; fr, ru, pl, sv ... 1 234,50; de-CH 1'234.50.
- */
-static LiquidValue
-filter_number(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
-{
-	static const char *const points[] = {"de", "tr", "es", "it", "pt", "nl",
-										 "id", "da", "el", "hr", "ro", "vi"};
-	static const char *const spaces[] = {"fr", "ru", "pl", "sv", "nb", "no",
-										 "fi", "cs", "sk", "uk", "hu", "bg"};
-	LiquidValue value = ma_liquid_to_number(input);
-	char	   *locale = ma_liquid_to_cstring(render, arguments[1]);
-	const char *group = ",";
-	const char *point = ".";
-	int			digits = -1;
-	int			length;
-	char	   *text;
-	char	   *dot;
-	StringInfoData out;
-	int			whole;
-	int			from;
-
-	if (arguments[0].kind != LIQUID_UNSET && arguments[0].kind != LIQUID_NIL)
-		digits = Max(Min(ma_liquid_to_int(render, arguments[0], "number of digits"), 30), 0);
-	for (int i = 0; i < lengthof(points); i++)
-		if (strncmp(locale, points[i], 2) == 0)
-			group = ".", point = ",";
-	for (int i = 0; i < lengthof(spaces); i++)
-		if (strncmp(locale, spaces[i], 2) == 0)
-			group = "\302\240", point = ",";
-	if (strcmp(locale, "de-CH") == 0 || strcmp(locale, "de_CH") == 0)
-		group = "'", point = ".";
-	if (digits >= 0)
-	{
-		value.u.numeric = DatumGetNumeric(
-			DirectFunctionCall2(numeric_round, NumericGetDatum(ma_liquid_numeric(value)),
-								Int32GetDatum(digits)));
-		value.kind = LIQUID_NUMERIC;
-	}
-	text = ma_liquid_number_text(value, &length);
-	text = pnstrdup(text, length);
-	dot = strchr(text, '.');
-	whole = dot ? dot - text : length;
-	from = (*text == '-');
-	initStringInfo(&out);
-	for (int i = 0; i < whole; i++)
-	{
-		if (i > from && (whole - i) % 3 == 0 && isdigit((unsigned char) text[i]))
-			appendStringInfoString(&out, group);
-		appendStringInfoChar(&out, text[i]);
-	}
-	if (dot != NULL)
-		appendStringInfo(&out, "%s%s", point, dot + 1);
-	return ma_liquid_string(out.data, out.len);
-}
-
-/*
- * money: "TRY", "locale": two digits and the currency, before the number where the
- * locale writes it so (none, en, tr, ja), else behind it.
- */
-static LiquidValue
-filter_money(LiquidRender *render, LiquidValue input, LiquidValue *arguments)
-{
-	static const struct
-	{
-		const char *code;
-		const char *sign;
-		int			digits;
-	} currencies[] = {{"USD", "$", 2},           {"EUR", "\342\202\254", 2},
-					  {"GBP", "\302\243", 2},    {"TRY", "\342\202\272", 2},
-					  {"JPY", "\302\245", 0},    {"INR", "\342\202\271", 2},
-					  {"KRW", "\342\202\251", 0}};
-	char	   *code = ma_liquid_to_cstring(render, arguments[0]);
-	char	   *locale = ma_liquid_to_cstring(render, arguments[1]);
-	const char *sign = *code ? psprintf("%s\302\240", code) : "";
-	int			digits = 2;
-	bool		before = (*locale == '\0' || strncmp(locale, "en", 2) == 0 ||
-						  strncmp(locale, "tr", 2) == 0 || strncmp(locale, "ja", 2) == 0);
-	LiquidValue options[2];
-	LiquidValue number;
-	char	   *text;
-
-	for (int i = 0; i < lengthof(currencies); i++)
-		if (strcmp(code, currencies[i].code) == 0)
-		{
-			sign = currencies[i].sign;
-			digits = currencies[i].digits;
-		}
-	options[0] = ma_liquid_int(digits);
-	options[1] = arguments[1];
-	number = filter_number(render, input, options);
-	if (!before)
-		text = psprintf("%.*s\302\240%s", number.length, number.u.string,
-						*code && sign[0] == *code ? code : sign);
-	else if (number.length > 0 && number.u.string[0] == '-')
-		text = psprintf("-%s%.*s", sign, number.length - 1, number.u.string + 1);
-	else
-		text = psprintf("%s%.*s", sign, number.length, number.u.string);
-	return ma_liquid_string(text, strlen(text));
-}
-
 const LiquidFilterType ma_liquid_number_filters[] = {
 	{"plus", 1, 1, filter_plus},
 	{"minus", 1, 1, filter_minus},
@@ -599,7 +497,5 @@ const LiquidFilterType ma_liquid_number_filters[] = {
 	{"round", 0, 1, filter_round},
 	{"at_least", 1, 1, filter_at_least},
 	{"at_most", 1, 1, filter_at_most},
-	{"number", 0, 2, filter_number},
-	{"money", 0, 2, filter_money},
 	{NULL}
 };

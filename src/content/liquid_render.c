@@ -262,9 +262,10 @@ render_counter(LiquidRender *render, const LiquidNode *node)
 void
 ma_liquid_buffer_init(LiquidBuffer *buffer, int size)
 {
+	/* More is not allowed anyway; a value of the data may be longer. */
 	buffer->length = 0;
-	buffer->allocated = size;
-	buffer->data = palloc(size);
+	buffer->allocated = Min(size, LIQUID_MAX_OUTPUT + 1);
+	buffer->data = palloc(buffer->allocated);
 }
 
 /* Makes room for `by` octets more, or says that it has become too long. */

@@ -196,7 +196,11 @@ make_globals(Batch *batch, int place)
 	if (request->check)
 		globals->missing = note_missing;
 	batch->versions[place] = ma_version_find(request->template_id, view->locale, request->version);
-	globals->strict = batch->versions[place] != NULL && batch->versions[place]->strict;
+	if (batch->versions[place] != NULL)
+	{
+		globals->strict = batch->versions[place]->strict;
+		globals->locale = batch->versions[place]->locale;
+	}
 }
 
 static void

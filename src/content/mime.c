@@ -65,7 +65,7 @@ check_message(const MaMimeMessage *message)
 
 	if (message->from_address == NULL || !ma_mime_address_ok(message->from_address))
 		return "the sender's address is not valid";
-	if (message->to_address == NULL || !ma_mime_address_ok(message->to_address))
+	if (message->to_address == NULL || !ma_mime_recipient_ok(message->to_address))
 		return "the recipient's address is not valid";
 	if (message->reply_to != NULL && !ma_mime_address_ok(message->reply_to))
 		return "the address for replies is not valid";
@@ -161,46 +161,6 @@ visible(const char *text, const char *except)
 		if (*text <= ' ' || *text >= 0x7F || strchr(except, *text) != NULL)
 			return false;
 	return true;
-}
-
-/*
- * local@domain: an atom with dots, and a name of labels.  What else the grammar allows
- * (quoted local parts, literals, comments) is what attacks are made of, not people's
- * addresses.
- */
-bool
-ma_mime_address_ok(const char *address)
-{
-	const char *at = strrchr(address, '@');
-	int			local = at ? at - address : 0;
-	int			label = 0;
-
-	if (local < 1 || local > 64 || strlen(address) > 254)
-		return false;
-	for (int i = 0; i < local; i++)
-	{
-		unsigned char c = address[i];
-
-		if (c == '.' ? (i == 0 || i == local - 1 || address[i - 1] == '.') :
-			!((c < 0x80 && isalnum(c)) || strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL))
-			return false;
-	}
-	for (const char *c = at + 1;; c++)
-	{
-		if (*c == '.' || *c == '\0')
-		{
-			if (label == 0 || label > 63 || c[-1] == '-')
-				return false;
-			if (*c == '\0')
-				return true;
-			label = 0;
-			continue;
-		}
-		if (!((unsigned char) *c < 0x80 && isalnum((unsigned char) *c)) && !(*c == '-' &&
-					label > 0))
-			return false;
-		label++;
-	}
 }
 
 /* ---- headers ---- */

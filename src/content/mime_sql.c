@@ -13,6 +13,7 @@
 
 static char *member(Jsonb *parts, const char *name);
 static MaMimeHeader *headers(Jsonb *parts, int *n);
+static char *wire_address(char *address);
 static char *to_utf8(const char *text, int length);
 static MaAttachment *attachments(Jsonb *parts, int *n);
 
@@ -34,7 +35,7 @@ ma_mime_sql(PG_FUNCTION_ARGS)
 	parts = PG_GETARG_JSONB_P(0);
 	message.from_address = member(parts, "from_address");
 	message.from_name = member(parts, "from_name");
-	message.to_address = member(parts, "to_address");
+	message.to_address = wire_address(member(parts, "to_address"));
 	message.to_name = member(parts, "to_name");
 	message.reply_to = member(parts, "reply_to");
 	message.subject = member(parts, "subject");
@@ -54,6 +55,16 @@ ma_mime_sql(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the mail cannot be built: %s", error)));
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(mail, length));
+}
+
+/* As the delivery worker hands addresses on. */
+static char *
+wire_address(char *address)
+{
+	bool		smtputf8;
+	char	   *wire = address ? ma_mime_address(address, &smtputf8) : NULL;
+
+	return wire ? wire : address;
 }
 
 static char *

@@ -58,7 +58,7 @@ static char *check_locale(const char *locale);
 static void check_part(const Definition *definition, const char *source, MaEscape escape,
 					   const char *part);
 static void check_names(const Definition *definition);
-static List *snippets_of(const char *source, MaEscape escape);
+static void notice_names(const Definition *definition);
 static char *define(const Definition *definition);
 static Stored read_stored(const Definition *definition);
 static bool note(StringInfo what, const char *name, const char *left, const char *right);
@@ -100,7 +100,6 @@ ma_define_template(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	Definition	definition;
 	MaCall		call;
-	List	   *snippets;
 	char	   *answer;
 
 	read_definition(fcinfo, &definition);
@@ -113,11 +112,7 @@ ma_define_template(PG_FUNCTION_ARGS)
 	/* What it names is not dropped meanwhile. */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	check_names(&definition);
-	snippets = snippets_of(definition.html, MA_ESCAPE_HTML);
-	snippets = list_concat(snippets, snippets_of(definition.text, MA_ESCAPE_NONE));
-	snippets = list_concat(snippets, snippets_of(definition.subject, MA_ESCAPE_NONE));
-	snippets = list_concat(snippets, snippets_of(definition.preheader, MA_ESCAPE_NONE));
-	ma_snippets_notice(psprintf("template \"%s\"", definition.name), NULL, snippets);
+	notice_names(&definition);
 	answer = MemoryContextStrdup(context, define(&definition));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
@@ -275,12 +270,34 @@ check_part(const Definition *definition, const char *source, MaEscape escape, co
 	MemoryContextDelete(work);
 }
 
-/* Snippets that a part names outright. */
-static List *
-snippets_of(const char *source, MaEscape escape)
+/* A NOTICE for snippets that are not there, and for names of the contact that look mistyped. */
+static void
+notice_names(const Definition *definition)
 {
-	return source == NULL ? NIL :
-		ma_liquid_compile(source, strlen(source), escape, "")->snippets;
+	const struct
+	{
+		const char *source;
+		MaEscape	escape;
+	}			parts[] = {
+		{definition->html, MA_ESCAPE_HTML}, {definition->text, MA_ESCAPE_NONE},
+		{definition->subject, MA_ESCAPE_NONE}, {definition->preheader, MA_ESCAPE_NONE}
+	};
+	const char *who = psprintf("template \"%s\"", definition->name);
+	List	   *snippets = NIL;
+	List	   *members = NIL;
+
+	for (int i = 0; i < lengthof(parts); i++)
+	{
+		MaLiquid   *liquid;
+
+		if (parts[i].source == NULL)
+			continue;
+		liquid = ma_liquid_compile(parts[i].source, strlen(parts[i].source), parts[i].escape, "");
+		snippets = list_concat(snippets, liquid->snippets);
+		members = list_concat(members, liquid->members);
+	}
+	ma_snippets_notice(who, NULL, snippets);
+	ma_members_notice(who, members);
 }
 
 /* Topic, sender and layout must be there. */
@@ -556,6 +573,7 @@ ma_content_init(void)
 {
 	ma_register_uses("topic", uses_of_topic);
 	ma_register_uses("sender", uses_of_sender);
+	ma_utm_init();
 }
 
 static MaTemplate *

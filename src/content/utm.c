@@ -12,18 +12,43 @@
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
+#define SOURCE "utm_source"
+
 const char *const ma_utm_members[] = {
 	"source", "medium", "campaign", "term", "content", "id", NULL
 };
 
-static char *shop_source(void);
+static char *check_source(const char *value);
 static void append_tag(StringInfo out, const char *name, const char *value, int length);
+
+static const MaShopSetting setting = {
+	SOURCE,
+	"The shop's name in the tags that links of all messages get (utm_source); without it only templates "
+	"with utm have tags.",
+	check_source
+};
+
+void
+ma_utm_init(void)
+{
+	ma_register_shop_setting(&setting);
+}
+
+static char *
+check_source(const char *value)
+{
+	if (*value == '\0' || strlen(value) > 100)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("utm_source must have 1 to 100 octets")));
+	return pstrdup(value);
+}
 
 char *
 ma_utm_tags(Datum utm, const char *channel, const char *template_name)
 {
 	Jsonb	   *given = DatumGetPointer(utm) != NULL ? DatumGetJsonbP(utm) : NULL;
-	char	   *source = shop_source();
+	char	   *source = ma_shop_setting(SOURCE);
 	StringInfoData out;
 
 	if (given == NULL ? source == NULL : JB_ROOT_COUNT(given) == 0)
@@ -48,19 +73,6 @@ ma_utm_tags(Datum utm, const char *channel, const char *template_name)
 			append_tag(&out, name, value, strlen(value));
 	}
 	return out.len > 0 ? out.data : NULL;
-}
-
-/* The shop's name in the tags, NULL: it has none. */
-static char *
-shop_source(void)
-{
-	static MaStatement find = {
-		"SELECT value FROM marketing_internal.setting WHERE name OPERATOR(pg_catalog.=) 'utm_source'",
-		0
-	};
-	MaRows		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
-
-	return rows.n > 0 ? ma_text(&rows, 0, 1) : NULL;
 }
 
 static void

@@ -11,14 +11,15 @@
 #include "content/content.h"
 #include "delivery/delivery_internal.h"
 #include "delivery/track.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
-#define VARIABLES 2
-#define KEY_BYTES 16
+#define VARIABLES 3
 
 static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char *channel,
 								   const char *url);
+static char *in_utf8(const char *text);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
@@ -105,6 +106,8 @@ variables(int64 contact_id, int32 topic_id, const char *channel, const char *url
 	result[1].name = "unsubscribe_url";
 	result[1].value = psprintf("%s/u/%s", url,
 							   ma_unsubscribe_token(contact_id, topic_id, channel));
+	result[2].name = "preferences_url";
+	result[2].value = psprintf("%s/p/%s", url, ma_preferences_token(contact_id));
 	return result;
 }
 
@@ -123,17 +126,11 @@ ma_compose_init(void)
 	ma_register_variables(preview_variables);
 }
 
-/* The same for each sending of the message, and for nobody to guess. */
-char *
-ma_message_key(int64 message_id)
+/* Mails are UTF-8, whatever the database is. */
+static char *
+in_utf8(const char *text)
 {
-	char	   *text = psprintf("message:" INT64_FORMAT, message_id);
-	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
-	char	   *key = palloc(KEY_BYTES * 2 + 1);
-
-	(void) hex_encode(VARDATA_ANY(mac), KEY_BYTES, key);
-	key[KEY_BYTES * 2] = '\0';
-	return key;
+	return text ? pg_server_to_any(text, strlen(text), PG_UTF8) : NULL;
 }
 
 static void
@@ -143,18 +140,19 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	MaMimeHeader headers[2];
 	MaMimeMessage mail = {0};
 	const char *error = NULL;
+	bool		smtputf8;
 	char	   *content;
 
 	headers[0].name = "X-MA-Key";
 	headers[0].value = message->outgoing.key;
 	mail.from_address = sender->from_address;
-	mail.from_name = sender->from_name;
+	mail.from_name = in_utf8(sender->from_name);
 	mail.reply_to = sender->reply_to;
-	mail.to_address = message->outgoing.to_address;
-	mail.subject = rendered->subject;
-	mail.text = rendered->text;
-	mail.html = rendered->html;
-	mail.preheader = rendered->preheader;
+	mail.to_address = ma_mime_address(in_utf8(message->outgoing.to_address), &smtputf8);
+	mail.subject = in_utf8(rendered->subject);
+	mail.text = in_utf8(rendered->text);
+	mail.html = in_utf8(rendered->html);
+	mail.preheader = in_utf8(rendered->preheader);
 	mail.message_id = psprintf("%s@%s", headers[0].value, strrchr(sender->from_address, '@') + 1);
 	mail.date = timestamptz_to_time_t(ma_now());
 	if (message->topic_id != MA_TOPIC_TRANSACTIONAL_ID)
@@ -165,6 +163,10 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	mail.headers = headers;
 	mail.nattachments = rendered->nattachments;
 	mail.attachments = rendered->attachments;
+	for (int i = 0; i < mail.nattachments; i++)
+		rendered->attachments[i].filename = in_utf8(rendered->attachments[i].filename);
+	if (mail.to_address != NULL)
+		message->outgoing.to_address = mail.to_address;
 	content = ma_mime_build(&mail, &message->outgoing.length, &error);
 	if (content == NULL)
 		refuse(message, MA_MESSAGE_FAILED, "mail", pstrdup(error ? error : "it cannot be built"));

@@ -167,6 +167,11 @@ extern void ma_register_why_subject(const MaWhySubject *subject);
 
 extern void ma_delivery_init(void);
 
+/* ---- shop_settings.c ---- */
+
+/* Where links lead, without a slash at the end; in the current context. */
+extern char *ma_public_url(void);
+
 /* ---- hits.c ---- */
 
 /* True if record_open() or record_click() take it. */

@@ -147,10 +147,14 @@ extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
 /* SQL of the registered check of this name over m and r; NULL if there is none. */
 extern const char *ma_gate_sql(const char *name);
 
-/* ---- compose.c: what a message says, as bytes ---- */
+/* ---- message_key.c ---- */
 
 /* What tells a message from all others anywhere: hexadecimal, the same each time. */
 extern char *ma_message_key(int64 message_id);
+/* The message of a key, or of a Message-ID; 0: it is not ours. */
+extern int64 ma_message_of_key(const char *text);
+
+/* ---- compose.c: what a message says, as bytes ---- */
 
 /* Renders and builds claimed messages; what cannot be gets becomes and reason. */
 extern void ma_compose(MaMessage *messages, int n);
@@ -190,6 +194,10 @@ extern void ma_delivery_partitions_init(void);
 /* ---- events.c ---- */
 
 extern void ma_delivery_events_init(void);
+
+/* ---- feedback.c ---- */
+
+extern void ma_feedback_init(void);
 
 /* ---- outbox.c ---- */
 
@@ -290,8 +298,6 @@ extern void ma_net_api_init(void);
 extern void ma_shop_settings_init(void);
 /* One of the switches above. */
 extern bool ma_setting_on(const char *setting);
-/* Where links lead, without a slash at the end. */
-extern char *ma_public_url(void);
 
 extern void ma_why_gates_init(void);
 extern void ma_gate_init(void);

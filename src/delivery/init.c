@@ -31,6 +31,7 @@ ma_delivery_init(void)
 	ma_deliver_init();
 	ma_delivery_partitions_init();
 	ma_delivery_events_init();
+	ma_feedback_init();
 }
 
 /* Templates name a topic; content/ does not know consent/. */

@@ -157,7 +157,7 @@ load_state(MaServer *server)
 	if (!isnull)
 		server->open_until = DatumGetTimestampTz(value);
 	if (ma_text(&rows, 0, 3) != NULL)
-		strlcpy(server->reason, ma_text(&rows, 0, 3), sizeof(server->reason));
+		ma_text_clip(server->reason, ma_text(&rows, 0, 3), sizeof(server->reason));
 	server->day = ma_int32(&rows, 0, 4);
 	server->sent_today = ma_int64(&rows, 0, 5);
 	if (server->failures > 0)
@@ -535,7 +535,7 @@ ma_lane_failed(MaServer *server, const char *reason)
 	pause *= 0.8 + 0.4 * pg_prng_double(&pg_global_prng_state);
 	server->open_until = now + (int64) (pause * USECS_PER_SEC);
 	server->ramp = 1;
-	strlcpy(server->reason, reason ? reason : "", sizeof(server->reason));
+	ma_text_clip(server->reason, reason ? reason : "", sizeof(server->reason));
 	server->changed = true;
 }
 

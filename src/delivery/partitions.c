@@ -13,7 +13,8 @@
 static bool tick(void);
 
 static const MaPartitioned logs[] = {
-	{.name = "message_log", .column = "settled_at", .key = "contact_id, message_id, settled_at"},
+	{.name = "message_log", .column = "settled_at", .key = "contact_id, message_id, settled_at",
+	.index = "message_id"},
 	{.name = "message_decision", .column = "decided_at",
 	.key = "contact_id, message_id, decided_at, decision_id"},
 	{.name = "message_hit", .column = "occurred_at",

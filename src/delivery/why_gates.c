@@ -29,12 +29,14 @@ static void not_after(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void run(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void armed(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void delivery(const MaWhyQuestion *question, MaWhyAnswer *answer);
+static void bounce(const MaWhyQuestion *question, MaWhyAnswer *answer);
 
 static const MaWhyGate gates[] = {
 	{1, "contact", contact}, {2, "address", address}, {3, "source", source},
 	{12, "message", created}, {13, "topic consent", consent}, {14, "suppression", suppression},
 	{15, "cap", cap}, {16, "quiet hours", quiet_hours}, {17, "not_after", not_after},
-	{18, "run", run}, {19, "armed", armed}, {20, "delivery", delivery}
+	{18, "run", run}, {19, "armed", armed}, {20, "delivery", delivery},
+	{21, "bounce", bounce}
 };
 
 void
@@ -329,4 +331,43 @@ delivery(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	answer->next = message->next_at > ma_now() ?
 		psprintf("next try %s", timestamptz_to_str(message->next_at)) :
 		"it goes with the next turn of the delivery worker, or CALL marketing.work()";
+}
+
+/* What came back of a message that was sent: the most telling of what is known. */
+static void
+bounce(const MaWhyQuestion *question, MaWhyAnswer *answer)
+{
+	static MaStatement find = {
+		"SELECT e.kind, e.class, COALESCE(e.status, e.detail), e.occurred_at "
+		"FROM marketing_internal.delivery_event AS e "
+		"WHERE e.contact_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND e.message_id OPERATOR(pg_catalog.=) $2 "
+		"AND e.kind OPERATOR(pg_catalog.<>) 'unsubscribed' "
+		"ORDER BY CASE e.kind WHEN 'complained' THEN 1 WHEN 'delivered' THEN 3 ELSE "
+		"CASE e.class WHEN 'hard' THEN 2 ELSE 4 END END, e.occurred_at DESC LIMIT 1",
+		2, {INT8ARRAYOID, INT8OID}
+	};
+	Datum		values[2];
+	MaRows		rows;
+	char	   *kind;
+	char	   *said;
+	bool		isnull;
+
+	answer->verdict = MA_WHY_SKIP;
+	if (ma_why_message.state == NULL || strcmp(ma_why_message.state, "sent") != 0)
+		return;
+	values[0] = ma_contact_with_merged(question->contact_id);
+	values[1] = Int64GetDatum(question->message_id);
+	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
+	if (rows.n == 0)
+		return;
+	kind = ma_text(&rows, 0, 1);
+	said = ma_text(&rows, 0, 3);
+	answer->since = DatumGetTimestampTz(ma_value(&rows, 0, 4, &isnull));
+	answer->verdict = strcmp(kind, "bounced") == 0 ? MA_WHY_NO : MA_WHY_OK;
+	answer->detail = psprintf("%s%s%s", kind, said ? ": " : "", said ? said : "");
+	answer->sentence = answer->verdict == MA_WHY_NO ? psprintf("sent, and %s", answer->detail) :
+		answer->detail;
+	if (answer->verdict == MA_WHY_NO && strcmp(ma_text(&rows, 0, 2), "hard") == 0)
+		answer->next = "the address is none: get another one";
 }

@@ -10,6 +10,7 @@
 #include "base/base.h"
 
 #include "journeys/engine.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #define GROUP_MS 5000
@@ -65,6 +66,8 @@ ma_run_arrive(MaTurnBatch *batch, MaJourneyRun *run, MaStep *step, TimestampTz a
 	const char *zone = run->person->zone;
 	TimestampTz due = at;
 
+	/* A wait that is over when it begins arrives at the next step in here. */
+	check_stack_depth();
 	if (step == NULL)
 	{
 		ma_run_finish(batch, run, MA_STATE_COMPLETED, at, NULL);

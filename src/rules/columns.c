@@ -17,6 +17,7 @@
 static const char *const fields[] = {"email", "phone", "time_zone", "locale"};
 
 static void contact_scope(MaLeaf *leaf);
+static bool is_known_word(const char *name);
 static Node *resolve_contact(List *names, int location, void *arg);
 static Node *contact_column(MaLeaf *leaf, const char *name, int token);
 static bool attribute_known(const char *name);
@@ -62,22 +63,45 @@ ma_leaf_add_contacts(MaLeaf *leaf)
 	leaf->ncontact = leaf->ntables;
 }
 
+/* A word of rules, which a table's name does not stand for. */
+static bool
+is_known_word(const char *name)
+{
+	static const char *const known[] = {"contact", MA_ENTRY_ALIAS, MA_PERSON_ALIAS, MA_CLOCK_ALIAS};
+
+	for (int i = 0; i < lengthof(known); i++)
+		if (strcmp(name, known[i]) == 0)
+			return true;
+	return false;
+}
+
 /*
  * A table may be called as something of ours in the same statement: names of one or two
- * letters, with a number or without, and those that rules know.
+ * letters, with a number or without, and those that rules know.  What it is called
+ * then is no other table's name.
  */
 char *
 ma_source_alias(const MaSource *source)
 {
-	static const char *const known[] = {"contact", MA_ENTRY_ALIAS, MA_PERSON_ALIAS, MA_CLOCK_ALIAS};
 	const char *name = source->name;
 	size_t		letters = strspn(name, "abcdefghijklmnopqrstuvwxyz");
-	bool		taken = letters <= 2 &&
-		strspn(name + letters, "0123456789") == strlen(name + letters);
+	char	   *alias;
+	bool		taken = is_known_word(name) ||
+		(letters <= 2 && strspn(name + letters, "0123456789") == strlen(name + letters));
+	ListCell   *cell;
 
-	for (int i = 0; i < lengthof(known); i++)
-		taken |= strcmp(name, known[i]) == 0;
-	return taken ? psprintf("%s_table", name) : source->name;
+	if (!taken)
+		return source->name;
+	alias = psprintf("%s_table", name);
+	do
+	{
+		taken = false;
+		foreach(cell, ma_definitions()->sources)
+			taken |= strcmp(((MaSource *) lfirst(cell))->name, alias) == 0;
+		if (taken)
+			alias = psprintf("%s_table", alias);
+	} while (taken);
+	return alias;
 }
 
 static Node *
@@ -131,8 +155,8 @@ ma_leaf_contact_column(MaLeaf *leaf, List *names, int location)
 	}
 	for (int i = leaf->contact + 1; i < leaf->ncontact; i++)
 	{
-		if (strcmp(leaf->tables[i].alias, first) != 0 &&
-			strcmp(leaf->sources[i]->name, first) != 0)
+		if (strcmp(leaf->sources[i]->name, first) != 0 &&
+			strcmp(leaf->tables[i].alias, first) != 0)
 			continue;
 		if (get_attnum(leaf->tables[i].relid, last) <= 0)
 			ma_leaf_unknown_column(leaf, last, location, ma_column_names(leaf->tables[i].relid));
@@ -154,8 +178,9 @@ contact_column(MaLeaf *leaf, const char *name, int token)
 	for (int i = leaf->contact + 1; i < leaf->ncontact && found == NULL; i++)
 		if (get_attnum(leaf->tables[i].relid, name) > 0)
 		{
-			table = leaf->tables[i].alias;
-			found = ma_scope_column(table, name);
+			found = ma_scope_column(leaf->tables[i].alias, name);
+			table = is_known_word(leaf->sources[i]->name) ? leaf->tables[i].alias :
+				leaf->sources[i]->name;
 		}
 	if (found == NULL && strcmp(name, "attributes") == 0)
 		found = ma_scope_column("contact", name);
@@ -325,7 +350,7 @@ ma_date_column(MaParser *parser, int first, int end)
 		return keep_attribute(&leaf, checked, text, checked->text, MA_VALUE_INSTANT);
 	if (type == TIMESTAMPOID || type == DATEOID)
 		return keep_attribute(&leaf, checked, text,
-							  psprintf("(%s)::pg_catalog.timestamp", checked->text),
+							  ma_local_time_sql(psprintf("(%s)", checked->text), type),
 							  MA_VALUE_LOCAL);
 	ma_parse_failed(parser, first, psprintf("\"%s\" is of type %s, not a date or time", text,
 											format_type_be(checked->type)), NULL);

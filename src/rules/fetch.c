@@ -146,16 +146,15 @@ prepare_contacts(ContactFetch *fetch)
 	if (source == NULL)
 		appendStringInfoString(&sql, "JOIN marketing_internal.contact AS contact "
 							   "ON contact.contact_id OPERATOR(pg_catalog.=) k.key");
-	else if (source->table == NULL || !OidIsValid(source->table->relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the attached table of source \"%s\" is gone", source->name)));
 	else
+	{
+		ma_source_require(source);
 		appendStringInfo(&sql, "LEFT JOIN %s AS %s ON %s.%s %s k.key", source->table->qualified,
 						 quote_identifier(ma_source_alias(source)),
 						 quote_identifier(ma_source_alias(source)),
 						 quote_identifier(source->key_column),
 						 ma_equality_operator(key_type));
+	}
 	statement->sql = sql.data;
 }
 
@@ -506,13 +505,18 @@ is_needed(const Batch *batch, const bool *wanted, int contact, int fetch)
 	return false;
 }
 
-/* An index gives the oldest first: mostly they are only to be turned. */
+/*
+ * An index gives the oldest first: mostly they are only to be turned.  Which of an instant's
+ * rows comes first matters only where rows match or do not.
+ */
 static void
 sort_rows(RowList *list, MaValueType type)
 {
 	int			ascending = 1;
 
-	while (ascending < list->n && list->rows[ascending - 1].at < list->rows[ascending].at)
+	while (ascending < list->n &&
+		   (list->rows[ascending - 1].at < list->rows[ascending].at ||
+			(type != MA_VALUE_BOOL && list->rows[ascending - 1].at == list->rows[ascending].at)))
 		ascending++;
 	if (ascending < list->n)
 	{

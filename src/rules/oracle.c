@@ -308,6 +308,7 @@ part_sql(Oracle *oracle, const MaStream *stream, const MaStreamPart *part)
 										stream->event->builtin ? MERGED_SQL : "contact.contact_id",
 										&type), filter);
 	contacts = part->source->contact_source;
+	ma_source_require(contacts);
 	return psprintf("SELECT k.contact_id, e.at, e.value FROM ("
 					"SELECT kk.contact_id, kk.external_id::%s AS key "
 					"FROM marketing_internal.contact_key AS kk "
@@ -378,6 +379,7 @@ source_join(Oracle *oracle, MaSource *source)
 	const char *alias = quote_identifier(ma_source_alias(source));
 	int			n = ++oracle->n;
 
+	ma_source_require(source);
 	return psprintf(" LEFT JOIN (SELECT DISTINCT ON (kk.contact_id) kk.contact_id, "
 					"kk.external_id::%s AS key FROM marketing_internal.contact_key AS kk "
 					"WHERE kk.source_id OPERATOR(pg_catalog.=) %d AND NOT kk.excluded "

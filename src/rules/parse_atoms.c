@@ -13,6 +13,8 @@
 #include "rules/rules_internal.h"
 #include "utils/builtins.h"
 
+#define MAX_SEGMENTS 256		/* that a name may stand for, through those it names */
+
 static bool is_keyword(MaParser *parser, const char *word);
 static MaNode *parse_exists(MaParser *parser, MaTest test);
 static MaNode *parse_last_rows(MaParser *parser, MaTest test);
@@ -20,6 +22,8 @@ static MaNode *parse_ends(MaParser *parser, bool last);
 static MaNode *parse_overdue(MaParser *parser);
 static bool find_fact(MaParser *parser, const MaNode *node, List **candidates);
 static MaNode *parse_fact(MaParser *parser, const char *word);
+static MaRule *parse_segment(MaParser *parser, int place, const char *text,
+							 const MaRuleScope *scope);
 static MaNode *parse_anniversary(MaParser *parser);
 static MaNode *parse_date(MaParser *parser);
 static int	column_length(MaParser *parser);
@@ -270,6 +274,39 @@ find_fact(MaParser *parser, const MaNode *node, List **candidates)
 	return found;
 }
 
+/*
+ * The rule in place of a segment's name.  Names in it are replaced likewise, so few
+ * segments that each name the one before twice would be very many conditions.
+ */
+static MaRule *
+parse_segment(MaParser *parser, int place, const char *text, const MaRuleScope *scope)
+{
+	static int	depth = 0;
+	static int	count = 0;
+	MaRule	   *rule = NULL;
+
+	check_stack_depth();
+	count = depth == 0 ? 1 : count + 1;
+	if (count > MAX_SEGMENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s: segments that name segments stand for more than %d of them",
+						parser->what, MAX_SEGMENTS),
+				 errhint("A name stands for the whole rule of its segment: name each segment once."),
+				 ma_rule_place(parser->text, parser->tokens[place].start)));
+	depth++;
+	PG_TRY();
+	{
+		rule = ma_rule_parse(text, scope, InvalidOid);
+	}
+	PG_FINALLY();
+	{
+		depth--;
+	}
+	PG_END_TRY();
+	return rule;
+}
+
 static MaNode *
 parse_fact(MaParser *parser, const char *word)
 {
@@ -307,9 +344,8 @@ parse_fact(MaParser *parser, const char *word)
 		MaRuleScope scope = {psprintf("segment \"%s\"", node->name)};
 		char	   *text = node->fact->rule(node->name, (char **) &scope.time_zone);
 
-		check_stack_depth();
 		node->kind = MA_NODE_SEGMENT;
-		node->rule = ma_rule_parse(text, &scope, InvalidOid);
+		node->rule = parse_segment(parser, place, text, &scope);
 		parser->rule->sync &= node->rule->sync;
 		parser->rule->segments = lappend(parser->rule->segments, node);
 	}

@@ -152,6 +152,11 @@ ma_row_sql_fits(const MaEventSource *source, List *columns)
 		get_relname_relid("event", ma_extension_required()->internal_schema);
 	ListCell   *cell;
 
+	/* Nobody has rows of a table that was dropped. */
+	if (!OidIsValid(relid) ||
+		(source != NULL && (!OidIsValid(source->contact_type) ||
+							(source->via_table != NULL && !OidIsValid(source->via_table->relid)))))
+		return false;
 	foreach(cell, columns)
 		if (get_attnum(relid, lfirst(cell)) == InvalidAttrNumber &&
 			!has_lookup(source, lfirst(cell)))

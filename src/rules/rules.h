@@ -230,7 +230,7 @@ extern void ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries,
  */
 extern MaExpression *ma_row_sql_check(const MaEvent *event, const MaEventSource *source,
 									  const char *text, Oid type, const char *what, Oid definer);
-/* True if the source (NULL: tracked events) still has all the columns. */
+/* True if the source (NULL: tracked events) is there still, with all the columns. */
 extern bool ma_row_sql_fits(const MaEventSource *source, List *columns);
 /* The checked text as SQL over the source's row, as alias t, in parentheses. */
 extern char *ma_row_sql(const MaEventSource *source, const char *expression, List *columns);

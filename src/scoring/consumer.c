@@ -82,7 +82,7 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 
 	if (ma_score_models()->nmodels == 0)
 		return;
-	states = ma_score_states(contacts, n, NULL, now, MA_RUN_READ_LATEST, &nstates);
+	states = ma_score_states_guarded(contacts, n, now, &nstates);
 	if (nstates == 0)
 		return;
 	ma_score_states_store(states, nstates);
@@ -168,12 +168,15 @@ push_text(JsonbParseState **parse, char *key, char *value)
 	pushJsonbValue(parse, WJB_VALUE, &item);
 }
 
-/* True unless the state before was of other definitions, or there was none yet. */
+/*
+ * True unless the state before was of other definitions, or there was none yet.  One that
+ * could not be computed keeps what was reached before.
+ */
 static bool
 is_told(const MaScoreModel *model, const MaScoreState *state)
 {
 	if (state->stored)
-		return state->was.version == model->version;
+		return abs(state->was.version) == model->version;
 	return model->built || state->now.score.contact_id <= model->built_upto;
 }
 

@@ -148,13 +148,13 @@ static void
 read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource *source)
 {
 	Oid			type;
+	int64	   *ids;
+	Datum	   *keys;
+	int			nkeys = ma_event_keys(source, lines->contact, 1, &ids, &keys);
 	char	   *columns = psprintf("r.at AS at, %s::pg_catalog.float8 AS points, %s AS row_key",
 								   ma_row_sql(source, rule->points, rule->columns),
 								   row_key_sql(source));
 	char	   *sql = ma_event_select(event, source, columns, "ANY ($1)", &type);
-	int64	   *ids;
-	Datum	   *keys;
-	int			nkeys = ma_event_keys(source, lines->contact, 1, &ids, &keys);
 	Datum		argument = ma_datum_array(keys, nkeys, type);
 	Oid			array_type = get_array_type(type);
 	MaIdentity	caller;

@@ -139,7 +139,7 @@ typedef struct MaScoreRow
 {
 	MaScore		score;
 	TimestampTz wake;			/* the score crosses a threshold or ceases to only fade */
-	int32		version;		/* of the model */
+	int32		version;		/* of the model; negated: it could not be computed */
 	int			nreached;
 	MaScoreReached *reached;	/* in the order of the thresholds */
 } MaScoreRow;
@@ -161,11 +161,20 @@ typedef struct MaScoreState
 extern MaScoreState *ma_score_states(MaContactChange *contacts, int n, MaScoreModel *only,
 									 TimestampTz now, MaRun how, int *nstates);
 
+/* True if what has changed of the contact may change his score. */
+extern bool ma_score_depends(const MaScoreModel *model, const MaContactChange *contact);
+
 /* The thresholds that are reached, from two arrays of the row. */
 extern MaScoreReached *ma_score_reached_read(const MaRows *rows, uint64 row, int column, int *n);
 
 /* Writes what differs from what is stored. */
 extern void ma_score_states_store(MaScoreState *states, int n);
+
+/* ---- failures.c ---- */
+
+/* As ma_score_states() of all models; a score that cannot be computed is marked and left out. */
+extern MaScoreState *ma_score_states_guarded(MaContactChange *contacts, int n, TimestampTz now,
+											 int *nstates);
 
 /* ---- the files' inits ---- */
 

@@ -25,7 +25,6 @@
 
 static MaScoreState *make_states(MaContactChange *contacts, int n, MaScoreModels *models,
 								 MaScoreModel *only, int *nstates);
-static bool depends(const MaScoreModel *model, const MaContactChange *contact);
 static void read_stored(MaScoreState *states, int n, MaRun how);
 static bool step(MaScoreState *state, TimestampTz now, bool last);
 static void set_reached(MaScoreState *state, TimestampTz at);
@@ -93,7 +92,7 @@ make_states(MaContactChange *contacts, int n, MaScoreModels *models, MaScoreMode
 		{
 			MaScoreModel *model = lfirst(cell);
 
-			if (only != NULL ? model != only : !depends(model, &contacts[i]))
+			if (only != NULL ? model != only : !ma_score_depends(model, &contacts[i]))
 				continue;
 			states[*nstates].pair.contact = i;
 			states[*nstates].pair.model = model;
@@ -103,8 +102,8 @@ make_states(MaContactChange *contacts, int n, MaScoreModels *models, MaScoreMode
 	return states;
 }
 
-static bool
-depends(const MaScoreModel *model, const MaContactChange *contact)
+bool
+ma_score_depends(const MaScoreModel *model, const MaContactChange *contact)
 {
 	ListCell   *cell;
 
@@ -288,7 +287,7 @@ ma_score_states_store(MaScoreState *states, int n)
 	static MaStatement update = {
 		"UPDATE marketing_internal.score AS s SET value = u.value, instant = u.instant, "
 		"wake = u.wake, version = u.version, reached = u.reached::pg_catalog.text[], "
-		"reached_at = u.reached_at::pg_catalog.timestamptz[] "
+		"reached_at = u.reached_at::pg_catalog.timestamptz[], error_state = NULL, error = NULL "
 		"FROM " VALUES_SQL "WHERE " SAME_SQL "RETURNING 1",
 		VALUES_TYPES
 	};
@@ -378,7 +377,7 @@ update_one(const MaScoreState *state)
 {
 	static MaStatement update = {
 		"UPDATE marketing_internal.score AS s SET value = $3, instant = $4, wake = $5, "
-		"version = $6, reached = $7, reached_at = $8 "
+		"version = $6, reached = $7, reached_at = $8, error_state = NULL, error = NULL "
 		"WHERE s.contact_id OPERATOR(pg_catalog.=) $1 AND s.model_id OPERATOR(pg_catalog.=) $2 "
 		"AND s.version OPERATOR(pg_catalog.<=) $6",
 		8, {INT8OID, INT4OID, FLOAT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTARRAYOID,

@@ -62,6 +62,7 @@ load(void)
 		segment->description = ma_text(&rows, i, 7);
 		segment->building = ma_bool(&rows, i, 8);
 		segment->error = ma_text(&rows, i, 9);
+		segment->marked = segment->error != NULL;
 		segment->known_from = DatumGetTimestampTz(ma_value(&rows, i, 10, &unknown));
 		if (unknown)
 			segment->known_from = DT_NOEND;
@@ -81,6 +82,7 @@ load(void)
 		segments->known[segment->slot / 8] |= 1 << (segment->slot % 8);
 		ma_segment_compile(segment);
 		segment->place = segment->error == NULL ? segments->nrules : -1;
+		segments->unmarked |= segment->misses_column && !segment->marked;
 		if (segment->error == NULL)
 			rules[segments->nrules++] = segment->rule;
 	}

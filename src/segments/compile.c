@@ -33,7 +33,7 @@ typedef struct Attempt
 	const char *text;
 	const MaRuleScope *scope;
 	MaRule	   *rule;
-	Oid			view;			/* its own, to be compared with */
+	const char *definition;		/* of its view, to be compared with */
 	bool		differs;
 } Attempt;
 
@@ -172,7 +172,7 @@ compare(void *arg)
 {
 	Attempt    *attempt = arg;
 
-	attempt->differs = strcmp(rule_definition(attempt->rule), view_definition(attempt->view)) != 0;
+	attempt->differs = strcmp(rule_definition(attempt->rule), attempt->definition) != 0;
 }
 
 static void
@@ -207,7 +207,7 @@ ma_segment_compile(MaSegment *segment)
 	segment->altered = is_altered(view);
 	if (error == NULL && segment->altered)
 	{
-		attempt.view = view;
+		attempt.definition = view_definition(view);
 		error = ma_segment_guard(compare, &attempt);
 	}
 	if (error == NULL && !attempt.differs)
@@ -225,8 +225,11 @@ ma_segment_compile(MaSegment *segment)
 			remember(segment);
 		}
 		else
+		{
+			segment->misses_column = error && error->sqlerrcode == ERRCODE_UNDEFINED_COLUMN;
 			segment->error = error ? pstrdup(error->message) :
 				"columns it reads were renamed, and its text would mean others now";
+		}
 	}
 	ma_become_back(&identity);
 }
@@ -324,7 +327,7 @@ ma_segment_view_differs(const MaSegment *segment)
 static bool
 follow(Search *search, const char *text, int last)
 {
-	Attempt		attempt = {text, search->scope, NULL};
+	Attempt		attempt = {text, search->scope, NULL, search->definition};
 	ErrorData  *error;
 	int			place = 0;
 
@@ -333,7 +336,8 @@ follow(Search *search, const char *text, int last)
 	error = ma_segment_guard(parse, &attempt);
 	if (error == NULL)
 	{
-		if (strcmp(rule_definition(attempt.rule), search->definition) != 0)
+		/* Its SQL may fail where its text does not: by the condition of an event it names. */
+		if (ma_segment_guard(compare, &attempt) != NULL || attempt.differs)
 			return false;
 		search->rule = attempt.rule;
 		search->text = ma_rule_text(attempt.rule);

@@ -60,6 +60,8 @@ static void build_part(const int64 *ids, int n, void *arg);
 static const MaConsumer consumer = {
 	MA_SEGMENT_CONSUMER, evaluate, NULL, wants_new_contacts, unmoved, reads_from
 };
+static MaDue queue;				/* who is due */
+
 static const MaDuty due_duty = {"due segments", 0, due, next_due};
 static const MaDuty build_duty = {"build segments", 0, build, NULL};
 
@@ -123,6 +125,7 @@ evaluate(MaContactChange *contacts, int n, TimestampTz now)
 	/* The worker goes on: what dropped segments left is taken away, or would be due for ever. */
 	if (all->n == 0 && !ma_worker_is_active())
 		return;
+	ma_segments_mark_broken(all);
 	ids = palloc_array(int64, Max(n, 1));
 	for (int i = 0; i < n; i++)
 		ids[i] = contacts[i].contact_id;
@@ -287,7 +290,7 @@ unmoved(const MaContactChange *contact, TimestampTz now)
 	TimestampTz next_wake;
 	bytea	   *bits;
 
-	if (all == NULL || all->building || moves_any(all, contact, false, NULL))
+	if (all == NULL || all->building || all->unmarked || moves_any(all, contact, false, NULL))
 		return false;
 	bits = ma_state_bits(contact->contact_id, &next_wake);
 	return next_wake > now && !moves_any(all, contact, true, bits);
@@ -404,21 +407,15 @@ static bool
 due_turn(void)
 {
 	static MaStatement read = {
-		"SELECT s.contact_id FROM marketing_internal.segment_state AS s " MA_JOIN_DIRTY
-		"WHERE s.next_wake OPERATOR(pg_catalog.<=) $1 "
+		"SELECT s.contact_id, s.next_wake FROM marketing_internal.segment_state AS s " MA_JOIN_DIRTY
+		"WHERE s.next_wake OPERATOR(pg_catalog.<=) $1 AND s.next_wake OPERATOR(pg_catalog.>=) $3 "
 		"AND s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
 		"AND w.waits IS NULL ORDER BY s.next_wake LIMIT $2",
-		2, {TIMESTAMPTZOID, INT4OID}
+		3, {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID}
 	};
-	MaRows		rows = ma_due_read(&read);
-	int64	   *contacts;
+	MaRows		rows = ma_due_read_from(&read, &queue);
 
-	if (rows.n == 0)
-		return false;
-	contacts = palloc_array(int64, rows.n);
-	for (uint64 i = 0; i < rows.n; i++)
-		contacts[i] = ma_int64(&rows, i, 1);
-	return ma_contacts_wake(contacts, NULL, (int) rows.n, false);
+	return rows.n > 0 && ma_due_wake(&rows, &queue);
 }
 
 static TimestampTz
@@ -426,11 +423,13 @@ next_due(void)
 {
 	static MaStatement read = {
 		"SELECT s.next_wake FROM marketing_internal.segment_state AS s " MA_JOIN_DIRTY
-		"WHERE s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
-		"AND w.waits IS NULL ORDER BY s.next_wake LIMIT 1"
+		"WHERE s.next_wake OPERATOR(pg_catalog.>=) $1 "
+		"AND s.next_wake OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz "
+		"AND w.waits IS NULL ORDER BY s.next_wake LIMIT 1",
+		1, {TIMESTAMPTZOID}
 	};
 
-	return ma_due_next(&read);
+	return ma_due_next_from(&read, &queue);
 }
 
 /* ---- builds ---- */

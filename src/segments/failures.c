@@ -10,11 +10,9 @@
  */
 #include "base/base.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 
 /* What the guarded work is about. */
 typedef struct Together
@@ -34,36 +32,7 @@ static void evaluate_one(MaSegments *all, MaSegment *segment, const Together *to
 ErrorData *
 ma_segment_guard(void (*work) (void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	/* Where no subtransaction can begin the error is the caller's. */
-	if (IsInParallelMode())
-	{
-		work(arg);
-		return NULL;
-	}
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (!ma_error_of_expression(error->sqlerrcode))
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
+	return ma_expression_guard(work, arg);
 }
 
 static void
@@ -150,6 +119,22 @@ ma_segment_mark_failed(const MaSegment *segment, int sqlerrcode, const char *mes
 	ma_run(&add, values, NULL, MA_RUN_WRITE_LATEST);
 	ma_count_error(sqlerrcode, message);
 	ma_definitions_changed();
+}
+
+/*
+ * A segment that cannot be compiled is passed over.  If the column it misses comes back,
+ * by a rename, nobody would know who was not evaluated: so it stays closed.
+ */
+void
+ma_segments_mark_broken(const MaSegments *all)
+{
+	for (int i = 0; all->unmarked && i < all->n; i++)
+	{
+		const MaSegment *segment = all->segments[i];
+
+		if (segment->misses_column && !segment->marked)
+			ma_segment_mark_failed(segment, ERRCODE_UNDEFINED_COLUMN, segment->error);
+	}
 }
 
 void

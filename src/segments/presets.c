@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 /* What a rule is written with: O, V and C events, A the amount of an order, D a discounted one. */
@@ -82,6 +83,7 @@ typedef struct Words
 static const char *const marks[] = {"{O}", "{V}", "{C}", "{A}", "{D}", "{premium}", "{vip}"};
 
 static char *text_argument(FunctionCallInfo fcinfo, int i);
+static char *amount_argument(FunctionCallInfo fcinfo, int i, const char *name);
 static char *fill(const char *rule, const Words *words);
 static void define_cells(const Words *words, const char *prefix, const char *search_path,
 						 Oid definer, int *counts);
@@ -94,6 +96,23 @@ static char *
 text_argument(FunctionCallInfo fcinfo, int i)
 {
 	return PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+}
+
+static char *
+amount_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	Numeric		amount;
+
+	if (PG_ARGISNULL(i))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	amount = PG_GETARG_NUMERIC(i);
+	if (numeric_is_nan(amount) || numeric_is_inf(amount))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a finite number", name)));
+	return numeric_normalize(amount);
 }
 
 static char *
@@ -173,13 +192,12 @@ ma_define_standard_segments(PG_FUNCTION_ARGS)
 		}
 	}
 	for (int i = 5; i < 7; i++)
-	{
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", i == 5 ? "premium" : "vip")));
-		words.text[i] = numeric_normalize(PG_GETARG_NUMERIC(i));
-	}
+		words.text[i] = amount_argument(fcinfo, i, i == 5 ? "premium" : "vip");
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, PG_GETARG_DATUM(6), PG_GETARG_DATUM(5))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("vip must not be less than premium"),
+				 errdetail("vip is %s, premium is %s.", words.text[6], words.text[5])));
 	if (prefix == NULL)
 		prefix = "";
 	if ((given & (NEED_ORDERS | NEED_VISITS | NEED_CANCELLED)) == 0)

@@ -24,6 +24,8 @@ typedef struct MaSegment
 	TimestampTz known_from;		/* its log is complete from then on; DT_NOEND: not yet */
 	MaRule	   *rule;			/* NULL: broken, it cannot be compiled */
 	char	   *error;			/* why it is broken or failing; NULL: it is neither */
+	bool		marked;			/* so for everybody, until it is rebuilt: see failures.c */
+	bool		misses_column;	/* what it reads lacks one, which may come back */
 	bool		followed;		/* text is not what is stored: names were renamed since */
 	bool		altered;		/* a column its view reads was altered since that was made */
 	bool		sync;
@@ -49,6 +51,7 @@ typedef struct MaSegments
 	int			nslots;			/* the greatest slot + 1 */
 	int		   *places;			/* by slot: place in segments; -1: none */
 	bool		building;		/* some segment is */
+	bool		unmarked;		/* some segment misses a column and is not marked */
 	MaSegmentReader *readers;	/* in order of events; not of the broken and failing */
 	int			nreaders;
 	unsigned char *known;		/* nslots bits: there is a segment of the slot */
@@ -92,6 +95,8 @@ extern void ma_segments_evaluate(MaSegments *all, MaContactChange *contacts, int
 
 /* The segment is failing from now on, for everybody. */
 extern void ma_segment_mark_failed(const MaSegment *segment, int sqlerrcode, const char *message);
+/* Those that are passed over since a column is missing: the mark outlasts its return. */
+extern void ma_segments_mark_broken(const MaSegments *all);
 /* What was noted of it, failures and drift, is of the past. */
 extern void ma_segment_forget_failures(int32 segment_id);
 

@@ -291,7 +291,7 @@ state_changed(int64 contact_id)
 	ereport(ERROR,
 			(errcode(ERRCODE_MA_STATE_CHANGED),
 			 errmsg("state of segments was changed by somebody else"),
-			 errdetail("It is that of contact " INT64_FORMAT ".", contact_id)));
+			 errdetail("It is that of contact %lld.", (long long) contact_id)));
 }
 
 /*

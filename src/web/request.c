@@ -34,6 +34,8 @@ static const Route routes[] = {
 	{"/c/", false, true, ma_web_click},
 	{"/u/", true, true, ma_web_unsubscribe},
 	{"/confirm/", true, true, ma_web_confirm},
+	{"/p/", true, true, ma_web_preferences},
+	{"/hook/", true, false, ma_web_hook},
 	{"/health", false, true, health},
 };
 

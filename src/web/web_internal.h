@@ -36,6 +36,7 @@ typedef struct MaWebAnswer
 
 #define MA_WEB_OK 200
 #define MA_WEB_FOUND 302
+#define MA_WEB_BAD_REQUEST 400
 #define MA_WEB_NOT_FOUND 404
 #define MA_WEB_NOT_ALLOWED 405
 
@@ -58,6 +59,8 @@ extern void ma_web_page(MaWebAnswer *answer, int status, const char *page, const
 extern void ma_web_unsubscribe(const MaWebRequest *request, MaWebAnswer *answer);
 extern void ma_web_open(const MaWebRequest *request, MaWebAnswer *answer);
 extern void ma_web_click(const MaWebRequest *request, MaWebAnswer *answer);
+extern void ma_web_hook(const MaWebRequest *request, MaWebAnswer *answer);
 extern void ma_web_confirm(const MaWebRequest *request, MaWebAnswer *answer);
+extern void ma_web_preferences(const MaWebRequest *request, MaWebAnswer *answer);
 
 #endif							/* MA_WEB_INTERNAL_H */

@@ -357,7 +357,7 @@ ma_duty_failed(int duty, const ErrorData *error, bool in_session)
 		figures->failures = state->failures;
 		figures->sqlstate = error->sqlerrcode;
 		figures->failed_at = GetCurrentTimestamp();
-		strlcpy(figures->message, error->message ? error->message : "", MA_REASON);
+		ma_text_clip(figures->message, error->message ? error->message : "", MA_REASON);
 		LWLockRelease(ma_registry_lock);
 	}
 	if (!in_session && !ma_log_allowed(&state->logged))

@@ -219,24 +219,34 @@ must_finish(void)
 	return ma_duty_busy() && ma_monotonic_ms() - since < FINISH_MS;
 }
 
-/* Does every duty that is due, once; returns the milliseconds to wait after it. */
+/*
+ * Does every duty that is due, for a moment while it has more to do, since asking all others
+ * between two batches costs as much as a batch; returns the milliseconds to wait after it.
+ */
 static int
 turn(void)
 {
 	bool		more = false;
+	bool		again = false;
 	bool		looked = false;
 	MaTurn		met = MA_TURN_GO;
 
 	for (int i = 0; i < ma_duty_count() && met == MA_TURN_GO; i++)
 	{
+		int64		end = ma_monotonic_ms() + MA_STRETCH_MS;
+
 		if (!ma_duty_is_due(i))
 			continue;
-		look_around();
-		met = work(i, &more);
+		do
+		{
+			look_around();
+			met = work(i, &again);
+		} while (again && met == MA_TURN_GO && ma_monotonic_ms() < end);
+		more |= again;
 		looked = true;
 	}
 	if (!looked)
-		met = work(-1, &more);
+		met = work(-1, &again);
 	if (!is_helper)
 		count_turn();
 	end_if_idle(more);
@@ -280,7 +290,7 @@ work(int duty, bool *more)
 	MemoryContextSwitchTo(context);
 	if (met == MA_TURN_GONE)
 		leave();
-	*more |= again;
+	*more = again;
 	return met;
 }
 

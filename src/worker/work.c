@@ -135,7 +135,10 @@ run(int64 run_for)
 	}
 }
 
-/* Each due duty once, with a commit after it; true when one has more to do. */
+/*
+ * Each due duty, with a commit after each tick; true when one has more to do.  Who has more
+ * goes on for a moment: asking all others between two batches costs as much as a batch.
+ */
 static bool
 turn(ErrorData **cancel)
 {
@@ -143,8 +146,14 @@ turn(ErrorData **cancel)
 
 	(void) ma_duty_was_woken();
 	for (int i = 0; i < ma_duty_count() && *cancel == NULL; i++)
-		if (ma_duty_is_due(i))
-			more |= step(i, cancel);
+	{
+		int64		end = ma_monotonic_ms() + MA_STRETCH_MS;
+		bool		again = ma_duty_is_due(i) && step(i, cancel);
+
+		while (again && *cancel == NULL && ma_monotonic_ms() < end)
+			again = step(i, cancel);
+		more |= again;
+	}
 	/* One may have left work to another that had its turn before. */
 	return ma_duty_was_woken() || more;
 }

@@ -99,12 +99,14 @@ extern void ma_worker_again_soon(void);
 extern void ma_worker_pause(long ms);
 
 /*
- * After `ms` milliseconds cancels what this process does (an error of SQLSTATE
- * 57014 as by a user).  ma_deadline_end() takes the deadline off and says whether
- * it has passed; `interrupted` when an error has ended the work.
+ * After `ms` milliseconds, or when a deadline set before has passed, cancels what this
+ * process does (an error of SQLSTATE 57014 as by a user).  ma_deadline_end() takes the
+ * deadline off and says whether it has passed; `interrupted` when an error has ended
+ * the work, `outer` what ma_deadline_set() returned.  False for an outer one that has
+ * passed, whose cancel goes on to who set that.
  */
-extern void ma_deadline_set(int ms);
-extern bool ma_deadline_end(bool interrupted);
+extern TimestampTz ma_deadline_set(int ms);
+extern bool ma_deadline_end(bool interrupted, TimestampTz outer);
 
 /* True in a scheduler or in CALL marketing.work(), whose locks may wait. */
 extern bool ma_worker_is_active(void);

@@ -21,6 +21,7 @@
 #define MA_MAX_DUTIES 32
 #define MA_REASON 160
 #define MA_POLL_MS 1000			/* longest pause between two turns */
+#define MA_STRETCH_MS 20		/* a duty goes on so long while it has more to do */
 #define MA_BACKOFF_MIN_MS 1000
 #define MA_BACKOFF_MAX_MS 60000
 #define MA_LOG_EVERY_MS 60000	/* least time between two log lines of one cause */

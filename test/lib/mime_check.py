@@ -2,7 +2,7 @@
 """Builds mails from nasty parts by marketing_internal.mime() and reads them back: the raw bytes are
 looked at, then Python's email package parses them and must find no defect and the parts as given.
 Arguments are handed to psql."""
-import email, email.policy, json, random, re, subprocess, sys
+import base64, email, email.policy, json, random, re, subprocess, sys
 E='\U0001F600'
 base=dict(from_address='hello@shop.example',to_address='ada@example.com',message_id='abc.1@shop.example',date=1790000000,subject='Hi',text='Hello')
 cases=[]
@@ -26,7 +26,14 @@ c(unsubscribe_url='http://localhost/u'); c(unsubscribe_mailto='u@shop.example')
 c(headers={'X-Campaign':'bf26','List-Id':'<offers.shop.example>','Feedback-ID':'a:b:c:d','X-U':'ünï '*60,'Precedence':'bulk','X-Long':'z'*900})
 c(text='--=_boundary\n--', html='=3D =_ x'); c(text='\x01\x02 ctrl \x7f')
 c(text='x'*75+' \n'+'y'*76+'\n'+'z'*77)
+files=[dict(filename='logo.png',type='image/png',shown=1,content=bytes(range(256))),dict(filename='Rechnung März '+'ü'*60+'.pdf',type='application/pdf',content=b'%PDF'*500),dict(filename='a b.txt',type='text/plain',content=b''),dict(filename='x"y;z.txt',type='text/plain',content=b'\r\n.\r\nFrom me\n')]
+img='<p><img src="cid:logo.png"> cid:logo.pngx</p>'
+c(html=img,attachments=files); c(html=img,attachments=files[:1]); c(attachments=files[1:]); c(html=img,text='',attachments=files); c(html=img,text=None,attachments=files[:1])
+c(to_address='ada@Bücher.example'); c(to_address='ada@'+E+'.example'); c(to_address='ada@пример.example'); c(to_address='ada@例え.テスト'); c(to_address='ada@faß.example'); c(to_address='jürgen@bücher.example'); c(to_address='i@i'+chr(0x308)+'.example')
+wire={'ada@Bücher.example':'ada@xn--bcher-kva.example','ada@'+E+'.example':'ada@xn--e28h.example','ada@пример.example':'ada@xn--e1afmkfd.example','ada@例え.テスト':'ada@xn--r8jz45g.xn--zckzah','ada@faß.example':'ada@xn--fa-hia.example','jürgen@bücher.example':'jürgen@xn--bcher-kva.example','i@i'+chr(0x308)+'.example':'i@xn--gda.example'}
 def psql(d):
+    d=dict(d)
+    if 'attachments' in d: d['attachments']=[dict(f,content=base64.b64encode(f['content']).decode()) for f in d['attachments']]
     p=subprocess.run(['psql','-X','-q','-At']+sys.argv[1:]+['-c','select encode(convert_to(marketing_internal.mime($q$'+json.dumps(d,ensure_ascii=True).replace('$q$','')+'$q$),\'UTF8\'),\'hex\')'],capture_output=True,text=True)
     if p.returncode: raise Exception(p.stderr)
     return bytes.fromhex(p.stdout.strip())
@@ -41,15 +48,18 @@ def check(d):
     if re.search(rb'(?<!\r)\n|\r(?!\n)',raw): errs.append('bare CR/LF')
     if any(len(l)>998 for l in raw.split(b'\r\n')): errs.append('long line')
     head=raw.split(b'\r\n\r\n')[0]
-    if max(raw)>127: errs.append('8bit')
+    d=dict(d,to_address=wire.get(d['to_address'],d['to_address']))
+    smtputf8=max(d['to_address'])>'\x7f'
+    if max(raw)>127 and not smtputf8: errs.append('8bit')
     if re.search(rb'\r\n[ \t]*\r\n',head+b'\r\n'): errs.append('blank header line')
     body=raw.split(b'\r\n\r\n',1)[1]
     if any(l.startswith(b'.') or l.startswith(b'From ') for l in body.split(b'\r\n')): errs.append('dot/From line')
     m=email.message_from_bytes(raw,policy=email.policy.default)
+    if smtputf8: m=email.message_from_string(raw.decode(),policy=email.policy.SMTPUTF8)
     for p in m.walk():
         if p.defects: errs.append(('defects',p.defects))
         for h,v in p.items():
-            if getattr(v,'defects',None): errs.append((h,v.defects))
+            if [x for x in getattr(v,'defects',()) if not (smtputf8 and type(x).__name__=='NonASCIILocalPartDefect')]: errs.append((h,v.defects))
     def eq(a,b,w):
         if a!=b: errs.append((w,a[:80],b[:80]))
     eq(str(m['subject']),clean(d['subject']),'subject')
@@ -61,8 +71,13 @@ def check(d):
         got_name=m[who].addresses[0].display_name; want=clean(d.get(who+'_name',''))
         eq(got_name.replace(' ',''),want.replace(' ',''),who+'_name')
     parts=[p for p in m.walk() if not p.is_multipart()]
-    got={p.get_content_type():p.get_content() for p in parts}
-    if 'html' in d and not d.get('preheader'): eq(norm(got.get('text/html','MISSING')),norm(d['html']),'html')
+    got={p.get_content_type():p.get_content() for p in parts if not p.get_filename()}
+    found=[(p.get_filename(),p.get_content_type(),p.get_payload(decode=True)) for p in parts if p.get_filename()]
+    given=[(f['filename'],f['type'],f['content']) for f in sorted(d.get('attachments',[]),key=lambda f:not f.get('shown'))]
+    eq(found,given,'files')
+    cids=[p['content-id'] for p in parts if p['content-id']]
+    if any('cid:'+i[1:-1]+'"' not in got['text/html'] for i in cids) or len(cids)!=len([f for f in d.get('attachments',[]) if f.get('shown')]): errs.append('cid')
+    if 'html' in d and not d.get('preheader') and not cids: eq(norm(got.get('text/html','MISSING')),norm(d['html']),'html')
     if d.get('preheader'):
         if 'Pre &amp; &lt;head&gt; é' not in got['text/html']: errs.append('preheader')
     if d.get('text') or 'html' not in d: eq(norm(got.get('text/plain','MISSING')),norm(d.get('text','')),'text')
@@ -79,7 +94,7 @@ def check(d):
     if errs: bad+=1; print('FAIL',{k:(v[:60] if isinstance(v,str) else v) for k,v in d.items() if base.get(k)!=v},errs)
 for d in cases: check(d)
 # What must not get into a message at all.
-refused=[dict(to_address=a) for a in ('a@b.example\r\nBcc: x@y.z','a b@c.example','<a@b.example>','a@b.example,c@d.example','@b.example','a@','a..b@c.example','a@-b.example','a@b..c','"a b"@c.example','a@[127.0.0.1]','é@b.example','a@'+'b'*64+'.example','a'*65+'@b.example','a@b.example ','a\n@b.example')]
+refused=[dict(to_address=a) for a in ('a@b.example\r\nBcc: x@y.z','a b@c.example','<a@b.example>','a@b.example,c@d.example','@b.example','a@','a..b@c.example','a@-b.example','a@b..c','"a b"@c.example','a@[127.0.0.1]','a\x85@b.example','a\u2028b@b.example','a@b\u2028.example','é b@b.example','a@'+'b'*64+'.example','a'*65+'@b.example','a@b.example ','a\n@b.example')]
 refused+=[dict(from_address='x@y.example\nTo: z@y.example'),dict(subject='a\r\nBcc: x@y.z'),dict(subject='a\nb'),dict(from_name='a\rb'),dict(reply_to='no'),dict(message_id='a@b>\r\nX: y'),dict(message_id='ab'),dict(message_id='a b@c'),dict(unsubscribe_url='https://x/\r\nX: y'),dict(unsubscribe_url='https://x/ y'),dict(unsubscribe_url='javascript:x'),dict(unsubscribe_url='https://x/>'),dict(unsubscribe_mailto='x'),dict(text=None),dict(headers={'Bcc':'x@y.z'}),dict(headers={'X:Y':'z'}),dict(headers={'X Y':'z'}),dict(headers={'X-A':'b\r\nBcc: c'}),dict(headers={'content-type':'text/html'}),dict(headers={'':'x'}),dict(headers={'Subject':'x'})]
 for r in refused:
     d=dict(base); d.update(r); d={a:b for a,b in d.items() if b is not None}

@@ -142,8 +142,8 @@ MUTANTS = {
     "segment_members_only_added": (
         "who leaves stays among the members",
         "src/segments/state.c",
-        "for (int kind = 0; kind < lengthof(statements); kind++)\n\t{\n\t\tint32",
-        "for (int kind = 1; kind < lengthof(statements); kind++)\n\t{\n\t\tint32",
+        "ma_write_delete(write, &row->tts_tid)))\n\t\tstate_changed",
+        "row != NULL))\n\t\tstate_changed",
     ),
     "gate_no_lock": (
         "claims without the recipients' locks",
@@ -208,9 +208,9 @@ MUTANTS = {
     ),
     "recheck_at_commit": (
         "functions of users, and sub-selects, run in somebody's commit",
-        "src/rules/fetch.c",
-        "if (!fetch->worker || batch->worker == NULL || batch->worker[i])",
-        "if (fetch != NULL)",
+        "src/segments/consumer.c",
+        "if (!segment->sync && !ma_worker_is_active())",
+        "if (segment == NULL)",
     ),
     "slot_for_old_snapshots": (
         "a slot is given out while somebody's snapshot is from before it was cleared",

@@ -215,6 +215,41 @@ END $$;
 CREATE FUNCTION some_entry() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
 	SELECT to_jsonb(o) FROM orders AS o ORDER BY random() LIMIT 1 $$;
 
+-- One change that an atom of this kind may well heed at the instant: rows of the weeks before it, often as
+-- old as a window is wide to the microsecond, and dates around it.
+CREATE FUNCTION aimed_change(kind int, instant timestamptz) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	who bigint := 1 + floor(random() * people());
+	row bigint := 1 + floor(random() * 60 * people() / 8);
+	since timestamptz := instant - CASE WHEN random() < 0.3
+		THEN pick('1 hour', '5 hours', '1 day', '3 days', '7 days', '10 days', '20 days', '30 days')::interval + (floor(random() * 3) - 1) * interval '1 microsecond'
+		ELSE random() ^ 2 * interval '40 days' END;
+BEGIN
+	CASE
+	WHEN kind IN (14, 15) OR (kind IN (16, 17, 18) AND random() < 0.5) THEN
+		UPDATE customers SET city = pick('Istanbul', 'Rome', NULL), credit = (random() * 40)::int, vip = random() < 0.5,
+			joined = (instant + (random() - 0.5) * interval '50 days') AT TIME ZONE 'UTC', trial_ends = instant + (random() - 0.5) * interval '50 days',
+			birth = (instant + (random() - 0.5) * interval '50 days' - (random() * 30)::int * interval '1 year')::date
+		WHERE id = who;
+	WHEN kind = 20 AND random() < 0.5 THEN PERFORM marketing.add_to_list(who, 'staff');
+	WHEN kind = 20 THEN PERFORM marketing.remove_from_list(who, 'staff');
+	WHEN kind = 21 AND random() < 0.5 THEN PERFORM marketing.subscribe(who, pick('offers', 'news'), channel => pick('email', 'sms'));
+	WHEN kind = 21 THEN PERFORM marketing.unsubscribe(who, pick('offers', 'news'), channel => pick('email', 'sms', NULL));
+	WHEN random() < 0.25 THEN
+		DELETE FROM orders WHERE customer_id = who AND random() < 0.7;
+		DELETE FROM carts WHERE customer_id = who AND random() < 0.7;
+		DELETE FROM site_events WHERE customer_id = who AND random() < 0.7;
+	WHEN random() < 0.5 THEN
+		INSERT INTO orders VALUES (row, who, (random() * 100)::int, 'paid', pick('web', 'shop', NULL), since)
+		ON CONFLICT (id) DO UPDATE SET customer_id = EXCLUDED.customer_id, total = EXCLUDED.total, channel = EXCLUDED.channel, created_at = EXCLUDED.created_at;
+	WHEN random() < 0.5 THEN
+		INSERT INTO carts VALUES (row, who, since) ON CONFLICT (id) DO UPDATE SET customer_id = EXCLUDED.customer_id, updated_at = EXCLUDED.updated_at;
+	ELSE
+		INSERT INTO site_events VALUES (row, who, pick('page_viewed', 'signed_up'), since, pick('/a', '/a/b', '/c'))
+		ON CONFLICT (id) DO UPDATE SET customer_id = EXCLUDED.customer_id, at = EXCLUDED.at, name = EXCLUDED.name;
+	END CASE;
+END $$;
+
 -- How often an atom of each kind became true and false because of a row, and because time passed.
 CREATE TABLE atom_coverage (kind int PRIMARY KEY, row_true int NOT NULL DEFAULT 0, row_false int NOT NULL DEFAULT 0,
 	time_true int NOT NULL DEFAULT 0, time_false int NOT NULL DEFAULT 0, compared bigint NOT NULL DEFAULT 0);
@@ -238,14 +273,16 @@ BEGIN
 		entry := some_entry();
 		instant := some_time();
 		before := ARRAY(SELECT truth FROM marketing_internal.rule_truth(rule, 'UTC', instant, ids, 'order_placed', entry));
-		PERFORM some_change() FROM generate_series(1, 12);
+		PERFORM some_change() FROM generate_series(1, 2);
+		PERFORM aimed_change(the_kind, instant) FROM generate_series(1, 12);
 		entry := coalesce(CASE WHEN the_kind = 16 THEN some_entry() END, entry);
 		n := n + compare_rule(rule, 'UTC', instant, entry);
 		after := ARRAY(SELECT truth FROM marketing_internal.rule_truth(rule, 'UTC', instant, ids, 'order_placed', entry));
 		flips[1] := flips[1] + (SELECT count(*) FROM unnest(before, after) AS t(b, a) WHERE a AND NOT b);
 		flips[2] := flips[2] + (SELECT count(*) FROM unnest(before, after) AS t(b, a) WHERE b AND NOT a);
-		FOR answer IN SELECT * FROM marketing_internal.rule_truth(rule, 'UTC', instant, ids, 'order_placed', entry)
-			WHERE isfinite(until) LIMIT 2
+		-- One that is true and one that is false, whoever they are.
+		FOR answer IN SELECT DISTINCT ON (truth) * FROM marketing_internal.rule_truth(rule, 'UTC', instant, ids, 'order_placed', entry)
+			WHERE isfinite(until) ORDER BY truth, random()
 		LOOP
 			n := n + compare_rule(rule, 'UTC', answer.until, entry);
 			SELECT * INTO later FROM marketing_internal.rule_truth(rule, 'UTC', answer.until, ARRAY[answer.contact_id], 'order_placed', entry);

@@ -93,3 +93,13 @@ SELECT * FROM marketing.check_template('gret');
 SELECT marketing.define_template('long_sms', topic => 'offers', channel => 'sms', text => 'Hi {{ contact.first_name | default: "you" }}, {{ contact.phone | default: "şşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşşş" }}');
 SELECT * FROM marketing.check_template('long_sms') ORDER BY contact;
 SELECT html LIKE '%href="http://localhost/u/%' AS shown FROM marketing.preview_message(1, 'greet');
+
+-- numbers, amounts and dates by language
+SELECT l, marketing.render_liquid('{{ n | number }} {{ n | money: "EUR", l }} {{ m | money: "TRY", l }} {{ n | number: 1, l }} {{ d | date: "%-d %B %Y, %A", l }} {{ d | date: "%b %a", l }}',
+	jsonb_build_object('n', 1234567.5, 'm', -3, 'd', '2026-05-01 12:00', 'l', l)) FROM unnest('{en,tr-TR,tr_TR.UTF-8,az,de,de-CH,fr-CA,es,it,pt-BR,pt,nl,sv,da,nb,pl,ru,hu,xx,""}'::text[]) AS l;
+SELECT marketing.render_liquid('{{ 5 | money: "JPY" }} {{ 5 | money: "KWD" }} {{ 5 | money: "ABC" }} {{ 5 | money }} {{ "x" | money: "EUR" }} {{ 0.005 | money: "EUR" }}');
+SELECT marketing.define_template('priced', topic => 'offers', subject => 'Price', text => '{{ 1234.5 | money: "EUR" }} {{ "2026-05-01" | date: "%B" }}');
+SELECT marketing.define_template('priced', topic => 'offers', subject => 'Fiyat', text => '{{ 1234.5 | money: "EUR" }} {{ "2026-05-01" | date: "%B" }}', locale => 'tr');
+SELECT marketing.define_template('priced', topic => 'offers', subject => 'Fiyat KKTC', text => '{{ 1234.5 | money: "EUR" }} {{ "2026-05-01" | date: "%B" }}', locale => 'tr-CY');
+UPDATE marketing_internal.contact SET locale = CASE contact_id WHEN 1 THEN 'tr_TR.UTF-8' WHEN 2 THEN 'tr-CY' WHEN 3 THEN 'de' END;
+SELECT i, subject, rtrim(text, E'\n') FROM generate_series(1, 4) AS i, marketing.preview_message(i::text, 'priced');

@@ -104,3 +104,12 @@ SELECT try('{% render "show" %}');
 SELECT marketing.drop_snippet('shwo');
 SELECT marketing.drop_snippet('show');
 SELECT try('{% render "show" %}');
+
+-- work that grows with the square of a text ends in an error, or is done once
+SELECT try('{{ a | replace_last: b, "x" }}', jsonb_build_object('a', repeat('a', 300000), 'b', repeat('a', 100000) || 'b'));
+SELECT try('{{ a | strip_html | size }}', jsonb_build_object('a', repeat('<script', 100000)));
+SELECT try('{{ a | strip_html | size }}', jsonb_build_object('a', repeat('<b>x</b> ', 20000)));
+SELECT try('{{ a | append: a | size }}', jsonb_build_object('a', repeat('a', 1000000)));
+SELECT try('{{ a | sort_natural | size }}', jsonb_build_object('a', (SELECT jsonb_agg(repeat('a', 10000) || i) FROM generate_series(1, 2000) AS i)));
+SELECT try('{% raw %}' || repeat('{%', 300000) || ' %}{% endraw %}{{ 1 }}', '{}') ~ '1$';
+SELECT octet_length(marketing_internal.html_to_text(repeat('<a href="', 100000)));

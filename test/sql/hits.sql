@@ -99,6 +99,6 @@ SELECT marketing.send_message(2, 'news') AS plain \gset
 CALL marketing.work();
 SELECT count(*) FILTER (WHERE kind = 'o') + count(*) FILTER (WHERE kind = 'c') AS tracked FROM (VALUES ('o'), ('c')) AS k (kind), tokens(:plain, kind);
 SELECT mail(:plain) LIKE '%href="https://shop.example/one?a=1&amp;b=2#top"%' AS as_it_was;
-INSERT INTO marketing_internal.setting VALUES ('utm_source', 'shop');
+SELECT marketing.configure('utm_source', 'shop');
 SELECT marketing.define_template('thanks', topic => 'offers', subject => 'Thanks', html => '<a href="https://shop.example/">x</a>');
 SELECT html FROM marketing.preview_message(1, 'thanks');

@@ -158,6 +158,26 @@ SELECT marketing.attach_events('gone', event => 'went', contact => 'customer_id'
 DROP TABLE gone;
 SELECT marketing.define_score_rule('lead', 'r', 'went', 1, condition => 'id > 1');
 
+-- A table that is dropped gives no points any more, and stops no other.
+CREATE TABLE lost (id bigint PRIMARY KEY, customer_id bigint, at timestamptz);
+CREATE TABLE kept (id bigint PRIMARY KEY, customer_id bigint, at timestamptz);
+CREATE TABLE owners (id bigint PRIMARY KEY);
+INSERT INTO owners SELECT generate_series(1, 3);
+SELECT marketing.attach_contacts('owners', id => 'id') IS NOT NULL;
+SELECT marketing.attach_events('lost', event => 'was', contact => 'customer_id', contact_source => 'owners', occurred_at => 'at') IS NOT NULL,
+	marketing.attach_events('kept', event => 'is_there', contact => 'customer_id', contact_source => 'owners', occurred_at => 'at') IS NOT NULL;
+SELECT marketing.define_score_model('left'), marketing.define_score_rule('left', 'was', 'was', 5), marketing.define_score_rule('left', 'is', 'is_there', 1);
+INSERT INTO lost VALUES (1, 1, '2025-01-01');
+INSERT INTO kept VALUES (1, 1, '2025-01-01');
+SELECT marketing.score('owners:1', 'left');
+DROP TABLE lost;
+SELECT marketing.score('owners:1', 'left'), (SELECT count(*) FROM marketing.explain_score('owners:1', 'left')) AS lines;
+INSERT INTO kept VALUES (2, 1, '2025-01-01');
+CALL marketing.work();
+SELECT marketing.score('owners:1', 'left'), (SELECT count(*) FROM marketing_internal.dirty) AS waiting, (SELECT count(*) FROM marketing.errors) AS errors;
+SELECT marketing.drop_score_rule('left', 'was');
+SELECT marketing.detach('lost');
+
 -- The extension goes without CASCADE.
 DROP VIEW told;
 DROP EXTENSION marketing_automation;

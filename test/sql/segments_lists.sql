@@ -57,6 +57,9 @@ SELECT list, contact FROM marketing.list_members WHERE list = 'vips' ORDER BY 1,
 SELECT marketing.define_standard_segments();
 SELECT marketing.define_standard_segments(orders => 'order_place');
 SELECT marketing.define_standard_segments(orders => 'order_placed', premium => NULL);
+SELECT marketing.define_standard_segments(orders => 'order_placed', premium => 'NaN');
+SELECT marketing.define_standard_segments(orders => 'order_placed', vip => 'infinity');
+SELECT marketing.define_standard_segments(orders => 'order_placed', premium => 500, vip => 499.99);
 SET client_min_messages = warning;
 SELECT marketing.define_standard_segments(visits => 'page_viewed');
 SELECT marketing.define_standard_segments(orders => 'order_placed', visits => 'page_viewed', value => 'total', discounted => 'discount > 0');

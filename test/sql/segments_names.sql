@@ -48,3 +48,24 @@ DROP EXTENSION marketing_automation CASCADE;
 DROP TABLE c, k1, q;
 DROP SCHEMA old, app CASCADE;
 DROP ROLE segments_names_owner;
+
+-- A table whose name is a word of ours is shown by it, and no other table is taken for it.
+CREATE EXTENSION marketing_automation;
+CREATE TABLE c (id bigint PRIMARY KEY, n int, only_c int);
+CREATE TABLE c_table (id bigint PRIMARY KEY, n int);
+INSERT INTO c SELECT i, i FROM generate_series(9001, 9003) AS i;
+INSERT INTO c_table SELECT i, -i FROM generate_series(9001, 9003) AS i;
+SELECT marketing.attach_contacts('c', id => 'id') IS NOT NULL;
+SELECT marketing.define_segment('short', 'only_c is null and c.n > 9001') IS NOT NULL, marketing.segment_rule('short');
+SELECT marketing.attach_contacts('c_table', id => 'id') IS NOT NULL;
+SELECT marketing.define_segment('long', 'c_table.n < -9001 and not c.n > 0') IS NOT NULL, marketing.segment_rule('long');
+SELECT contact FROM marketing.segment_members('short') ORDER BY 1;
+SELECT contact FROM marketing.segment_members('long') ORDER BY 1;
+SELECT count(*) FROM marketing.verify_segment('short') UNION ALL SELECT count(*) FROM marketing.verify_segment('long');
+-- Names that stand for names that stand for names: few definitions would be millions of conditions.
+SELECT count(marketing.define_segment('n' || i, CASE i WHEN 0 THEN 'c.n > 9001' ELSE format('in segment n%s and in segment n%s', i - 1, i - 1) END)) FROM generate_series(0, 7) AS i;
+SELECT marketing.define_segment('n8', 'in segment n7 and in segment n7') IS NOT NULL;
+SELECT marketing.define_segment('n9', 'in segment n8 and in segment n8');
+SELECT marketing.segment_size('n8');
+DROP EXTENSION marketing_automation CASCADE;
+DROP TABLE c, c_table;

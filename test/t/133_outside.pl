@@ -28,6 +28,8 @@ for (1 .. 30)
 }
 like($out, qr/Asynchronous notification "marketing_messages" with payload "app"/, 'a worker tells that messages are due');
 
+is($node->safe_psql($db, "SELECT marketing.settle_message(message, 'sent') IS NOT NULL FROM marketing.claim_messages('app', 1)"), 't', 'one is claimed and settled');
+
 # Two programs at once get different ones.
 my @sessions = map { $node->background_psql($db) } 1, 2;
 my %seen;

@@ -5,21 +5,7 @@
 \set QUIET on
 SET client_min_messages = warning;
 SET jit = off;
-CREATE FUNCTION template() RETURNS text LANGUAGE sql IMMUTABLE AS $f$
-	SELECT '<html><body><table width="600"><tr><td><h1>Thank you, {{ contact.first_name }} {{ contact.last_name }}</h1>'
-		|| '<p>Your order {{ order.number }} of {{ order.placed_on }} is on its way to {{ order.street }}, {{ order.zip }} {{ order.city }}, {{ order.country }}.</p>'
-		|| repeat('<p style="font-family:Arial,sans-serif;font-size:14px;line-height:20px">A paragraph of plain words, as every mail of a shop has some of.</p>', 18)
-		|| '{% if order.gift %}<p>It is a gift: {{ order.gift_text }}</p>{% endif %}{% if order.total > 100 %}<p>Free shipping by {{ order.carrier }}</p>{% else %}<p>Shipping {{ order.shipping }}</p>{% endif %}'
-		|| '<table>{% for item in order.items %}<tr><td>{{ item.title }}</td><td>{{ item.qty }}</td><td>{{ item.price }}</td></tr>{% endfor %}</table>'
-		|| '<p>{{ order.total }} {{ order.currency }} {{ order.tax }} {{ shop.name }} {{ shop.street }} {{ shop.phone }} {{ shop.mail }} {{ contact.email }} {{ contact.points }} {{ contact.city }}</p><a href="{{ shop.url }}">Shop</a></body></html>'
-$f$;
-CREATE FUNCTION data() RETURNS jsonb LANGUAGE sql IMMUTABLE AS $f$
-	SELECT jsonb_build_object('contact', '{"first_name": "Ada", "last_name": "O''Neill", "email": "ada@example.com", "points": 120, "city": "Izmir"}'::jsonb,
-		'shop', '{"name": "Shop & Co", "street": "Main Street 1", "phone": "+1 555 0100", "mail": "hello@shop.example", "url": "https://shop.example/?a=1"}'::jsonb,
-		'order', jsonb_build_object('number', 'A-1001', 'placed_on', '2026-11-20', 'street', 'Park Lane 3', 'zip', '35000', 'city', 'Izmir', 'country', 'TR',
-			'gift', true, 'gift_text', 'For <you>', 'total', 149.90, 'currency', 'TRY', 'tax', 22.10, 'carrier', 'Fast', 'shipping', 4.90,
-			'items', (SELECT jsonb_agg(jsonb_build_object('title', 'Blue shoe & sock ' || g, 'qty', g, 'price', g * 10.5)) FROM generate_series(1, 10) AS g)))
-$f$;
+\ir ../render_shop.psql
 -- By hand, without a loop and with less escaping, so that the comparison is in its favour.
 CREATE FUNCTION by_hand(d jsonb, words text) RETURNS text LANGUAGE plpgsql AS $f$
 DECLARE
