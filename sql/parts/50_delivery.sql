@@ -69,6 +69,7 @@ CREATE TABLE marketing_internal.message (
 	data jsonb,
 	priority int NOT NULL,
 	lane int NOT NULL DEFAULT 0,
+	leased_until timestamptz,
 	next_at timestamptz NOT NULL,
 	not_after timestamptz,
 	attempts int NOT NULL DEFAULT 0,
@@ -79,7 +80,7 @@ CREATE TABLE marketing_internal.message (
 	PRIMARY KEY (contact_id, message_id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE marketing_internal.message IS
-	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address, server and version are those of the last claim; lane: its sender, 0: the built-in one. Ended ones stand in message_log.';
+	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address, server and version are those of the last claim; lane: its sender, 0: the built-in one. leased_until: claimed by a program outside. Ended ones stand in message_log.';
 CREATE INDEX message_due_idx ON marketing_internal.message (lane, priority, next_at, message_id)
 	WHERE state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}');
 CREATE INDEX message_claimed_idx ON marketing_internal.message (message_id)
@@ -198,7 +199,17 @@ CREATE FUNCTION marketing.settle_message(message bigint, outcome text, detail te
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_settle_message';
 COMMENT ON FUNCTION marketing.settle_message(bigint, text, text) IS
-	'Says what became of a message of state suspect, of which nobody knows whether it was sent: sent, failed, or resend to send it (again). Errors: MA041 for a message that is not a suspect, 22023 for another outcome.';
+	'Says what became of a message that a program has claimed, or of one of state suspect, of which nobody knows whether it was sent: sent (detail: the provider''s number), failed (detail: why), retry to try it later, resend to send it (again) now. Errors: MA041 for a message that is neither, 22023 for another outcome.';
+
+CREATE FUNCTION marketing.claim_messages(
+	server text,
+	at_most int DEFAULT 10,
+	lease interval DEFAULT '5 minutes')
+	RETURNS TABLE (message bigint, key text, channel text, from_address text, to_address text, content text, lease_until timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_claim_messages';
+COMMENT ON FUNCTION marketing.claim_messages(text, int, interval) IS
+	'For programs that send messages themselves: claims up to at_most (1 to 1000) of a server of marketing_outside that may go now. Commit, send them, and say with settle_message() what became of each before lease_until; later it is in doubt. key is the same at every try; content is a whole mail, or JSON for other channels. LISTEN marketing_messages tells when there are some: its payload is the server. Errors: 42704 for another server, 22023.';
 
 CREATE VIEW marketing.messages AS
 	SELECT m.message_id AS message, marketing_internal.contact_text_now(m.contact_id) AS contact, m.state,

@@ -51,6 +51,7 @@ ma_compose(MaMessage *messages, int n)
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
+		char	   *redirected;
 
 		message->version = rendered[i].version;
 		message->outgoing.message_id = message->message_id;
@@ -60,7 +61,12 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
 		message->outgoing.to_address = message->address;
-		if (rendered[i].abort_reason != NULL)
+		if (message->server != NULL && ma_redirect(message->channel, &redirected))
+			message->outgoing.to_address = redirected;
+		if (message->address != NULL && message->outgoing.to_address == NULL)
+			refuse(message, MA_MESSAGE_DEFERRED, "redirect",
+				   psprintf("redirect_to names no address for %s", message->channel));
+		else if (rendered[i].abort_reason != NULL)
 			refuse(message, MA_MESSAGE_SKIPPED, "template",
 				   psprintf("its template gave up: %s", rendered[i].abort_reason));
 		else if (rendered[i].waits)
@@ -131,7 +137,7 @@ static void
 build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
 {
 	const MaSender *sender = message->sender;
-	MaMimeHeader headers[1];
+	MaMimeHeader headers[2];
 	MaMimeMessage mail = {0};
 	const char *error = NULL;
 	bool		smtputf8;
@@ -142,7 +148,7 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	mail.from_address = sender->from_address;
 	mail.from_name = in_utf8(sender->from_name);
 	mail.reply_to = sender->reply_to;
-	mail.to_address = ma_mime_address(in_utf8(message->address), &smtputf8);
+	mail.to_address = ma_mime_address(in_utf8(message->outgoing.to_address), &smtputf8);
 	mail.subject = in_utf8(rendered->subject);
 	mail.text = in_utf8(rendered->text);
 	mail.html = in_utf8(rendered->html);
@@ -151,7 +157,9 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	mail.date = timestamptz_to_time_t(ma_now());
 	if (message->topic_id != MA_TOPIC_TRANSACTIONAL_ID)
 		mail.unsubscribe_url = unsubscribe_url;
-	mail.nheaders = lengthof(headers);
+	headers[1].name = "X-MA-Redirected-From";
+	headers[1].value = message->address;
+	mail.nheaders = message->outgoing.to_address == message->address ? 1 : 2;
 	mail.headers = headers;
 	mail.nattachments = rendered->nattachments;
 	mail.attachments = rendered->attachments;
@@ -202,7 +210,7 @@ build_json(MaMessage *message, const MaRendered *rendered)
 		{"channel", message->channel},
 		{"key", message->outgoing.key},
 		{"from", message->sender->name ? message->sender->from_address : NULL},
-		{"to", message->address},
+		{"to", message->outgoing.to_address},
 		{"subject", rendered->subject},
 		{"text", rendered->text},
 		{"html", rendered->html},

@@ -130,7 +130,8 @@ any_due(void)
 		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 		"AND m.next_at OPERATOR(pg_catalog.<=) $1) UNION ALL "
 		"SELECT FROM (SELECT FROM marketing_internal.message AS m "
-		"WHERE m.state OPERATOR(pg_catalog.=) 'sending' LIMIT 1) AS s LIMIT 1",
+		"WHERE m.state OPERATOR(pg_catalog.=) 'sending' AND m.leased_until IS NULL LIMIT 1) AS s "
+		"LIMIT 1",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		value = TimestampTzGetDatum(ma_now());
@@ -144,8 +145,13 @@ start_tick(void)
 	MaCall		call;
 
 	ma_call_begin(&call);
+	ma_claims_look();
 	if (any_due())
+	{
 		ma_message_wake();
+		if (ma_armed())
+			ma_claims_notify();
+	}
 	ma_call_end(&call);
 	return false;
 }

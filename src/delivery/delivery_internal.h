@@ -211,6 +211,7 @@ extern void ma_message_wake(void);
 
 /* A claim begins: senders, servers and their limits are looked at anew. */
 extern void ma_lanes_begin(void);
+extern void ma_lanes_only(const char *server);
 /* Messages of this lane that may be claimed now. */
 extern int	ma_lane_room(int32 lane);
 /*
@@ -235,6 +236,17 @@ extern int64 ma_lane_rest(const MaServer *server);
 extern void ma_lanes_store(void);
 extern void ma_lanes_stored(void);
 
+/* ---- shop_settings.c: configure('redirect_to', ...) ---- */
+
+/* True if it is set; *address is who gets messages of the channel then, or NULL: nobody. */
+extern bool ma_redirect(const char *channel, char **address);
+
+/* ---- claims.c: programs that send messages themselves ---- */
+
+/* Leases that have ended; in a transaction of a worker. */
+extern void ma_claims_look(void);
+extern void ma_claims_notify(void);
+
 /* ---- send.c: messages outside of the database ---- */
 
 extern void ma_transport_add(const MaTransport *transport);
@@ -242,6 +254,8 @@ extern void ma_network_set(const MaNetwork *what);
 /* Sends the messages or has them under way; the context they are in is send.c's from now on. */
 extern void ma_send(MemoryContext context, MaMessage *messages, int n);
 extern void ma_message_finished(MaOutgoing *message);
+/* It is to be tried again: when, or that it has been often enough. */
+extern void ma_send_retry(MaMessage *message);
 /* Some are under way, or finished and not settled. */
 extern bool ma_send_busy(void);
 extern int	ma_send_finished(MaMessage ***messages);

@@ -27,6 +27,7 @@
 #define PAUSE_MAX 900
 #define MANY 32					/* at least so many may wait for a connection */
 #define CATCH_UP 2.0			/* messages, for one of weight 1 */
+#define ONLY_MANY 1000
 #define DOMAINS_MAX 10000		/* with more the table is begun anew */
 #define DOMAIN_LENGTH 64
 #define LOOK_AGAIN_MS 1000
@@ -74,6 +75,7 @@ static MaSender *senders = NULL;	/* of the claim that goes on */
 static int	nsenders = 0;
 static bool armed = false;
 static TimestampTz claimed_at;
+static const char *only = NULL;	/* the claim is one for this server alone */
 static bool wanted = false;		/* messages wait for room in a lane */
 static TimestampTz starved_until = DT_NOEND;	/* a rate, not a message, is what is waited for */
 
@@ -258,7 +260,9 @@ room_of(MaServer *server)
 	int			room;
 
 	if (server->options == NULL)
-		return MANY;			/* to be told that it is not there */
+		return only == NULL ? MANY : 0; /* to be told that it is not there */
+	if (only != NULL)
+		return strcmp(server->name, only) == 0 ? ONLY_MANY : 0;
 	if (!armed)
 		return MANY;			/* the gate defers them */
 	if (!ma_transport_serves(server->options->kind) || server->open_until > claimed_at)
@@ -305,14 +309,21 @@ ma_lane_room(int32 lane)
 		if (senders[i].sender_id != lane)
 			continue;
 		if (senders[i].nroutes == 0)
-			return PG_INT32_MAX;
+			return only == NULL ? PG_INT32_MAX : 0;
 		for (int j = 0; j < senders[i].nroutes; j++)
 			room += Min(room_of(find_server(senders[i].routes[j].server)), PG_INT32_MAX / 64);
 		wanted |= room == 0;
 		return room;
 	}
 	/* The spool, or a sender that is gone: its messages get another one. */
-	return PG_INT32_MAX;
+	return only == NULL ? PG_INT32_MAX : 0;
+}
+
+/* The claims that follow are for this server alone; NULL: for all again. */
+void
+ma_lanes_only(const char *server)
+{
+	only = server;
 }
 
 /*

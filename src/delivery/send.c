@@ -45,7 +45,6 @@ static int64 now_ms(void);
 static const MaTransport *transport_for(const MaMessage *message);
 static void add_flying(MaMessage *message, Claimed *claimed);
 static void judge(MaMessage *message);
-static int64 retry_pause(const MaMessage *message);
 static int	pump_file(void);
 static long pump_timeout(void);
 static bool pump_run(void);
@@ -245,9 +244,7 @@ judge(MaMessage *message)
 			message->untried = true;
 			return;
 		case MA_OUTCOME_RETRY:
-			message->becomes = message->attempts >= MAX_ATTEMPTS ? MA_MESSAGE_FAILED :
-				MA_MESSAGE_DEFERRED;
-			message->pause = retry_pause(message);
+			ma_send_retry(message);
 			return;
 		case MA_OUTCOME_FAILED:
 			message->becomes = MA_MESSAGE_FAILED;
@@ -271,14 +268,16 @@ judge(MaMessage *message)
 		ma_lane_worked(message->server);
 }
 
-static int64
-retry_pause(const MaMessage *message)
+/* Later and later, and not for ever. */
+void
+ma_send_retry(MaMessage *message)
 {
 	int64		pause = RETRY_MIN;
 
 	for (int i = 1; i < message->attempts && pause < RETRY_MAX; i++)
 		pause *= 2;
-	return Min(pause, RETRY_MAX) + message->message_id % RETRY_MIN;
+	message->becomes = message->attempts >= MAX_ATTEMPTS ? MA_MESSAGE_FAILED : MA_MESSAGE_DEFERRED;
+	message->pause = Min(pause, RETRY_MAX) + message->message_id % RETRY_MIN;
 }
 
 /* ---- the worker's wait ---- */

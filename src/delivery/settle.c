@@ -37,6 +37,8 @@ static void raise_event(const MaSettled *message, const MaRows *rows, uint64 row
 static MaMessage *abandoned(const MaRows *rows, uint64 row);
 static void close_suspects(void);
 
+static MaMessageState outcome_of(const char *outcome);
+
 MA_FUNCTION(ma_settle_message);
 
 void
@@ -197,7 +199,7 @@ change_messages(MaMessage **messages, int n)
 		"changed AS (UPDATE marketing_internal.message AS m SET state = r.becomes, "
 		"reason = CASE WHEN r.becomes OPERATOR(pg_catalog.=) 'queued' THEN NULL ELSE r.why END, "
 		"since = CASE WHEN r.new THEN $7 ELSE m.since END, next_at = r.next_at, "
-		"attempts = r.attempts FROM r "
+		"attempts = r.attempts, leased_until = NULL FROM r "
 		"WHERE m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 		"RETURNING m.message_id, m.contact_id, m.template_id, m.enrollment_id, m.step, m.channel, "
@@ -328,6 +330,7 @@ ma_settle_abandoned(void)
 	static MaStatement find = {
 		"SELECT contact_id, message_id, topic_id, channel, attempts, template, server "
 		"FROM marketing_internal.message WHERE state OPERATOR(pg_catalog.=) 'sending' "
+		"AND leased_until IS NULL "
 		"ORDER BY message_id",
 		0
 	};
@@ -407,13 +410,40 @@ close_suspects(void)
 	ma_settle(messages, rows.n);
 }
 
-/* marketing.settle_message(message, outcome, detail): a person knows what became of a suspect. */
+static MaMessageState
+outcome_of(const char *outcome)
+{
+	static const struct
+	{
+		const char *name;
+		MaMessageState state;
+	}			outcomes[] = {
+		{"sent", MA_MESSAGE_SENT},
+		{"failed", MA_MESSAGE_FAILED},
+		{"resend", MA_MESSAGE_QUEUED},
+		{"retry", MA_MESSAGE_DEFERRED},
+	};
+
+	for (int i = 0; i < lengthof(outcomes); i++)
+		if (strcmp(outcome, outcomes[i].name) == 0)
+			return outcomes[i].state;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid outcome: \"%s\"", outcome),
+			 errhint("Use sent, failed, retry or resend.")));
+}
+
+/*
+ * marketing.settle_message(message, outcome, detail): a person knows what became of a
+ * suspect, or a program of what it has claimed.
+ */
 Datum
 ma_settle_message(PG_FUNCTION_ARGS)
 {
 	static MaStatement find = {
-		"SELECT contact_id, topic_id, channel FROM marketing_internal.message "
-		"WHERE message_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'suspect' "
+		"SELECT contact_id, attempts, leased_until IS NOT NULL FROM marketing_internal.message "
+		"WHERE message_id OPERATOR(pg_catalog.=) $1 AND (state OPERATOR(pg_catalog.=) 'suspect' "
+		"OR (state OPERATOR(pg_catalog.=) 'sending' AND leased_until IS NOT NULL)) "
 		"FOR UPDATE",
 		1, {INT8OID}
 	};
@@ -434,27 +464,26 @@ ma_settle_message(PG_FUNCTION_ARGS)
 	message.message_id = PG_GETARG_INT64(0);
 	outcome = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	message.reason = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	message.gate = "operator";
-	if (strcmp(outcome, "sent") == 0)
-		message.becomes = MA_MESSAGE_SENT;
-	else if (strcmp(outcome, "failed") == 0)
-		message.becomes = MA_MESSAGE_FAILED;
-	else if (strcmp(outcome, "resend") == 0)
-		message.becomes = MA_MESSAGE_QUEUED;
-	else
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid outcome: \"%s\"", outcome),
-				 errhint("Use sent, failed or resend.")));
+	message.becomes = outcome_of(outcome);
 	ma_call_begin(&call);
 	value = Int64GetDatum(message.message_id);
 	rows = ma_run(&find, &value, NULL, MA_RUN_WRITE_LATEST);
 	if (rows.n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_UNKNOWN_MESSAGE),
-				 errmsg("message " INT64_FORMAT " is not a suspect", message.message_id),
+				 errmsg("message " INT64_FORMAT " is neither a suspect nor claimed by a program",
+						message.message_id),
 				 errhint("Those in doubt stand in marketing.messages with state 'suspect'.")));
 	message.contact_id = ma_int64(&rows, 0, 1);
+	message.attempts = ma_int32(&rows, 0, 2);
+	message.gate = ma_bool(&rows, 0, 3) ? "program" : "operator";
+	if (message.becomes == MA_MESSAGE_DEFERRED)
+		ma_send_retry(&message);
+	if (message.becomes == MA_MESSAGE_SENT && ma_bool(&rows, 0, 3))
+	{
+		message.detail = message.reason;
+		message.reason = NULL;
+	}
 	ma_settle(messages, 1);
 	if (message.becomes == MA_MESSAGE_QUEUED)
 		ma_message_wake();

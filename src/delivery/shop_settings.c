@@ -9,9 +9,12 @@
 #include "utils/builtins.h"
 
 #define PUBLIC_URL "public_url"
+#define REDIRECT_TO "redirect_to"
 #define DEFAULT_URL "http://localhost"
 
 static char *check_url(const char *value);
+static char *check_redirect(const char *value);
+static char *address_for(const char *channel, const char *list);
 static char *check_switch(const char *value);
 
 static const MaShopSetting settings[] = {
@@ -20,6 +23,11 @@ static const MaShopSetting settings[] = {
 		"Where the links of messages lead: what marketing-web, or your own web server, answers. "
 		DEFAULT_URL " as long as it is not set.",
 		check_url
+	},
+	{
+		REDIRECT_TO,
+		"Addresses that get all messages of real servers instead of their recipients, for a staging system: an e-mail address, a phone number or a push token, with commas between them.",
+		check_redirect
 	},
 	{
 		MA_TRACK_LINKS,
@@ -91,4 +99,51 @@ ma_public_url(void)
 	char	   *url = ma_shop_setting(PUBLIC_URL);
 
 	return url ? url : pstrdup(DEFAULT_URL);
+}
+
+/* ---- redirect_to ---- */
+
+/* The address of the list that is one of the channel; NULL: none. */
+static char *
+address_for(const char *channel, const char *list)
+{
+	while (*list != '\0')
+	{
+		Size		length = strcspn(list, ",");
+		char	   *item = pnstrdup(list, length);
+		const char *kind;
+		char	   *address;
+
+		while (*item == ' ')
+			item++;
+		for (Size n = strlen(item); n > 0 && item[n - 1] == ' '; n--)
+			item[n - 1] = '\0';
+		kind = strchr(item, '@') ? "email" : item[0] == '+' ? "sms" : "push";
+		address = ma_channel_normalise(kind, item);
+		if (strcmp(kind, channel) == 0 && address != NULL)
+			return address;
+		list += length + (list[length] == ',' ? 1 : 0);
+	}
+	return NULL;
+}
+
+static char *
+check_redirect(const char *value)
+{
+	if (address_for("email", value) == NULL && address_for("sms", value) == NULL &&
+		address_for("push", value) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" names no address", value),
+				 errhint("For example qa@example.com, +905321234567.")));
+	return pstrdup(value);
+}
+
+bool
+ma_redirect(const char *channel, char **address)
+{
+	char	   *value = ma_shop_setting(REDIRECT_TO);
+
+	*address = value ? address_for(channel, value) : NULL;
+	return value != NULL;
 }

@@ -4,7 +4,7 @@
 # writes each message down before it answers. With `hold` nobody gets a message twice and none is lost:
 # each is in the server's ledger once, or in doubt. With `resend` nothing is in doubt, a message comes
 # twice at most once for each kill that found it under way, and always under the same Message-ID.
-# MESSAGES and KILLS make it longer (make soak does).
+# MESSAGES and KILLS of the environment make it longer.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
