@@ -222,7 +222,7 @@ ma_preset_check(const MaServerOptions *given)
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("server cannot be used before it has option \"%s\": preset \"%s\" needs it",
 						missing(given, preset), preset->name),
-				 errhint("ALTER SERVER ... OPTIONS (ADD %s '...')", missing(given, preset))));
+				 errhint("Say ALTER SERVER ... OPTIONS (ADD %s '...').", missing(given, preset))));
 	if (given->auth == MA_AUTH_HEADER)
 		require_option(given->auth_header, "auth_header", "auth header");
 	if (given->url != NULL && pg_strncasecmp(given->url, "https://", 8) != 0 &&
