@@ -113,7 +113,7 @@ SELECT marketing.define_sender('shop', channel => 'email', from_address => 'hell
 SELECT marketing.define_layout('brand', html => '<p>{{ content }}</p>');
 SELECT marketing.define_snippet('foot', 'bye');
 SELECT marketing.define_query('one', 'SELECT 1 AS n');
-SELECT marketing.define_template('offer', topic => 'offers', layout => 'brand', subject => 'x', html => 'x');
+SELECT marketing.define_template('offer', topic => 'offers', layout => 'brand', subject => 'x', html => '<a href="https://shop.example/">x</a>');
 SELECT marketing.send_message('1', 'offer', dedup_key => 'k');
 SELECT marketing.send_message('1', 'offer', not_before => '2099-01-01');
 SELECT marketing.define_score_model('lead', half_life => '30 days', thresholds => '{"hot": 5}');
@@ -123,6 +123,14 @@ SELECT marketing.activate_journey('slow');
 INSERT INTO orders (id, customer_id) VALUES (50, 2);
 CALL marketing.work();
 SELECT marketing.exit_journey('2', 'slow');
+SELECT marketing.record_open(substring(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=2D', '-') FROM '/o/([-_A-Za-z0-9]+)'))
+	FROM marketing.messages WHERE template = 'offer' AND state = 'sent';
+SELECT marketing.record_delivery_event('mail', '1', 'delivered', recipient => 'c1@example.com');
+SELECT marketing.define_asset('logo.png', '\x89504e47');
+SELECT marketing.define_coupon_pool('ten'), marketing.add_coupons('ten', '{A,B}');
+SELECT marketing.define_cap('weekly', 3), marketing.set_quiet_hours('sms', '21:00', '09:00');
+INSERT INTO marketing_internal.server_state VALUES ('mail', 1, now(), 'busy', 1, 1, now());
+SELECT marketing.identify('web:gone', '{"email": "gone@example.com"}'), marketing.erase_contact('web:gone');
 SELECT marketing.define_list('staff');
 SELECT marketing.add_to_list('1', 'staff');
 INSERT INTO marketing.list_members VALUES ('staff', 'nobody at all');
