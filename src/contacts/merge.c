@@ -49,6 +49,7 @@ static int64 count_keys(int64 contact_id);
 static Link lock_link(FunctionCallInfo fcinfo, MaSource **source, char **external_id);
 static int64 split_match(const MaSource *source, const char *external_id);
 static int64 split_merge(const Link *link);
+static bool has_builtin(const MaContactChange *contact);
 
 MA_FUNCTION(ma_merge_contacts);
 MA_FUNCTION(ma_split_contact);
@@ -286,6 +287,20 @@ ma_contact_and_merged(MaIndexRead *read, int64 contact_id, int *n)
 	return ids;
 }
 
+/* Rows of our own events bear the number of whom they happened to; all others are found by keys. */
+static bool
+has_builtin(const MaContactChange *contact)
+{
+	for (int i = 0; i < contact->nevents; i++)
+	{
+		MaEvent    *event = ma_event_by_id(ma_definitions(), contact->events[i].event_id);
+
+		if (event != NULL && event->builtin)
+			return true;
+	}
+	return false;
+}
+
 void
 ma_merged_leave(const MaContactChange *contacts, int n)
 {
@@ -293,7 +308,7 @@ ma_merged_leave(const MaContactChange *contacts, int n)
 	{
 		int64		now;
 
-		if (contacts[i].nkeys > 0 || contacts[i].nevents == 0)
+		if (contacts[i].nkeys > 0 || !has_builtin(&contacts[i]))
 			continue;
 		now = ma_contact_now(contacts[i].contact_id);
 		if (now != contacts[i].contact_id)
