@@ -34,21 +34,17 @@ my $read = "SELECT string_agg(contact, ' ') FROM marketing.segment_members('shoe
 my $wrong = "SELECT count(*) FROM marketing.segments AS s CROSS JOIN LATERAL marketing.verify_segment(s.name)";
 my $waiting = 'SELECT count(*) FROM marketing_internal.dirty';
 
-# 1. The writer stops between his evaluation and his commit, at a lock of ours.
-$node->safe_psql($db, <<'END');
-CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(77); RETURN NEW; END $$;
-CREATE TRIGGER gate BEFORE INSERT OR UPDATE ON marketing_internal.segment_state FOR EACH ROW EXECUTE FUNCTION gate();
-END
+# 1. The writer stops between his evaluation and his commit, where he writes what he found.
 my $gate = session($node, $db, name => 'gate');
-$gate->query('SELECT pg_advisory_lock(77)');
+$gate->query('BEGIN; LOCK TABLE marketing_internal.segment_state IN SHARE MODE');
 my $writer = session($node, $db, name => 'writer');
 $writer->send("INSERT INTO lines (customer_id, product_id, at) VALUES (7, 2, marketing.now())");
-ok(waits($node, $db, 'writer', "wait_event = 'advisory'"), 'the writer has evaluated and not committed');
+ok(waits($node, $db, 'writer', "wait_event_type = 'Lock'"), 'the writer has evaluated and not committed');
 $node->safe_psql($db, "UPDATE products SET category = 'hats' WHERE id = 2");
 is($node->safe_psql($db, $waiting), '1', 'the key of the changed row is left to the worker');
 run_ok($node, $db, 'CALL marketing.work()', 'the worker comes');
 is($node->safe_psql($db, $waiting), '1', 'and waits for him');
-$gate->query('SELECT pg_advisory_unlock(77)');
+$gate->query('COMMIT');
 $writer->answer;
 is($node->safe_psql($db, $stored), '7', 'the writer has stored what was true when he looked');
 is($node->safe_psql($db, $read), '', 'reads are right meanwhile');
@@ -58,21 +54,20 @@ is($node->safe_psql($db, $stored), '', 'and what is stored is right');
 is($node->safe_psql($db, $waiting), '0', 'nothing waits');
 
 # Likewise one who began after the change was made, and before its commit: he is younger than it.
-$gate->query('SELECT pg_advisory_lock(77)');
+$gate->query('BEGIN; LOCK TABLE marketing_internal.segment_state IN SHARE MODE');
 my $changer = session($node, $db, name => 'changer');
 $changer->query("BEGIN; UPDATE products SET category = 'hats' WHERE id = 3");
 $writer->send("INSERT INTO lines (customer_id, product_id, at) VALUES (8, 3, marketing.now())");
-ok(waits($node, $db, 'writer', "wait_event = 'advisory'"), 'a younger writer has evaluated and not committed');
+ok(waits($node, $db, 'writer', "wait_event_type = 'Lock'"), 'a younger writer has evaluated and not committed');
 $changer->query('COMMIT');
 run_ok($node, $db, 'CALL marketing.work()', 'the worker comes');
 is($node->safe_psql($db, $waiting), '1', 'and waits for him');
-$gate->query('SELECT pg_advisory_unlock(77)');
+$gate->query('COMMIT');
 $writer->answer;
 is($node->safe_psql($db, $wrong), '0', 'reads are right');
 run_ok($node, $db, 'CALL marketing.work()', 'the worker comes again');
 is($node->safe_psql($db, $stored), '', 'and what is stored is right');
 $changer->close;
-$node->safe_psql($db, 'DROP TRIGGER gate ON marketing_internal.segment_state');
 
 # 2. Both sides change at once.
 my @sessions = map { session($node, $db, name => "side$_") } 1 .. 4;
