@@ -207,8 +207,6 @@ extern void ma_message_wake(void);
 
 /* ---- lanes.c: what each server can take ---- */
 
-#define MA_MAX_SERVERS 64
-
 /* A claim begins: senders, servers and their limits are looked at anew. */
 extern void ma_lanes_begin(void);
 extern void ma_lanes_only(const char *server);

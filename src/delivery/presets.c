@@ -13,9 +13,12 @@
 #define JSON "application/json"
 #define FORM "application/x-www-form-urlencoded"
 
-/* What mail needs besides: unsubscribing in one click, and our key. */
+/*
+ * What mail needs besides: unsubscribing in one click, and our key.  A blank keeps the brace
+ * before a tag from making it an output.
+ */
 #define MAIL_HEADERS \
-	"{% if message.unsubscribe_url %}\"List-Unsubscribe\": {{ message.unsubscribe_url " \
+	" {% if message.unsubscribe_url %}\"List-Unsubscribe\": {{ message.unsubscribe_url " \
 	"| prepend: \"<\" | append: \">\" | json }}, " \
 	"\"List-Unsubscribe-Post\": \"List-Unsubscribe=One-Click\", {% endif %}" \
 	"\"X-MA-Key\": {{ message.key | json }}"
@@ -128,7 +131,7 @@ static const Preset presets[] = {
 	"{{ body.description }}{% endcase %}"},
 	{"fcm", NEED_ACCOUNT, "https://fcm.googleapis.com/v1/projects/{{ account }}/messages:send",
 		JSON, MA_AUTH_BEARER, NULL, NULL,
-		"{\"message\": {\"token\": {{ message.to | json }}, \"notification\": {"
+		"{\"message\": {\"token\": {{ message.to | json }}, \"notification\": { "
 		"{% if message.subject %}\"title\": {{ message.subject | json }}, {% endif %}"
 	"\"body\": {{ message.text | json }}}, \"data\": {\"ma_key\": {{ message.key | json }}}}}",
 		"{% if status == 200 %}sent {{ body.name }}{% elsif status == 404 or status == 400 %}failed "

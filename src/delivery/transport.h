@@ -15,6 +15,8 @@
 
 #include "utils/memutils.h"
 
+#define MA_MAX_SERVERS 512
+
 /* ---- servers ---- */
 
 typedef enum MaServerKind

@@ -13,6 +13,8 @@
  */
 #include "delivery/net/http.h"
 
+#include <arpa/inet.h>
+
 #define REUSE_SECONDS 3L
 #define MAX_REQUESTS 100
 
@@ -45,7 +47,7 @@ typedef struct Request
 	struct Request *previous;
 } Request;
 
-static HttpPool *pools[64];
+static HttpPool *pools[MA_MAX_SERVERS];
 static int	npools = 0;
 static Request *requests = NULL;	/* all that are under way */
 static bool ending = false;
@@ -61,6 +63,7 @@ static int	on_seek(void *arg, curl_off_t offset, int origin);
 static size_t on_body(char *data, size_t size, size_t n, void *arg);
 static size_t on_header(char *data, size_t size, size_t n, void *arg);
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
+static int	on_connected(void *arg, char *address, char *own_address, int port, int own_port);
 static void on_done(NetTransfer *transfer, CURLcode result);
 static MaOutcome outcome_of(const Request *request, long status);
 static void forget(Request *request);
@@ -192,6 +195,8 @@ set_options(Request *request, const char *secret, const char **error)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
 	if (options->auth == MA_AUTH_BASIC)
 	{
@@ -335,6 +340,25 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		return CURL_SOCKET_BAD;
 	}
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* A connection that another server, which may go there, has left open is not opened again. */
+static int
+on_connected(void *arg, char *address, char *own_address, int port, int own_port)
+{
+	Request    *request = arg;
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	bool		is_public = false;
+
+	if (request->message->options->allow_private)
+		return CURL_PREREQFUNC_OK;
+	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+		is_public = http_address_public((struct sockaddr *) &v4);
+	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
+		is_public = http_address_public((struct sockaddr *) &v6);
+	request->refused = !is_public;
+	return is_public ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 /* ---- the end of it ---- */

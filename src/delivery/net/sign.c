@@ -14,21 +14,49 @@
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "lib/stringinfo.h"
+#include "utils/resowner.h"
 
 static bool mac(const void *key, Size key_length, const char *text, Size length, uint8 *result);
+static ResourceOwner own_resources(void);
+static void give_resources_back(ResourceOwner previous);
 static bool hash_hex(const char *text, Size length, char *hex);
 static void to_hex(const uint8 *octets, char *hex);
 static bool split_url(const char *url, char **host, char **path);
 
+/*
+ * The server's functions keep what they hold with the owner of resources of the
+ * transaction; while messages are under way there is none.
+ */
+static ResourceOwner
+own_resources(void)
+{
+	ResourceOwner previous = CurrentResourceOwner;
+
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "marketing_automation signature");
+	return previous;
+}
+
+static void
+give_resources_back(ResourceOwner previous)
+{
+	ResourceOwner own = CurrentResourceOwner;
+
+	CurrentResourceOwner = previous;
+	ResourceOwnerRelease(own, RESOURCE_RELEASE_BEFORE_LOCKS, false, true);
+	ResourceOwnerDelete(own);
+}
+
 static bool
 mac(const void *key, Size key_length, const char *text, Size length, uint8 *result)
 {
+	ResourceOwner previous = own_resources();
 	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
 	bool		made = context != NULL && pg_hmac_init(context, key, key_length) >= 0 &&
 		pg_hmac_update(context, (const uint8 *) text, length) >= 0 &&
 		pg_hmac_final(context, result, PG_SHA256_DIGEST_LENGTH) >= 0;
 
 	pg_hmac_free(context);
+	give_resources_back(previous);
 	return made;
 }
 
@@ -43,12 +71,14 @@ static bool
 hash_hex(const char *text, Size length, char *hex)
 {
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	ResourceOwner previous = own_resources();
 	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
 	bool		made = context != NULL && pg_cryptohash_init(context) >= 0 &&
 		pg_cryptohash_update(context, (const uint8 *) text, length) >= 0 &&
 		pg_cryptohash_final(context, digest, sizeof(digest)) >= 0;
 
 	pg_cryptohash_free(context);
+	give_resources_back(previous);
 	to_hex(digest, hex);
 	return made;
 }

@@ -18,7 +18,7 @@
 #define LIMITED_MS 60000
 #define LOOK_MS 100				/* how often deadlines are looked at */
 
-static SmtpPool *pools[64];
+static SmtpPool *pools[MA_MAX_SERVERS];
 static int	npools = 0;
 static bool ending = false;
 static int64 looked = 0;
