@@ -26,6 +26,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 
 folder = sys.argv[1]
 options = dict(argument.split("=", 1) for argument in sys.argv[2:])
@@ -156,7 +157,7 @@ class Session:
         bad = b"\n" in raw.replace(b"\r\n", b"") or b"\r" in raw.replace(b"\r\n", b"")
         record = {"rcpt": self.rcpt, "from": self.sender, "key": key and key.group(1).decode(),
                   "id": number and number.group(1).decode(), "tls": self.tls, "user": self.user,
-                  "bare": bad, "octets": len(raw), "connection": id(self)}
+                  "bare": bad, "octets": len(raw), "connection": id(self), "at": time.time()}
         return record, raw
 
     def write_down(self, record, raw):
