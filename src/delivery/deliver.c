@@ -96,6 +96,8 @@ lock(void)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	holds_lock = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 	taken_over = false;
+	if (holds_lock)
+		ma_journal_open();
 	return holds_lock;
 }
 
@@ -106,6 +108,7 @@ unlock(void)
 
 	if (!holds_lock)
 		return;
+	ma_journal_rest();
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	(void) LockRelease(&tag, ExclusiveLock, true);
 	holds_lock = false;
@@ -264,6 +267,8 @@ step_claim(void)
 					next.messages[count++] = next.messages[i];
 			ma_settle(unfit, nunfit);
 			next.n = count;
+			for (int i = 0; i < count; i++)
+				ma_journal_claimed(next.messages[i].message_id, ma_now());
 		}
 		MemoryContextSwitchTo(previous);
 		if (next.n > 0)

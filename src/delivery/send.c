@@ -44,6 +44,7 @@ static int64 asked_at = 0;		/* when a tick was asked for; 0: it has come */
 static int64 now_ms(void);
 static const MaTransport *transport_for(const MaMessage *message);
 static void add_flying(MaMessage *message, Claimed *claimed);
+static void write_down(const MaOutgoing *message);
 static void judge(MaMessage *message);
 static int	pump_file(void);
 static long pump_timeout(void);
@@ -146,12 +147,35 @@ ma_send(MemoryContext context, MaMessage *messages, int n)
 	MemoryContextSwitchTo(previous);
 }
 
+/*
+ * What is known is known also to who takes over, unless a template has yet to say what
+ * the answer means.
+ */
+static void
+write_down(const MaOutgoing *message)
+{
+	if (message->outcome == MA_OUTCOME_UNKNOWN ||
+		(message->status != 0 && message->options->response != NULL))
+		return;
+	if (message->outcome == MA_OUTCOME_SENT)
+		ma_journal_set(message->message_id, MA_PHASE_SENT, message->answer);
+	else
+		ma_journal_set(message->message_id, MA_PHASE_CLAIMED, NULL);
+}
+
+void
+ma_message_handed(MaOutgoing *message)
+{
+	ma_journal_set(message->message_id, MA_PHASE_HANDED, NULL);
+}
+
 void
 ma_message_finished(MaOutgoing *message)
 {
 	if (message->finished)
 		return;
 	message->finished = true;
+	write_down(message);
 	if (nfinished++ == 0)
 		finished_at = now_ms();
 }

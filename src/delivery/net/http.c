@@ -293,6 +293,8 @@ on_read(char *buffer, size_t size, size_t n, void *arg)
 	memcpy(buffer, request->message->content + request->read, length);
 	request->read += length;
 	request->connected = true;
+	if (request->read >= request->message->length)
+		net_api->handed(request->message);
 	return length;
 }
 
@@ -351,6 +353,11 @@ on_connected(void *arg, char *address, char *own_address, int port, int own_port
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
 	bool		is_public = false;
 
+	if (request->message->length == 0)
+	{
+		request->connected = true;
+		net_api->handed(request->message);
+	}
 	if (request->message->options->allow_private)
 		return CURL_PREREQFUNC_OK;
 	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)

@@ -194,6 +194,8 @@ pump_out(SmtpConnection *connection)
 			connection->out_length = 3;
 			connection->out_done = 0;
 			connection->dot_begun = !connection->empty;
+			if (connection->dot_begun)
+				net_api->handed(connection->message);
 		}
 		net_enter(&mask);
 		result = curl_easy_send(connection->easy, connection->out + connection->out_done,
