@@ -33,6 +33,8 @@ ma_compose(MaMessage *messages, int n)
 	MaRendered *rendered = palloc0_array(MaRendered, n);
 	char	   *url = ma_public_url();
 	bool		openings = ma_setting_on(MA_TRACK_OPENS);
+	bool		redirects = false;
+	char	   *redirected = NULL;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -51,8 +53,9 @@ ma_compose(MaMessage *messages, int n)
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
-		char	   *redirected;
 
+		if (i == 0 || strcmp(message->channel, messages[i - 1].channel) != 0)
+			redirects = ma_redirect(message->channel, &redirected);
 		message->version = rendered[i].version;
 		message->outgoing.message_id = message->message_id;
 		message->outgoing.key = ma_message_key(message->message_id);
@@ -61,7 +64,7 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
 		message->outgoing.to_address = message->address;
-		if (message->server != NULL && ma_redirect(message->channel, &redirected))
+		if (message->server != NULL && redirects)
 			message->outgoing.to_address = redirected;
 		if (message->address != NULL && message->outgoing.to_address == NULL)
 			refuse(message, MA_MESSAGE_DEFERRED, "redirect",
