@@ -293,7 +293,7 @@ step_claim(void)
 	}
 	ma_lanes_store();
 	ma_call_end(&call);
-	return more || nsettled > 0;
+	return more;
 }
 
 static void

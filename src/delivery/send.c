@@ -51,6 +51,7 @@ static void judge(MaMessage *message);
 static int	pump_file(void);
 static int	settle_many(void);
 static int	settle_ms(void);
+static bool settling_is_due(void);
 static long pump_timeout(void);
 static bool pump_run(void);
 
@@ -190,13 +191,19 @@ ma_send_busy(void)
 	return nflying > 0;
 }
 
-/* In a transaction: those that can be settled, with what becomes of them. */
+/*
+ * In a transaction: those that can be settled, with what becomes of them.  A few wait for
+ * others, also when a tick comes for another reason.
+ */
 int
 ma_send_finished(MaMessage ***messages)
 {
 	int			n = 0;
 
+	ma_lane_leaving(NULL);
 	*messages = palloc_array(MaMessage *, Max(nfinished, 1));
+	if (!settling_is_due())
+		return 0;
 	for (int i = 0; i < nflying && n < nfinished; i++)
 		if (flying[i]->outgoing.finished)
 		{
@@ -205,6 +212,7 @@ ma_send_finished(MaMessage ***messages)
 			judge(flying[i]);
 			MemoryContextSwitchTo(previous);
 			flying[i]->settling = true;
+			ma_lane_leaving(flying[i]);
 			(*messages)[n++] = flying[i];
 		}
 	return n;
@@ -232,6 +240,7 @@ ma_send_settled(void)
 			MemoryContextDelete(claimed->context);
 	}
 	nflying = count;
+	ma_lane_leaving(NULL);
 	finished_at = now_ms();
 	asked_at = 0;
 }
@@ -242,6 +251,7 @@ ma_send_not_settled(void)
 {
 	for (int i = 0; i < nflying; i++)
 		flying[i]->settling = false;
+	ma_lane_leaving(NULL);
 }
 
 /* ---- what became of a message ---- */
@@ -344,6 +354,14 @@ settle_ms(void)
 	return ma_journal_is_open() ? SETTLE_JOURNAL_MS : SETTLE_MS;
 }
 
+static bool
+settling_is_due(void)
+{
+	return nfinished > 0 && (nfinished >= settle_many() || nfinished == nflying ||
+							 now_ms() - finished_at >= settle_ms() || network == NULL ||
+							 ma_worker_is_ending());
+}
+
 /* True when there is something for the next tick. */
 static bool
 pump_run(void)
@@ -357,9 +375,7 @@ pump_run(void)
 	}
 	if (asked_at != 0 && now_ms() - asked_at < ASK_MS)
 		return false;
-	if ((nfinished > 0 && (nfinished >= settle_many() || nfinished == nflying ||
-						   now_ms() - finished_at >= settle_ms())) ||
-		ma_lanes_starved() || ma_lanes_have_room())
+	if (settling_is_due() || ma_lanes_starved() || ma_lanes_have_room())
 	{
 		asked_at = now_ms();
 		return true;
