@@ -25,7 +25,10 @@ static char *render(MaServerOptions *options, int which, const char *source, con
 static void append_member(StringInfo json, const char *name, const char *value);
 static void append_options(StringInfo json, const MaServerOptions *options);
 static char *from_header(const MaSender *sender);
+static Datum message_data(const MaMessage *message, const MaRendered *rendered,
+						  const char *unsubscribe_url, bool in_lines);
 static Datum parse_json(const char *json);
+static char *answer_text(const char *octets, int length);
 static char *answer_json(const MaOutgoing *outgoing);
 static void append_headers(StringInfo json, const char *headers);
 static bool is_json(const char *text);
@@ -175,6 +178,20 @@ is_json(const char *text)
 	return valid;
 }
 
+/* Octets of somebody else's as a text that templates can look at: what is none is told so. */
+static char *
+answer_text(const char *octets, int length)
+{
+	char	   *text = palloc(length + 1);
+	bool		is_text = GetDatabaseEncoding() == PG_UTF8 &&
+		pg_encoding_verifymbstr(PG_UTF8, octets, length) == length;
+
+	for (int i = 0; i < length; i++)
+		text[i] = octets[i] == '\0' || (!is_text && IS_HIGHBIT_SET(octets[i])) ? '?' : octets[i];
+	text[length] = '\0';
+	return text;
+}
+
 /* Names in small letters. */
 static void
 append_headers(StringInfo json, const char *headers)
@@ -185,15 +202,16 @@ append_headers(StringInfo json, const char *headers)
 		Size		length = strcspn(headers, "\r\n");
 		const char *colon = memchr(headers, ':', length);
 
-		if (colon != NULL && pg_encoding_verifymbstr(PG_UTF8, headers, length) == (int) length)
+		if (colon != NULL)
 		{
-			char	   *name = pnstrdup(headers, colon - headers);
+			char	   *name = answer_text(headers, (int) (colon - headers));
 			const char *value = colon + 1 + strspn(colon + 1, " \t");
 
 			for (char *p = name; *p != '\0'; p++)
 				*p = *p == '"' || *p == '\\' || (unsigned char) *p < ' ' ? '_' :
 					pg_ascii_tolower((unsigned char) *p);
-			append_member(json, name, pnstrdup(value, Max(headers + length - value, 0)));
+			append_member(json, name,
+						  answer_text(value, (int) Max(headers + length - value, 0)));
 		}
 		headers += length;
 		headers += strspn(headers, "\r\n");
@@ -205,15 +223,8 @@ static char *
 answer_json(const MaOutgoing *outgoing)
 {
 	StringInfoData json;
-	int			length = (int) outgoing->body_length;
-	char	   *body = pnstrdup(outgoing->body, outgoing->body_length);
+	char	   *body = answer_text(outgoing->body, (int) outgoing->body_length);
 
-	/* What is not UTF-8 is no text that a template could look at. */
-	if (pg_encoding_verifymbstr(PG_UTF8, body, length) != length ||
-		GetDatabaseEncoding() != PG_UTF8)
-		for (int i = 0; i < length; i++)
-			if ((unsigned char) body[i] >= 0x80)
-				body[i] = '?';
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"status\": %d", outgoing->status);
 	append_headers(&json, outgoing->answer_headers);
