@@ -105,6 +105,51 @@ parse_json(const char *json)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }
 
+/* What templates call `message`; in lines, for headers: without the octets that would end one. */
+static Datum
+message_data(const MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url,
+			 bool in_lines)
+{
+	const MaOutgoing *outgoing = &message->outgoing;
+	const MaSender *sender = message->sender;
+	const struct
+	{
+		const char *name;
+		const char *value;
+	}			members[] = {
+		{"key", outgoing->key},
+		{"channel", message->channel},
+		{"to", outgoing->to_address},
+		{"from", sender->from_address},
+		{"from_name", sender->from_name},
+		{"from_header", from_header(sender)},
+		{"reply_to", sender->reply_to},
+		{"subject", rendered->subject},
+		{"text", rendered->text},
+		{"html", rendered->html},
+		{"template", message->template_name},
+		{"unsubscribe_url", unsubscribe_url},
+		{"mime", outgoing->content},
+	};
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"message\": {");
+	for (int i = 0; i < lengthof(members); i++)
+	{
+		char	   *value = members[i].value ? pstrdup(members[i].value) : NULL;
+
+		for (char *p = value; in_lines && p != NULL && *p != '\0'; p++)
+			if ((unsigned char) *p < ' ' || *p == 0x7f)
+				*p = ' ';
+		append_member(&json, members[i].name, value);
+	}
+	appendStringInfoChar(&json, '}');
+	append_options(&json, message->options);
+	appendStringInfoChar(&json, '}');
+	return parse_json(json.data);
+}
+
 /* In a transaction; an error is one of this message or of its server. */
 void
 ma_request_build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
@@ -112,7 +157,6 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 	MaOutgoing *outgoing = &message->outgoing;
 	MaServerOptions *options = message->options;
 	StringInfoData server;
-	StringInfoData json;
 	Datum		data;
 
 	if (ma_preset_missing(options) != NULL)
