@@ -275,9 +275,15 @@ take(SmtpConnection *connection, const char *data, size_t length)
 		{
 			connection->line_begun = true;
 			connection->line_length = 0;
+			connection->line_octets = 0;
 		}
 		if (data[i] != '\n')
 		{
+			if (++connection->line_octets > SMTP_MAX_LINE)
+			{
+				smtp_lost(connection, "a line without end");
+				return false;
+			}
 			if (connection->line_length < SMTP_LINE - 1)
 				connection->line[connection->line_length++] = data[i];
 			continue;
