@@ -28,6 +28,8 @@
 #define HTTP (1 << MA_SERVER_HTTP)
 #define OUTSIDE (1 << MA_SERVER_OUTSIDE)
 #define MAX_FILE_NAME 63
+#define KEY_LENGTH 33			/* of a message, and what stands before it */
+#define LOCAL_PART 64			/* of an address (RFC 5321) */
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 typedef enum Form
@@ -385,6 +387,12 @@ check_together(List *given, MaServerKind kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"verp\" needs option \"return_path\"")));
+	if (all->verp && strcspn(all->return_path, "@") + KEY_LENGTH > LOCAL_PART)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("option \"return_path\" is too long for \"verp\""),
+				 errdetail("\"+\" and the key of a message, %d octets, are added before the @, where an address has %d at most.",
+						   KEY_LENGTH, LOCAL_PART)));
 	if ((all->warm_up > 0) != (all->warm_up_from != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),

@@ -85,7 +85,8 @@ smtp_start(SmtpConnection *connection, MaOutgoing *message)
 		bool		of_sender = !address_ok(path, utf8);
 
 		MemoryContextSwitchTo(previous);
-		give_back(connection, MA_OUTCOME_FAILED, of_sender ?
+		/* Who defined the sender can mend it. */
+		give_back(connection, of_sender ? MA_OUTCOME_RETRY : MA_OUTCOME_FAILED, of_sender ?
 				  "its sender's address cannot stand in an SMTP command" :
 				  "its recipient's address cannot stand in an SMTP command");
 		connection->stage = SMTP_IDLE;
