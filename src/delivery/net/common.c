@@ -35,7 +35,7 @@ net_read_file(const char *name, bool is_secret, Size most, Size *length, const c
 	*error = psprintf("file \"%s\" of the credentials cannot be read", name);
 	if (folder < 0)
 		return NULL;
-	file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	close(folder);
 	if (file < 0)
 		return NULL;
