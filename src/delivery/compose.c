@@ -51,7 +51,8 @@ ma_compose(MaMessage *messages, int n)
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
-		char	   *redirected;
+		char	   *redirected = NULL;
+		bool		redirect = message->server != NULL && ma_redirect(message->channel, &redirected);
 
 		message->version = rendered[i].version;
 		message->outgoing.message_id = message->message_id;
@@ -61,9 +62,10 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
 		message->outgoing.to_address = message->address;
-		if (message->server != NULL && ma_redirect(message->channel, &redirected))
+		if (redirect)
 			message->outgoing.to_address = redirected;
-		if (message->address != NULL && message->outgoing.to_address == NULL)
+		/* Also where a recipient has no address, as in a webhook, the server is the shop's. */
+		if (redirect && redirected == NULL)
 			refuse(message, MA_MESSAGE_DEFERRED, "redirect",
 				   psprintf("redirect_to names no address for %s", message->channel));
 		else if (rendered[i].abort_reason != NULL)
