@@ -23,8 +23,7 @@ static char *in_utf8(const char *text);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
-static void build_request(MaMessage *message, const MaRendered *rendered,
-						  const char *unsubscribe_url);
+static void build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 
 void
 ma_compose(MaMessage *messages, int n)
@@ -128,6 +127,45 @@ ma_compose_init(void)
 	ma_register_variables(preview_variables);
 }
 
+/*
+ * The bytes.  A text that is none in UTF-8 is the fault of its message; a server's templates
+ * stop nothing but what goes through it.
+ */
+static void
+build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (strcmp(message->channel, "email") == 0)
+			build_mail(message, rendered, unsubscribe_url);
+		else
+			build_json(message, rendered);
+		if (message->gate == NULL && message->options != NULL &&
+			message->options->kind == MA_SERVER_HTTP)
+			ma_request_build(message, rendered, message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ?
+							 NULL : unsubscribe_url);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		bool		of_text = geterrcode() == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE ||
+			geterrcode() == ERRCODE_UNTRANSLATABLE_CHARACTER;
+
+		MemoryContextSwitchTo(context);
+		if (geterrcode() == ERRCODE_QUERY_CANCELED || geterrcode() == ERRCODE_OUT_OF_MEMORY ||
+			(!of_text && (message->options == NULL || message->options->kind != MA_SERVER_HTTP)))
+			PG_RE_THROW();
+		error = CopyErrorData();
+		FlushErrorState();
+		refuse(message, of_text ? MA_MESSAGE_FAILED : MA_MESSAGE_DEFERRED,
+			   of_text ? "template" : "server", error->message);
+		message->pause = 600;
+	}
+	PG_END_TRY();
+}
+
 /* Mails are UTF-8, whatever the database is. */
 static char *
 in_utf8(const char *text)
@@ -147,9 +185,9 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 
 	headers[0].name = "X-MA-Key";
 	headers[0].value = message->outgoing.key;
-	mail.from_address = sender->from_address;
+	mail.from_address = in_utf8(sender->from_address);
 	mail.from_name = in_utf8(sender->from_name);
-	mail.reply_to = sender->reply_to;
+	mail.reply_to = in_utf8(sender->reply_to);
 	mail.to_address = ma_mime_address(in_utf8(message->outgoing.to_address), &smtputf8);
 	mail.subject = in_utf8(rendered->subject);
 	mail.text = in_utf8(rendered->text);
@@ -173,32 +211,6 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	if (content == NULL)
 		refuse(message, MA_MESSAGE_FAILED, "mail", pstrdup(error ? error : "it cannot be built"));
 	message->outgoing.content = content;
-}
-
-/* The fault of the server's templates stops nothing but what goes through it. */
-static void
-build_request(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		ma_request_build(message, rendered, message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ?
-						 NULL : unsubscribe_url);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		if (geterrcode() == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		error = CopyErrorData();
-		FlushErrorState();
-		refuse(message, MA_MESSAGE_DEFERRED, "server", error->message);
-		message->pause = 600;
-	}
-	PG_END_TRY();
 }
 
 static void

@@ -22,6 +22,7 @@
 
 static char *render(MaServerOptions *options, int which, const char *source, const char *what,
 					Datum data);
+static char *in_utf8(const char *text);
 static void append_member(StringInfo json, const char *name, const char *value);
 static void append_options(StringInfo json, const MaServerOptions *options);
 static char *from_header(const MaSender *sender);
@@ -62,6 +63,13 @@ render(MaServerOptions *options, int which, const char *source, const char *what
 				 errmsg("option \"%s\" of server \"%s\" gave up: %s", what, options->name,
 						reason ? reason : "")));
 	return result;
+}
+
+/* Requests are UTF-8, whatever the database is. */
+static char *
+in_utf8(const char *text)
+{
+	return pg_server_to_any(text, (int) strlen(text), PG_UTF8);
 }
 
 static void
@@ -168,30 +176,14 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 	appendStringInfoChar(&server, '{');
 	append_options(&server, options);
 	appendStringInfoChar(&server, '}');
-	outgoing->url = render(options, TEMPLATE_URL, options->url, "url", parse_json(server.data));
+	outgoing->url = in_utf8(render(options, TEMPLATE_URL, options->url, "url",
+								   parse_json(server.data)));
 
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"message\": {");
-	append_member(&json, "key", outgoing->key);
-	append_member(&json, "channel", message->channel);
-	append_member(&json, "to", outgoing->to_address);
-	append_member(&json, "from", message->sender->from_address);
-	append_member(&json, "from_name", message->sender->from_name);
-	append_member(&json, "from_header", from_header(message->sender));
-	append_member(&json, "reply_to", message->sender->reply_to);
-	append_member(&json, "subject", rendered->subject);
-	append_member(&json, "text", rendered->text);
-	append_member(&json, "html", rendered->html);
-	append_member(&json, "template", message->template_name);
-	append_member(&json, "unsubscribe_url", unsubscribe_url);
-	append_member(&json, "mime", outgoing->content);
-	appendStringInfoChar(&json, '}');
-	append_options(&json, options);
-	appendStringInfoChar(&json, '}');
-	data = parse_json(json.data);
 	if (options->headers != NULL)
-		outgoing->headers = render(options, TEMPLATE_HEADERS, options->headers, "headers", data);
-	outgoing->content = render(options, TEMPLATE_BODY, options->body, "body", data);
+		outgoing->headers = in_utf8(render(options, TEMPLATE_HEADERS, options->headers, "headers",
+										   message_data(message, rendered, unsubscribe_url, true)));
+	data = message_data(message, rendered, unsubscribe_url, false);
+	outgoing->content = in_utf8(render(options, TEMPLATE_BODY, options->body, "body", data));
 	outgoing->length = strlen(outgoing->content);
 }
 
