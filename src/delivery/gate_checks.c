@@ -75,9 +75,15 @@ ma_gate_init(void)
 		"WHEN 'sms' THEN 'the contact has no valid phone number' "
 		"ELSE 'the contact has no address for ' OPERATOR(pg_catalog.||) m.channel END END"},
 		{"consent", MA_GATE_SKIP, NULL},
-		{"suppression", MA_GATE_SKIP, NULL},
+		{"suppression", MA_GATE_SKIP, NULL, true},
 		{"armed", MA_GATE_DEFER,
-		"CASE WHEN r.server IS NOT NULL AND NOT $2 THEN 'disarmed' END"},
+		"CASE WHEN r.server IS NOT NULL AND NOT $2 THEN 'disarmed' END", true},
+		/* Nobody could unsubscribe. */
+		{"public_url", MA_GATE_DEFER,
+		"CASE WHEN r.server IS NOT NULL AND m.topic_id OPERATOR(pg_catalog.<>) 0 "
+		"AND NOT EXISTS (SELECT FROM marketing_internal.setting AS s "
+		"WHERE s.name OPERATOR(pg_catalog.=) 'public_url') "
+		"THEN 'public_url is not set, and links would lead nowhere' END"},
 	};
 
 	for (int i = 0; i < lengthof(own); i++)

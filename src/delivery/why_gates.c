@@ -294,6 +294,10 @@ static void
 armed(const MaWhyQuestion *question, MaWhyAnswer *answer)
 {
 	answer->verdict = MA_WHY_SKIP;
+	answer->next = "marketing.configure('public_url', ...)";
+	if (decided("public_url", answer))
+		return;
+	answer->next = NULL;
 	if (!decided("armed", answer))
 		return;
 	answer->detail = "this database is disarmed: nothing leaves through real servers";
