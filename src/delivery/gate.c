@@ -392,7 +392,8 @@ ma_gate_recheck(MaMessage *messages, int n)
 			continue;
 		away[naway] = palloc_object(MaMessage);
 		*away[naway] = messages[place];
-		/* The next claim decides what becomes of it. */
+		/* The next claim decides what becomes of it; this one was no attempt. */
+		away[naway]->untried = true;
 		away[naway++]->becomes = MA_MESSAGE_QUEUED;
 	}
 	ma_settle(away, naway);
