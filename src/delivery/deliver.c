@@ -65,7 +65,6 @@ static void after_commit(void);
 static bool busy(void);
 static void end(void);
 static TimestampTz next_due(void);
-static void force_durable(void);
 static bool start_tick(void);
 
 static const MaDuty duty = {
@@ -187,8 +186,8 @@ next_due(void)
  * A claim that a crash forgets is a message sent twice, whatever the server's or the
  * role's synchronous_commit says.
  */
-static void
-force_durable(void)
+void
+ma_delivery_durable(void)
 {
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
@@ -213,7 +212,7 @@ tick(void)
 			ma_gate_pass_over();
 		limit = 1;
 	}
-	force_durable();
+	ma_delivery_durable();
 	if (step == STEP_CLAIMED)
 	{
 		step_recheck();

@@ -239,6 +239,11 @@ extern void ma_lanes_stored(void);
 /* True if it is set; *address is who gets messages of the channel then, or NULL: nobody. */
 extern bool ma_redirect(const char *channel, char **address);
 
+/* ---- deliver.c ---- */
+
+/* The commit of this transaction, which claims messages, waits for its record to be on disk. */
+extern void ma_delivery_durable(void);
+
 /* ---- claims.c: programs that send messages themselves ---- */
 
 /* Leases that have ended; in a transaction of a worker. */

@@ -391,11 +391,12 @@ close_suspects(void)
 {
 	static MaStatement find = {
 		"SELECT contact_id, message_id FROM marketing_internal.message "
-		"WHERE state OPERATOR(pg_catalog.=) 'suspect' AND not_after OPERATOR(pg_catalog.<) $1",
+		"WHERE state OPERATOR(pg_catalog.=) 'suspect' AND not_after OPERATOR(pg_catalog.<) $1 "
+		"FOR UPDATE SKIP LOCKED",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		value = TimestampTzGetDatum(ma_now());
-	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_WRITE_LATEST);
 	MaMessage **messages = palloc_array(MaMessage *, Max(rows.n, 1));
 
 	for (uint64 i = 0; i < rows.n; i++)
