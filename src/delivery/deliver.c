@@ -237,7 +237,10 @@ step_claim(void)
 	if (!taken_over)
 		ma_settle_abandoned();
 	nsettled = ma_send_finished(&settled);
-	ma_settle(settled, nsettled);
+	if (limit == 1 || ma_send_stuck())
+		nsettled = ma_settle_each(settled, nsettled);
+	else
+		ma_settle(settled, nsettled);
 	next_step = STEP_NONE;
 	if (!ma_worker_is_ending())
 	{

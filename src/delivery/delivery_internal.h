@@ -164,6 +164,12 @@ extern void ma_compose(MaMessage *messages, int n);
 /* Ends messages, defers or requeues them, as their `becomes` says; tells of it. */
 extern void ma_settle(MaMessage **messages, int n);
 
+/*
+ * The same one by one, after an error: a message that cannot be settled just now stays as it
+ * is and holds up no other; returns how many were.
+ */
+extern int	ma_settle_each(MaMessage **messages, int n);
+
 /* It may have been sent or not, by the fault of `what`: says what becomes of it. */
 extern void ma_settle_doubt(MaMessage *message, const MaServerOptions *options, const char *what);
 
@@ -264,6 +270,7 @@ extern bool ma_send_busy(void);
 extern int	ma_send_finished(MaMessage ***messages);
 extern void ma_send_settled(void);
 extern void ma_send_not_settled(void);
+extern bool ma_send_stuck(void);
 
 /* ---- request.c: HTTP requests and answers by the templates of a server ---- */
 

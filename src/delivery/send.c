@@ -37,7 +37,8 @@ static MaMessage **flying = NULL;	/* under way or finished, not settled */
 static int	nflying = 0;
 static int	flying_size = 0;
 static int	nfinished = 0;
-static int64 finished_at = 0;	/* the first of them */
+static int	nstuck = 0;			/* of them, could not be settled the last time: with the next poll */
+static int64 finished_at = 0;	/* the first of the others */
 static int64 ending_at = 0;
 static int64 asked_at = 0;		/* when a tick was asked for; 0: it has come */
 
@@ -152,7 +153,7 @@ ma_message_finished(MaOutgoing *message)
 	if (message->finished)
 		return;
 	message->finished = true;
-	if (nfinished++ == 0)
+	if (nfinished++ == nstuck)
 		finished_at = now_ms();
 }
 
@@ -188,6 +189,7 @@ ma_send_settled(void)
 {
 	int			count = 0;
 
+	nstuck = 0;
 	for (int i = 0; i < nflying; i++)
 	{
 		MaMessage  *message = flying[i];
@@ -196,6 +198,7 @@ ma_send_settled(void)
 		if (!message->settling)
 		{
 			flying[count++] = message;
+			nstuck += message->outgoing.finished ? 1 : 0;
 			continue;
 		}
 		nfinished--;
@@ -206,6 +209,13 @@ ma_send_settled(void)
 	nflying = count;
 	finished_at = now_ms();
 	asked_at = 0;
+}
+
+/* Some could not be settled the last time. */
+bool
+ma_send_stuck(void)
+{
+	return nstuck > 0;
 }
 
 /* ... or after an error in it. */
@@ -294,7 +304,7 @@ pump_timeout(void)
 	long		timeout = network->timeout();
 	long		starved = ma_lanes_pause();
 
-	if (nfinished > 0)
+	if (nfinished > nstuck)
 	{
 		int64		due = asked_at != 0 ? asked_at + ASK_MS : finished_at + SETTLE_MS;
 		long		left = (long) Max(due - now_ms(), 0);
@@ -317,8 +327,8 @@ pump_run(void)
 	}
 	if (asked_at != 0 && now_ms() - asked_at < ASK_MS)
 		return false;
-	if ((nfinished > 0 && (nfinished >= SETTLE_MANY || nfinished == nflying ||
-						   now_ms() - finished_at >= SETTLE_MS)) ||
+	if ((nfinished > nstuck && (nfinished - nstuck >= SETTLE_MANY || nfinished == nflying ||
+								now_ms() - finished_at >= SETTLE_MS)) ||
 		ma_lanes_starved() || ma_lanes_have_room())
 	{
 		asked_at = now_ms();

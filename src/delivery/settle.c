@@ -28,6 +28,7 @@ static int	nlisteners = 0;
 
 static bool is_end(MaMessageState state);
 static MaMessageState state_of(const char *name);
+static void settle_free(void *arg);
 static int	pick(MaMessage **messages, int n, bool ended, MaMessage **picked);
 static void end_messages(MaMessage **messages, int n);
 static void return_coupons(MaMessage **messages, int n);
@@ -86,6 +87,46 @@ ma_settle(MaMessage **messages, int n)
 	count = pick(messages, n, false, picked);
 	if (count > 0)
 		change_messages(picked, count);
+}
+
+/* Not where another transaction has its row, as one that erases the contact and has not committed. */
+static void
+settle_free(void *arg)
+{
+	static MaStatement lock = {
+		"SELECT FROM marketing_internal.message WHERE contact_id OPERATOR(pg_catalog.=) $1 "
+		"AND message_id OPERATOR(pg_catalog.=) $2 FOR UPDATE NOWAIT",
+		2, {INT8OID, INT8OID}
+	};
+	MaMessage  *message = arg;
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(message->contact_id);
+	values[1] = Int64GetDatum(message->message_id);
+	(void) ma_run(&lock, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_settle(&message, 1);
+}
+
+int
+ma_settle_each(MaMessage **messages, int n)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		ErrorData  *error = ma_attempt(settle_free, messages[i]);
+
+		if (error == NULL)
+			count++;
+		else
+		{
+			messages[i]->settling = false;
+			if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+				ma_count_error(error->sqlerrcode, error->message);
+			FreeErrorData(error);
+		}
+	}
+	return count;
 }
 
 /* Those that end, or those that stay. */
