@@ -107,6 +107,7 @@ typedef struct MaMessage
 	/* while it is under way, see send.c */
 	void	   *claimed_with;
 	bool		judged;
+	bool		suspected;		/* it failed by a server that works for others */
 	bool		settling;
 } MaMessage;
 
@@ -234,9 +235,10 @@ extern void ma_lane_ended(MaMessage *message);
 extern bool ma_lanes_have_room(void);
 /* The server did its work; it did not, by a fault of its own. */
 extern void ma_lane_worked(MaServer *server);
-extern void ma_lane_failed(MaServer *server, const char *reason);
+extern bool ma_lane_failed(MaServer *server, const char *reason);
 /* Seconds until it is tried again. */
 extern int64 ma_lane_rest(const MaServer *server);
+extern bool ma_server_resting(TimestampTz open_until, TimestampTz now);
 extern void ma_lanes_store(void);
 extern void ma_lanes_stored(void);
 

@@ -261,13 +261,16 @@ judge(MaMessage *message)
 			break;
 		case MA_OUTCOME_SERVER:
 			if (!again)
-				ma_lane_failed(message->server, outgoing->answer);
+				message->suspected = ma_lane_failed(message->server, outgoing->answer);
 			message->becomes = MA_MESSAGE_DEFERRED;
 			message->gate = "server";
 			message->reason = psprintf("server %s: %s", message->server_name,
 									   outgoing->answer ? outgoing->answer : "it does not work");
 			message->pause = ma_lane_rest(message->server) + message->message_id % 5;
-			message->untried = true;
+			message->untried = !message->suspected;
+			/* Else one message that a server always refuses would rest it for ever. */
+			if (message->suspected)
+				ma_send_retry(message);
 			return;
 		case MA_OUTCOME_UNKNOWN:
 			ma_settle_doubt(message, message->options,
