@@ -94,10 +94,10 @@ static const Option options[] = {
 	{"connect_timeout", SMTP | HTTP, FORM_NUMBER, AT(connect_timeout), 1, 300, 30},
 	{"timeout", SMTP | HTTP, FORM_NUMBER, AT(timeout), 1, 3600, 0},
 	{"max_connections", SMTP | HTTP, FORM_NUMBER, AT(max_connections), 1, 100, 4},
-	{"rate", SMTP | HTTP | OUTSIDE, FORM_RATE, AT(rate)},
-	{"domain_rate", SMTP | HTTP | OUTSIDE, FORM_RATE, AT(domain_rate)},
-	{"warm_up", SMTP | HTTP | OUTSIDE, FORM_NUMBER, AT(warm_up), 1, 100000000, 0},
-	{"warm_up_from", SMTP | HTTP | OUTSIDE, FORM_DAY, AT(warm_up_from)},
+	{"rate", SMTP | HTTP, FORM_RATE, AT(rate)},
+	{"domain_rate", SMTP | HTTP, FORM_RATE, AT(domain_rate)},
+	{"warm_up", SMTP | HTTP, FORM_NUMBER, AT(warm_up), 1, 100000000, 0},
+	{"warm_up_from", SMTP | HTTP, FORM_DAY, AT(warm_up_from)},
 	{"in_doubt", SMTP | HTTP | OUTSIDE, FORM_CHOICE, AT(in_doubt), 0, 0, MA_IN_DOUBT_BY_TOPIC,
 	in_doubt_choices},
 	{"password", SMTP | HTTP, FORM_TEXT, AT(password), .of_user = true},
@@ -285,6 +285,9 @@ fault_of(const Option *option, const char *value, const char **hint)
 				value[strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789_.-")] == '\0' ? NULL :
 				"it is not the name of a file of credentials";
 		case FORM_DAY:
+			/* No other form means the same to everybody, and some mean another day each day. */
+			if (strlen(value) != 10 || strspn(value, "0123456789-") != 10 || value[4] != '-')
+				return psprintf("\"%s\" is not a day as in 2026-11-01", value);
 			(void) DirectFunctionCall1(date_in, CStringGetDatum(value));
 			return NULL;
 		case FORM_TEMPLATE:
