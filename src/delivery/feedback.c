@@ -114,6 +114,7 @@ ma_feedback_init(void)
 	};
 
 	ma_register_builtin_rows(builtin_rows, lengthof(builtin_rows));
+	ma_bounce_limit_init();
 	ma_worker_register_duty(&duty);
 }
 
