@@ -242,6 +242,16 @@ extern bool ma_server_resting(TimestampTz open_until, TimestampTz now);
 extern void ma_lanes_store(void);
 extern void ma_lanes_stored(void);
 
+/* ---- status.c ---- */
+
+/*
+ * State of a server for marketing.status ("ok", "warning", "error"), a word for it, and what
+ * is wrong, NULL: nothing; in the current context.
+ */
+extern const char *ma_server_condition(const char *name, const char **word, char **detail);
+/* What its rate is, in words; NULL: it has none. */
+extern char *ma_server_rate(const char *name);
+
 /* ---- shop_settings.c: configure('redirect_to', ...) ---- */
 
 /* True if it is set; *address is who gets messages of the channel then, or NULL: nobody. */
