@@ -35,8 +35,12 @@ ma_compose(MaMessage *messages, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		requests[i].contact_id = messages[i].contact_id;
-		requests[i].message_id = messages[i].message_id;
+		bool		test = messages[i].test_for != 0;
+
+		/* Nothing is claimed or counted for a test, and its links stand for nobody. */
+		requests[i].contact_id = test ? ma_contact_now(messages[i].test_for) :
+			messages[i].contact_id;
+		requests[i].message_id = test ? 0 : messages[i].message_id;
 		requests[i].template_id = messages[i].template_id;
 		requests[i].entry = messages[i].entry;
 		requests[i].data = messages[i].data;
@@ -74,18 +78,14 @@ ma_compose(MaMessage *messages, int n)
 			refuse(message, MA_MESSAGE_DEFERRED, "coupons", rendered[i].error);
 		else if (rendered[i].error != NULL)
 			refuse(message, MA_MESSAGE_FAILED, "template", rendered[i].error);
-		else if (strcmp(message->channel, "email") == 0)
+		else
 		{
-			if (openings && rendered[i].html != NULL)
+			if (openings && message->test_for == 0 && rendered[i].html != NULL &&
+				strcmp(message->channel, "email") == 0)
 				rendered[i].html = ma_track_opening(rendered[i].html, url, message->message_id,
 													message->contact_id);
-			build_mail(message, &rendered[i], requests[i].variables[1].value);
+			build(message, &rendered[i], requests[i].variables[1].value);
 		}
-		else
-			build_json(message, &rendered[i]);
-		if (message->gate == NULL && message->options != NULL &&
-			message->options->kind == MA_SERVER_HTTP)
-			build_request(message, &rendered[i], requests[i].variables[1].value);
 	}
 }
 
@@ -177,7 +177,7 @@ static void
 build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
 {
 	const MaSender *sender = message->sender;
-	MaMimeHeader headers[2];
+	MaMimeHeader headers[3];
 	MaMimeMessage mail = {0};
 	const char *error = NULL;
 	bool		smtputf8;
@@ -197,10 +197,18 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	mail.date = timestamptz_to_time_t(ma_now());
 	if (message->topic_id != MA_TOPIC_TRANSACTIONAL_ID)
 		mail.unsubscribe_url = unsubscribe_url;
-	headers[1].name = "X-MA-Redirected-From";
-	headers[1].value = message->address;
-	mail.nheaders = message->outgoing.to_address == message->address ? 1 : 2;
+	mail.nheaders = 1;
 	mail.headers = headers;
+	if (message->outgoing.to_address != message->address)
+	{
+		headers[mail.nheaders].name = "X-MA-Redirected-From";
+		headers[mail.nheaders++].value = in_utf8(message->address);
+	}
+	if (message->test_for != 0)
+	{
+		headers[mail.nheaders].name = "X-MA-Test";
+		headers[mail.nheaders++].value = "yes";
+	}
 	mail.nattachments = rendered->nattachments;
 	mail.attachments = rendered->attachments;
 	for (int i = 0; i < mail.nattachments; i++)
@@ -241,7 +249,10 @@ build_json(MaMessage *message, const MaRendered *rendered)
 		appendStringInfo(&json, ", \"%s\": ", members[i].name);
 		escape_json(&json, members[i].value);
 	}
+	if (message->test_for != 0)
+		appendStringInfoString(&json, ", \"test\": true");
 	appendStringInfoString(&json, "}\n");
-	message->outgoing.content = json.data;
-	message->outgoing.length = json.len;
+	/* A file is UTF-8; a program gets it as a text of the database. */
+	message->outgoing.content = message->server == NULL ? in_utf8(json.data) : json.data;
+	message->outgoing.length = strlen(message->outgoing.content);
 }

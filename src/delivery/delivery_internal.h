@@ -84,6 +84,7 @@ typedef struct MaMessage
 	const char *server_name;
 	MaServerOptions *options;
 	bool		waiting;		/* something of the contact has not been evaluated yet */
+	int64		test_for;		/* of send_test(): whom it is rendered for; else 0 */
 
 	/* claimed */
 	bool		claimed;
@@ -207,6 +208,8 @@ extern void ma_delivery_events_init(void);
 extern void ma_feedback_init(void);
 
 /* ---- outbox.c ---- */
+
+#define MA_PRIORITY_TRANSACTIONAL 100
 
 extern void ma_outbox_init(void);
 /* Wakes delivery when this transaction commits. */

@@ -311,7 +311,8 @@ raise_event(const Feedback *feedback, int64 event_id)
 	MaRows		built;
 	bool		isnull;
 
-	if (feedback->kind == KIND_UNSUBSCRIBED || ma_builtin_columns(name) == NULL)
+	if (feedback->kind == KIND_UNSUBSCRIBED || feedback->contact_id == 0 ||
+		ma_builtin_columns(name) == NULL)
 		return;
 	values[0] = CStringGetTextDatum(feedback->template);
 	values[1] = feedback->journey ? CStringGetTextDatum(feedback->journey) : (Datum) 0;

@@ -16,6 +16,8 @@
 static const MaGateCheck *checks[MAX_CHECKS];
 static int	nchecks = 0;
 
+static void append_checks(StringInfo sql, bool tests);
+
 void
 ma_register_gate_check(const MaGateCheck *check)
 {
@@ -39,7 +41,7 @@ ma_gate_init(void)
 {
 	static MaGateCheck own[] = {
 		{"not_after", MA_GATE_EXPIRE,
-		"CASE WHEN m.not_after OPERATOR(pg_catalog.<) $1 THEN 'it came too late' END"},
+		"CASE WHEN m.not_after OPERATOR(pg_catalog.<) $1 THEN 'it came too late' END", true},
 		/* Merged after this claim looked for that: the next one finds the other contact. */
 		{"merged", MA_GATE_LEAVE,
 		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
@@ -52,14 +54,14 @@ ma_gate_init(void)
 		"THEN 'the contact has just been merged into another one' END"},
 		{"contact", MA_GATE_SKIP,
 		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
-		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
-		"THEN 'the contact is not there any more' END"},
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) COALESCE(m.test_for, m.contact_id) "
+		"AND NOT k.excluded) THEN 'the contact is not there any more' END", true},
 		{"template", MA_GATE_SKIP,
 		"CASE WHEN NOT r.has_template THEN COALESCE((SELECT 'its template is now one for ' "
 		"OPERATOR(pg_catalog.||) t.channel FROM marketing_internal.template AS t "
 		"WHERE t.template_id OPERATOR(pg_catalog.=) m.template_id "
 		"AND t.channel OPERATOR(pg_catalog.<>) m.channel), "
-		"'its template does not exist any more') END"},
+		"'its template does not exist any more') END", true},
 		{"waiting", MA_GATE_LEAVE,
 		"CASE WHEN r.waiting AND (m.topic_id OPERATOR(pg_catalog.<>) 0 "
 		"OR m.enrollment_id IS NOT NULL) "
@@ -102,12 +104,28 @@ ma_gate_verdict_sql(void)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "COALESCE(");
-	for (int i = 0; i < nchecks; i++)
-		appendStringInfo(&sql, "%s'%d:' OPERATOR(pg_catalog.||) (%s)", i > 0 ? ", " : "", i,
-						 checks[i]->reason);
-	appendStringInfoString(&sql, ")");
+	appendStringInfoString(&sql, "CASE WHEN m.test_for IS NULL THEN ");
+	append_checks(&sql, false);
+	appendStringInfoString(&sql, " ELSE ");
+	append_checks(&sql, true);
+	appendStringInfoString(&sql, " END");
 	return sql.data;
+}
+
+/* The first reason of all conditions, or of those that hold for tests. */
+static void
+append_checks(StringInfo sql, bool tests)
+{
+	const char *before = "COALESCE(";
+
+	for (int i = 0; i < nchecks; i++)
+		if (checks[i]->tests || !tests)
+		{
+			appendStringInfo(sql, "%s'%d:' OPERATOR(pg_catalog.||) (%s)", before, i,
+							 checks[i]->reason);
+			before = ", ";
+		}
+	appendStringInfoChar(sql, ')');
 }
 
 const MaGateCheck *

@@ -155,13 +155,13 @@ end_messages(MaMessage **messages, int n)
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 		"RETURNING m.contact_id, m.message_id, r.ended, r.why, r.detail, r.gate, m.channel, "
 		"m.topic_id, m.template_id, m.template, r.version, m.journey, m.step, m.enrollment_id, "
-		"COALESCE(r.address, m.address) AS address, m.server, m.attempts, m.created_at), "
+		"COALESCE(r.address, m.address) AS address, m.server, m.attempts, m.created_at, m.test_for), "
 		"logged AS (INSERT INTO marketing_internal.message_log (contact_id, message_id, state, "
 		"reason, detail, settled_at, channel, topic_id, template_id, template, version, journey, "
-		"step, enrollment_id, address, server, attempts, created_at) "
+		"step, enrollment_id, address, server, attempts, created_at, test_for) "
 		"SELECT contact_id, message_id, ended, why, detail, $9, channel, topic_id, template_id, "
-		"template, version, journey, step, enrollment_id, address, server, attempts, created_at "
-		"FROM gone), "
+		"template, version, journey, step, enrollment_id, address, server, attempts, created_at, "
+		"test_for FROM gone), "
 		"noted AS (INSERT INTO marketing_internal.message_decision "
 		"(contact_id, message_id, decided_at, decision, gate, reason) "
 		"SELECT contact_id, message_id, $9, ended, gate, why FROM gone) "
@@ -344,7 +344,8 @@ raise_event(const MaSettled *message, const MaRows *rows, uint64 row)
 	MaRows		built;
 	bool		isnull;
 
-	if (event == NULL || (!event->row_grade && !event->set_grade) ||
+	/* A test happened to nobody. */
+	if (message->contact_id == 0 || event == NULL || (!event->row_grade && !event->set_grade) ||
 		ma_builtin_columns(name) == NULL)
 		return;
 	values[0] = CStringGetTextDatum(ma_text(rows, row, 9));
