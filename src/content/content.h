@@ -182,7 +182,7 @@ extern void ma_sms_measure(const char *text, MaSms *sms);
 /* Text of an HTML part, for mail programs that show none; lines are not wrapped. */
 extern char *ma_html_to_text(const char *html);
 
-/* ---- mime.c, mime_address.c: the bytes of one mail (no catalog access, palloc only) ---- */
+/* ---- mime.c, mime/address.c: the bytes of one mail (no catalog access, palloc only) ---- */
 
 typedef struct MaMimeHeader
 {

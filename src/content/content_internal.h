@@ -6,7 +6,7 @@
 #ifndef MA_CONTENT_INTERNAL_H
 #define MA_CONTENT_INTERNAL_H
 
-#include "content/liquid.h"
+#include "content/liquid/liquid.h"
 
 /* ---- compiled.c: the cache of compiled texts ---- */
 

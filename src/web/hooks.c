@@ -150,8 +150,9 @@ token_of(const char *server)
 	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
 	char	   *token = palloc0(TOKEN_LENGTH + 1);
 
-	(void) pg_b64_encode((const MA_BASE64_BYTE *) VARDATA_ANY(mac), TOKEN_BYTES, token,
-						 TOKEN_LENGTH);
+	if (pg_b64_encode((const MA_BASE64_BYTE *) VARDATA_ANY(mac), TOKEN_BYTES, token,
+					  TOKEN_LENGTH) != TOKEN_LENGTH)
+		elog(ERROR, "the code of a hook's address has another length");
 	for (char *c = token; *c != '\0'; c++)
 		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
 	return token;
