@@ -55,7 +55,8 @@ ma_compose(MaMessage *messages, int n)
 	{
 		MaMessage  *message = &messages[i];
 		char	   *redirected = NULL;
-		bool		redirect = message->server != NULL && ma_redirect(message->channel, &redirected);
+		bool		redirect = message->server != NULL &&
+			ma_redirect(message->channel, &redirected);
 
 		message->version = rendered[i].version;
 		message->outgoing.message_id = message->message_id;

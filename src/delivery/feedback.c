@@ -352,7 +352,8 @@ bounce_reason(const char *status)
 {
 	if (status == NULL)
 		return pstrdup("bounced");
-	return psprintf("bounced: %.*s", pg_mbcliplen(status, (int) strlen(status), MAX_STATUS), status);
+	return psprintf("bounced: %.*s", pg_mbcliplen(status, (int) strlen(status), MAX_STATUS),
+					status);
 }
 
 /* The end of the answer, or NULL. */

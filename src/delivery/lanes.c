@@ -278,7 +278,8 @@ room_of(MaServer *server)
 		return strcmp(server->name, only) == 0 ? ONLY_MANY : 0;
 	if (!armed)
 		return MANY;			/* the gate defers them */
-	if (!ma_transport_serves(server->options->kind) || ma_server_resting(server->open_until, claimed_at))
+	if (!ma_transport_serves(server->options->kind) ||
+		ma_server_resting(server->open_until, claimed_at))
 		return 0;
 	room = capacity(server) - server->under_way - server->planned;
 	if (room > 0 && server->options->rate.count > 0)

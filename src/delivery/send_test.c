@@ -80,12 +80,13 @@ static int64
 store(int64 contact_id, const MaTemplate *template, char *address, Datum data, Datum entry)
 {
 	static MaStatement add = {
-		"INSERT INTO marketing_internal.message (contact_id, since, channel, topic_id, template_id, "
-		"template, entry, data, priority, lane, next_at, created_at, address, test_for) "
-		"VALUES (0, $1, $2, $3, $4, $5, $6, $7, " CppAsString2(MA_PRIORITY_TRANSACTIONAL) ", $8, "
+		"INSERT INTO marketing_internal.message (contact_id, since, channel, topic_id, "
+		"template_id, template, entry, data, priority, lane, next_at, created_at, address, "
+		"test_for) VALUES (0, $1, $2, $3, $4, $5, $6, $7, "
+		CppAsString2(MA_PRIORITY_TRANSACTIONAL) ", $8, "
 		"$1, $1, $9, $10) RETURNING message_id",
-		10, {TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID, JSONBOID, JSONBOID, INT4OID, TEXTOID,
-		INT8OID}
+		10, {TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID, JSONBOID, JSONBOID, INT4OID,
+		TEXTOID, INT8OID}
 	};
 	Datum		values[10];
 	char		nulls[] = "          ";

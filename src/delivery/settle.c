@@ -89,7 +89,7 @@ ma_settle(MaMessage **messages, int n)
 		change_messages(picked, count);
 }
 
-/* Not where another transaction has its row, as one that erases the contact and has not committed. */
+/* Not where another transaction has its row, as one that erases the contact. */
 static void
 settle_free(void *arg)
 {

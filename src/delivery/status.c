@@ -93,7 +93,8 @@ ma_server_condition(const char *name, const char **word, char **detail)
 	*word = until == DT_NOBEGIN ? "failing" : "resting";
 	*detail = until == DT_NOBEGIN ?
 		psprintf("server \"%s\" is being tried again after a fault: %s", name, fault) :
-		psprintf("server \"%s\" is left alone until %s: %s", name, timestamptz_to_str(until), fault);
+		psprintf("server \"%s\" is left alone until %s: %s", name, timestamptz_to_str(until),
+				 fault);
 	return "warning";
 }
 

@@ -117,7 +117,7 @@ begin_pass(TimestampTz now)
 	pass_begun = now;
 }
 
-/* The most urgent first; of equal ones the lanes in turn, so that a long one keeps back no other. */
+/* The most urgent first; of equal ones the lanes in turn: a long one keeps back no other. */
 MaMessage *
 ma_gate_choose(int limit, TimestampTz now, int *n)
 {
