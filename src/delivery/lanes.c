@@ -79,6 +79,7 @@ static bool armed = false;
 static TimestampTz claimed_at;
 static const char *only = NULL;	/* the claim is one for this server alone */
 static bool wanted = false;		/* messages wait for room in a lane */
+static bool unserved = false;	/* ... or for a process that has the transport */
 static TimestampTz starved_until = DT_NOEND;	/* a rate, not a message, is what is waited for */
 
 static MaServer *find_server(const char *name);
@@ -278,8 +279,12 @@ room_of(MaServer *server)
 		return strcmp(server->name, only) == 0 ? ONLY_MANY : 0;
 	if (!armed)
 		return MANY;			/* the gate defers them */
-	if (!ma_transport_serves(server->options->kind) ||
-		ma_server_resting(server->open_until, claimed_at))
+	if (!ma_transport_serves(server->options->kind))
+	{
+		unserved |= server->options->kind != MA_SERVER_OUTSIDE;
+		return 0;
+	}
+	if (ma_server_resting(server->open_until, claimed_at))
 		return 0;
 	room = capacity(server) - server->under_way - server->planned;
 	if (room > 0 && server->options->rate.count > 0)
@@ -305,7 +310,7 @@ ma_lanes_begin(void)
 	armed = ma_armed();
 	claimed_at = GetCurrentTimestamp();
 	starved_until = DT_NOEND;
-	wanted = false;
+	wanted = unserved = false;
 	for (int i = 0; i < nservers; i++)
 		servers[i]->planned = 0;
 	for (int i = 0; i < nsenders; i++)
@@ -331,6 +336,12 @@ ma_lane_room(int32 lane)
 	}
 	/* The spool, or a sender that is gone: its messages get another one. */
 	return only == NULL ? PG_INT32_MAX : 0;
+}
+
+bool
+ma_lanes_unserved(void)
+{
+	return unserved;
 }
 
 /* The claims that follow are for this server alone; NULL: for all again. */
