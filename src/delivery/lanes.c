@@ -128,7 +128,9 @@ renew_options(MaServer *server)
 	uint64		version = ma_server_version(server->name);
 	MaServerOptions *options;
 
-	if (version == server->version && version != 0)
+	bool		changed = server->version != 0 && version != server->version;
+
+	if (version == server->version && version != 0 && server->options != NULL)
 		return;
 	options = version == 0 ? NULL : ma_server_options(server->name);
 	if (options != NULL)
@@ -140,18 +142,17 @@ renew_options(MaServer *server)
 	server->options = options;
 	server->version = version;
 	/* Whoever changes a server that failed wants to see whether it works now. */
-	if (server->failures > 0)
-	{
+	if (server->failures > 0 && changed)
 		server->open_until = DT_NOBEGIN;
-		server->changed = true;
-	}
+	server->changed |= server->failures > 0;
 }
 
 static void
 load_state(MaServer *server)
 {
 	static MaStatement find = {
-		"SELECT failures, open_until, reason, day, sent_today FROM marketing_internal.server_state "
+		"SELECT failures, open_until, reason, day, sent_today, COALESCE(version, 0) "
+		"FROM marketing_internal.server_state "
 		"WHERE server OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
@@ -171,6 +172,7 @@ load_state(MaServer *server)
 		ma_text_clip(server->reason, ma_text(&rows, 0, 3), sizeof(server->reason));
 	server->day = ma_int32(&rows, 0, 4);
 	server->sent_today = ma_int64(&rows, 0, 5);
+	server->version = (uint64) ma_int64(&rows, 0, 6);
 	if (server->failures > 0)
 		server->ramp = 1;
 }
@@ -180,19 +182,19 @@ ma_lanes_store(void)
 {
 	static MaStatement store = {
 		"INSERT INTO marketing_internal.server_state AS s "
-		"(server, failures, open_until, reason, day, sent_today, changed_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (server) DO UPDATE SET "
+		"(server, failures, open_until, reason, day, sent_today, changed_at, version) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (server) DO UPDATE SET "
 		"failures = excluded.failures, open_until = excluded.open_until, "
 		"reason = excluded.reason, day = excluded.day, sent_today = excluded.sent_today, "
-		"changed_at = excluded.changed_at",
-		7, {TEXTOID, INT4OID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID}
+		"changed_at = excluded.changed_at, version = excluded.version",
+		8, {TEXTOID, INT4OID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, INT8OID}
 	};
 
 	for (int i = 0; i < nservers; i++)
 	{
 		MaServer   *server = servers[i];
-		Datum		values[7];
-		char		nulls[] = "       ";
+		Datum		values[8];
+		char		nulls[] = "        ";
 
 		if (!server->changed)
 			continue;
@@ -205,6 +207,7 @@ ma_lanes_store(void)
 		values[4] = Int32GetDatum(server->day);
 		values[5] = Int64GetDatum(server->sent_today);
 		values[6] = TimestampTzGetDatum(ma_now());
+		values[7] = Int64GetDatum((int64) server->version);
 		(void) ma_run(&store, values, nulls, MA_RUN_WRITE_LATEST);
 	}
 }

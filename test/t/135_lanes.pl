@@ -60,6 +60,24 @@ $node->safe_psql($db, q{
 	SELECT marketing.send_message(i, 'offer') FROM generate_series(1, 2) AS i});
 sent(12, 'offer', 'a server is not left alone for years');
 
+# ---- a worker that has just begun knows which servers rest ----
+
+create_mail('tired');
+$node->safe_psql($db, q{
+	INSERT INTO marketing_internal.server_state (server, failures, open_until, reason, day, sent_today, changed_at)
+	VALUES ('tired', 3, now() + interval '10 minutes', 'no connection', 0, 0, now());
+});
+create_mail('awake');
+$node->safe_psql($db, q{
+	SELECT marketing.define_sender('second', channel => 'email', server => 'tired', from_address => 'hello@shop.example'),
+		marketing.define_template('resting', topic => 'transactional', sender => 'second', subject => 'x', text => 'x'),
+		marketing.define_template('awake', topic => 'transactional', sender => 'mailer', subject => 'x', text => 'x');
+	SELECT marketing.send_message(3, 'resting'), marketing.send_message(3, 'awake')});
+sent(1, 'awake', 'one server works');
+is($node->safe_psql($db, q{SELECT state FROM marketing.messages WHERE template = 'resting'}), 'queued', 'the other one rests');
+$node->safe_psql($db, q{ALTER SERVER tired OPTIONS (ADD timeout '30')});
+sent(1, 'resting', 'changed, it is tried at once');
+
 # ---- a message that its server always refuses ----
 
 $node->safe_psql($db, qq{
