@@ -95,6 +95,22 @@ cmp_ok($node->safe_psql($db, "SELECT extract(epoch FROM next_try - since) FROM m
 $node->safe_psql($db, q{SELECT marketing.send_message(2, 'text', data => '{"word": "x"}')});
 sent(2, 'text', 'others go on');
 
+# ---- a server that answers so that nobody knows ----
+
+$node->safe_psql($db, qq{
+	CREATE SERVER gateway FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'http://127.0.0.1:$http->{port}/status/502', allow_http 'true', allow_private 'true');
+	SELECT marketing.define_sender('texter', channel => 'sms', server => 'gateway', from_address => '+15550001'),
+		marketing.define_template('code', topic => 'transactional', channel => 'sms', text => 'x');
+	SELECT marketing.send_message(i % 10 + 1, 'text', data => '{"word": "y"}') FROM generate_series(1, 200) AS i});
+ok($node->poll_query_until($db, q{SELECT failures > 0 FROM marketing_internal.server_state WHERE server = 'gateway'}), 'it is left alone');
+my $doubts = $node->safe_psql($db, q{SELECT count(*) FROM marketing.messages WHERE template = 'text' AND state = 'suspect'});
+cmp_ok($doubts, '<', 70, "before all of its queue is in doubt ($doubts of 200)");
+$node->safe_psql($db, q{DELETE FROM marketing_internal.message WHERE template = 'text' AND state <> 'sending'});
+my $code = $node->safe_psql($db, q{SELECT marketing.send_message(1, 'code')});
+ok($node->poll_query_until($db, "SELECT attempts > 0 AND state <> 'sending' FROM marketing.messages WHERE message = $code"), 'one that is sent again in doubt');
+like($node->safe_psql($db, "SELECT state || ' ' || attempts || ' ' || (next_try > since + interval '50 seconds') FROM marketing.messages WHERE message = $code"),
+	qr/^deferred 1 true$/, 'is not sent at once');
+
 # ---- somebody erases a contact and does not commit, while a message is under way to him ----
 
 $node->safe_psql($db, q{UPDATE customers SET email = 'dot-held-a@example.com' WHERE id = 11});
