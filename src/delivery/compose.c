@@ -32,6 +32,8 @@ ma_compose(MaMessage *messages, int n)
 	MaRendered *rendered = palloc0_array(MaRendered, n);
 	char	   *url = ma_public_url();
 	bool		openings = ma_setting_on(MA_TRACK_OPENS);
+	bool		redirects = false;
+	char	   *redirected = NULL;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -54,10 +56,11 @@ ma_compose(MaMessage *messages, int n)
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
-		char	   *redirected = NULL;
-		bool		redirect = message->server != NULL &&
-			ma_redirect(message->channel, &redirected);
+		bool		redirect;
 
+		if (i == 0 || strcmp(message->channel, messages[i - 1].channel) != 0)
+			redirects = ma_redirect(message->channel, &redirected);
+		redirect = message->server != NULL && redirects;
 		message->version = rendered[i].version;
 		message->outgoing.message_id = message->message_id;
 		message->outgoing.key = ma_message_key(message->message_id);

@@ -29,7 +29,9 @@
 #include "worker/worker.h"
 
 #define LOCK_CLASS 7			/* of advisory locks: delivery in one database */
-#define BATCH 50				/* what a crash can leave in doubt of one claim */
+#define BATCH 50				/* what a crash can leave in doubt of one claim ... */
+#define BATCH_JOURNAL 500		/* ... if there is no journal */
+#define BATCH_OCTETS (16 * 1024 * 1024) /* what the contents of a batch may take */
 
 /* Messages on their way between two transactions. */
 typedef struct Batch
@@ -55,9 +57,11 @@ static Step next_step;
 static bool told = false;		/* in this session's work, see tell_unserved() */
 static bool choosing = false;	/* a tick was in the midst of settling and claiming */
 static int	limit = BATCH;
+static Size message_octets = 0; /* of the last batch, on average */
 
 static bool lock(void);
 static void unlock(void);
+static int	batch_size(void);
 static void drop(Batch *which);
 static bool tick(void);
 static void tell_unserved(void);
@@ -97,6 +101,8 @@ lock(void)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	holds_lock = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 	taken_over = false;
+	if (holds_lock)
+		ma_journal_open();
 	return holds_lock;
 }
 
@@ -107,9 +113,19 @@ unlock(void)
 
 	if (!holds_lock)
 		return;
+	ma_journal_rest();
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	(void) LockRelease(&tag, ExclusiveLock, true);
 	holds_lock = false;
+}
+
+/* Many at once cost less for each; large mails are claimed a few at a time. */
+static int
+batch_size(void)
+{
+	if (!ma_journal_is_open())
+		return BATCH;
+	return (int) Max(Min(BATCH_OCTETS / Max(message_octets, 1), BATCH_JOURNAL), BATCH);
 }
 
 static void
@@ -280,6 +296,12 @@ step_claim(void)
 					next.messages[count++] = next.messages[i];
 			ma_settle(unfit, nunfit);
 			next.n = count;
+			message_octets = 0;
+			for (int i = 0; i < count; i++)
+			{
+				ma_journal_claimed(next.messages[i].message_id, ma_now());
+				message_octets += next.messages[i].outgoing.length / count + 1;
+			}
 		}
 		MemoryContextSwitchTo(previous);
 		if (next.n > 0)
@@ -326,7 +348,7 @@ after_commit(void)
 		taken_over = true;
 		ma_send_settled();
 		ma_lanes_stored();
-		limit = Min(limit * 4, BATCH);
+		limit = Min(limit * 4, batch_size());
 		/* The next choice goes on behind these; after an error it begins with them. */
 		ma_gate_pass_over();
 	}

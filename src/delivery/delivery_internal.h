@@ -149,6 +149,26 @@ extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
 /* SQL of the registered check of this name over m and r; NULL if there is none. */
 extern const char *ma_gate_sql(const char *name);
 
+/* ---- journal.c: how far messages had come, for who takes over from a process that died ---- */
+
+typedef enum MaPhase
+{
+	MA_PHASE_UNKNOWN,
+	MA_PHASE_CLAIMED,			/* certainly not sent */
+	MA_PHASE_HANDED,			/* it may have been sent */
+	MA_PHASE_SENT
+} MaPhase;
+
+extern void ma_journal_open(void);
+extern void ma_journal_rest(void);
+extern bool ma_journal_is_open(void);
+/* Before the commit of its claim, whose time is its `since`. */
+extern void ma_journal_claimed(int64 message_id, TimestampTz claimed_at);
+/* `answer` may be NULL. */
+extern void ma_journal_set(int64 message_id, MaPhase phase, const char *answer);
+/* *answer in the current context, or NULL. */
+extern MaPhase ma_journal_find(int64 message_id, TimestampTz claimed_at, char **answer);
+
 /* ---- message_key.c ---- */
 
 /* What tells a message from all others anywhere: hexadecimal, the same each time. */
@@ -279,6 +299,8 @@ extern void ma_transport_add(const MaTransport *transport);
 extern void ma_network_set(const MaNetwork *what);
 /* Sends the messages or has them under way; the context they are in is send.c's from now on. */
 extern void ma_send(MemoryContext context, MaMessage *messages, int n);
+/* From here on it may have been sent, until it is finished. */
+extern void ma_message_handed(MaOutgoing *message);
 extern void ma_message_finished(MaOutgoing *message);
 /* It is to be tried again: when, or that it has been often enough. */
 extern void ma_send_retry(MaMessage *message);

@@ -27,6 +27,8 @@
 #define PAUSE_MAX 900
 #define PAUSE_SPREAD 0.2		/* of it, either way */
 #define MANY 32					/* at least so many may wait for a connection */
+#define AHEAD_MS 150			/* ... and what a server has taken in this time */
+#define AHEAD_MOST 1000
 #define CATCH_UP 2.0			/* messages, for one of weight 1 */
 #define ONLY_MANY 1000
 #define DOMAINS_MAX 10000		/* with more the table is begun anew */
@@ -48,6 +50,9 @@ struct MaServer
 	int			planned;		/* likewise by the claim that goes on */
 	int			ramp;			/* so many may be under way, after a fault */
 	bool		works;			/* it has done its work since its last fault */
+	TimestampTz counted_from;	/* since then it has taken ... */
+	int			counted;
+	int			pace;			/* so many in AHEAD_MS */
 	double		share;			/* what it has had, by its weight */
 	Bucket		bucket;
 	int			failures;		/* in a row; this and what follows is stored */
@@ -90,6 +95,7 @@ static int	bucket_room(Bucket *bucket, const MaRate *rate);
 static void bucket_take(Bucket *bucket, const MaRate *rate);
 static int	warm_up_room(const MaServer *server);
 static int	capacity(const MaServer *server);
+static void count_pace(MaServer *server);
 static int	room_of(MaServer *server);
 static MaServer *choose_server(const MaMessage *message);
 static bool domain_waits(MaServer *server, MaMessage *message);
@@ -264,10 +270,35 @@ warm_up_room(const MaServer *server)
 	return left <= 0 ? 0 : (int) Min(left, PG_INT32_MAX / 2);
 }
 
+/*
+ * A claim costs as much for one message as for many, so a fast server gets many at once; one
+ * that takes a second for each gets few, since what is claimed waits after its second
+ * look, and is in doubt after a crash if there is no journal.
+ */
 static int
 capacity(const MaServer *server)
 {
-	return Min(Max(server->options->max_connections * 4, MANY), server->ramp);
+	int			many = Max(server->options->max_connections * 4, MANY);
+
+	if (ma_journal_is_open())
+		many = Max(many, Min(server->pace * 2, AHEAD_MOST));
+	return Min(many, server->ramp);
+}
+
+static void
+count_pace(MaServer *server)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		passed = now - server->counted_from;
+
+	server->counted++;
+	if (passed < AHEAD_MS * 1000)
+		return;
+	/* After a pause it begins anew. */
+	server->pace = passed > AHEAD_MS * 10000 ? 0 :
+		(int) (server->counted * INT64CONST(1000) * AHEAD_MS / passed);
+	server->counted_from = now;
+	server->counted = 0;
 }
 
 /* Messages that may be claimed for the server now. */
@@ -534,6 +565,7 @@ ma_lane_worked(MaServer *server)
 	if (server == NULL)
 		return;
 	server->works = true;
+	count_pace(server);
 	if (server->ramp < PG_INT32_MAX)
 		server->ramp = server->ramp > 1000 ? PG_INT32_MAX : server->ramp * 2;
 	if (server->failures > 0)

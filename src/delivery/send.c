@@ -6,7 +6,8 @@
  * The spool is done when it returns.  What goes over a network is under way for as long
  * as its server takes, so it only begins here; the delivery worker's wait looks at the
  * sockets (MaPump), and a tick comes to settle what has finished: 20 ms after the first
- * one or when there are 32, since what is not settled when the process dies is in doubt.
+ * one or when there are 32; where there is a journal, which knows of them if the process dies,
+ * half of what is under way.
  */
 #include "base/base.h"
 
@@ -20,6 +21,7 @@
 #define RETRY_MAX (6 * 3600)
 #define SETTLE_MS 20			/* so long a finished message waits for others */
 #define SETTLE_MANY 32
+#define SETTLE_JOURNAL_MS 100
 #define ASK_MS 100				/* a tick that could not come is asked for again */
 #define END_MS 3000				/* after that what is in the midst of something is in doubt */
 
@@ -45,8 +47,11 @@ static int64 asked_at = 0;		/* when a tick was asked for; 0: it has come */
 static int64 now_ms(void);
 static const MaTransport *transport_for(const MaMessage *message);
 static void add_flying(MaMessage *message, Claimed *claimed);
+static void write_down(const MaOutgoing *message);
 static void judge(MaMessage *message);
 static int	pump_file(void);
+static int	settle_many(void);
+static int	settle_ms(void);
 static long pump_timeout(void);
 static bool pump_run(void);
 
@@ -147,12 +152,35 @@ ma_send(MemoryContext context, MaMessage *messages, int n)
 	MemoryContextSwitchTo(previous);
 }
 
+/*
+ * What is known is known also to who takes over, unless a template has yet to say what
+ * the answer means.
+ */
+static void
+write_down(const MaOutgoing *message)
+{
+	if (message->outcome == MA_OUTCOME_UNKNOWN ||
+		(message->status != 0 && message->options->response != NULL))
+		return;
+	if (message->outcome == MA_OUTCOME_SENT)
+		ma_journal_set(message->message_id, MA_PHASE_SENT, message->answer);
+	else
+		ma_journal_set(message->message_id, MA_PHASE_CLAIMED, NULL);
+}
+
+void
+ma_message_handed(MaOutgoing *message)
+{
+	ma_journal_set(message->message_id, MA_PHASE_HANDED, NULL);
+}
+
 void
 ma_message_finished(MaOutgoing *message)
 {
 	if (message->finished)
 		return;
 	message->finished = true;
+	write_down(message);
 	if (nfinished++ == nstuck)
 		finished_at = now_ms();
 }
@@ -314,12 +342,24 @@ pump_timeout(void)
 
 	if (nfinished > nstuck)
 	{
-		int64		due = asked_at != 0 ? asked_at + ASK_MS : finished_at + SETTLE_MS;
+		int64		due = asked_at != 0 ? asked_at + ASK_MS : finished_at + settle_ms();
 		long		left = (long) Max(due - now_ms(), 0);
 
 		timeout = timeout < 0 ? left : Min(timeout, left);
 	}
 	return starved < 0 ? timeout : timeout < 0 ? starved : Min(timeout, starved);
+}
+
+static int
+settle_many(void)
+{
+	return ma_journal_is_open() ? Max(nflying / 2, SETTLE_MANY) : SETTLE_MANY;
+}
+
+static int
+settle_ms(void)
+{
+	return ma_journal_is_open() ? SETTLE_JOURNAL_MS : SETTLE_MS;
 }
 
 /* True when there is something for the next tick. */
@@ -335,8 +375,8 @@ pump_run(void)
 	}
 	if (asked_at != 0 && now_ms() - asked_at < ASK_MS)
 		return false;
-	if ((nfinished > nstuck && (nfinished - nstuck >= SETTLE_MANY || nfinished == nflying ||
-								now_ms() - finished_at >= SETTLE_MS)) ||
+	if ((nfinished > nstuck && (nfinished - nstuck >= settle_many() || nfinished == nflying ||
+								now_ms() - finished_at >= settle_ms())) ||
 		ma_lanes_starved() || ma_lanes_have_room())
 	{
 		asked_at = now_ms();

@@ -363,14 +363,15 @@ raise_event(const MaSettled *message, const MaRows *rows, uint64 row)
 
 /*
  * Called by who has just got the lock of delivery: whatever is `sending` was claimed by
- * a process that died.  A file in the spool is evidence; without it nobody knows:
- * a transactional message is sent again under the same number, others are held.
+ * a process that died.  A file in the spool is evidence, and so is what that process has
+ * written down (journal.c); without either nobody knows: a transactional message is sent
+ * again under the same number, others are held.
  */
 void
 ma_settle_abandoned(void)
 {
 	static MaStatement find = {
-		"SELECT contact_id, message_id, topic_id, channel, attempts, template, server "
+		"SELECT contact_id, message_id, topic_id, channel, attempts, template, server, since "
 		"FROM marketing_internal.message WHERE state OPERATOR(pg_catalog.=) 'sending' "
 		"AND leased_until IS NULL "
 		"ORDER BY message_id",
@@ -390,6 +391,8 @@ abandoned(const MaRows *rows, uint64 row)
 {
 	MaMessage  *message = palloc0_object(MaMessage);
 	const char *server;
+	MaPhase		phase;
+	bool		isnull;
 
 	message->contact_id = ma_int64(rows, row, 1);
 	message->message_id = ma_int64(rows, row, 2);
@@ -404,7 +407,25 @@ abandoned(const MaRows *rows, uint64 row)
 		message->becomes = MA_MESSAGE_SENT;
 		return message;
 	}
+	phase = ma_journal_find(message->message_id,
+							DatumGetTimestampTz(ma_value(rows, row, 8, &isnull)),
+							&message->detail);
+	if (phase == MA_PHASE_SENT)
+	{
+		message->becomes = MA_MESSAGE_SENT;
+		return message;
+	}
 	message->detail = NULL;
+	if (phase == MA_PHASE_CLAIMED)
+	{
+		bool		again = message->attempts < MAX_RESENDS;
+
+		/* One that is under way in every crash may be what brings them about. */
+		message->becomes = again ? MA_MESSAGE_QUEUED : MA_MESSAGE_SUSPECT;
+		message->reason = again ? "its sending was interrupted before it was handed over" :
+			"its sending was interrupted too often; it was never handed over";
+		return message;
+	}
 	ma_settle_doubt(message, server ? ma_server_options(server) : NULL,
 					"its sending was interrupted");
 	return message;

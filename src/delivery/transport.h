@@ -187,6 +187,7 @@ typedef struct MaDeliveryApi
 	void		(*run) (void);	/* main loop of the delivery worker */
 	void		(*add_transport) (const MaTransport *transport);
 	void		(*set_network) (const MaNetwork *network);
+	void		(*handed) (MaOutgoing *message);	/* before what completes it is given away */
 	void		(*finished) (MaOutgoing *message);
 	const char *(*credentials_directory) (void);	/* NULL: none is set */
 } MaDeliveryApi;

@@ -16,7 +16,8 @@ recipient, in its local part: `dot-451-x@example.com`, `rcpt-close@...`; FOLDER/
 holds while it is there. body=N resets the connection when it has read N octets of a message.
 
 Further options: tls=none|starttls|tls, cert, key, login=USER:PASSWORD, pipelining=no, delay=SECONDS before the
-reply to the dot, messages=N a connection, life=SECONDS.
+reply to the dot, messages=N a connection, life=SECONDS; strip=1 and no_auth=1 offer no STARTTLS and no login,
+tls_max=1.1 knows no better TLS.
 """
 import asyncio
 import base64
@@ -27,6 +28,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 
 folder = sys.argv[1]
 options = dict(argument.split("=", 1) for argument in sys.argv[2:])
@@ -38,6 +40,10 @@ STAGES = ("banner", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "dot")
 def tls_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options["cert"], options["key"])
+    if options.get("tls_max") == "1.1":
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
     return context
 
 
@@ -94,8 +100,10 @@ class Session:
         if told == "reset":
             self.abort()
         if told == "endless":
-            while True:
+            # Under TLS nothing tells that the client has gone.
+            for _ in range(3000):
                 await self.say("250-and so on")
+            raise Ended()
         if told == "flood":
             while True:
                 self.writer.write(b"x" * (1 << 20))
@@ -166,7 +174,7 @@ class Session:
         bad = b"\n" in raw.replace(b"\r\n", b"") or b"\r" in raw.replace(b"\r\n", b"")
         record = {"rcpt": self.rcpt, "from": self.sender, "key": key and key.group(1).decode(),
                   "id": number and number.group(1).decode(), "tls": self.tls, "user": self.user,
-                  "bare": bad, "octets": len(raw), "connection": id(self)}
+                  "bare": bad, "octets": len(raw), "connection": id(self), "at": time.time()}
         return record, raw
 
     def write_down(self, record, raw):
@@ -188,8 +196,8 @@ class Session:
                     offers.append("PIPELINING")
                 offers += ["SIZE 10000000", "8BITMIME"]
                 if options.get("tls") == "starttls" and not self.tls:
-                    offers.append("STARTTLS")
-                elif options.get("login"):
+                    offers += [] if options.get("strip") else ["STARTTLS"]
+                elif options.get("login") and not options.get("no_auth"):
                     offers.append("AUTH PLAIN LOGIN")
                 lines = [f"250{'-' if i < len(offers) - 1 else ' '}{o}" for i, o in enumerate(offers)]
                 await self.answer("ehlo", "\r\n".join(lines))

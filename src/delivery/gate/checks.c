@@ -135,13 +135,20 @@ ma_gate_read_verdict(const char *verdict, char **reason)
 	return checks[atoi(verdict)];
 }
 
+/*
+ * Each message is found by its key, whatever the planner thinks of the table: there is an
+ * index of all that are due, which may be millions.
+ */
 const char *
 ma_gate_asked_sql(void)
 {
 	return "ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
 		"pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
 		"pg_catalog.unnest($9)) WITH ORDINALITY AS r (contact_id, message_id, address, "
-		"address_hash, server, has_template, waiting, n)";
+		"address_hash, server, has_template, waiting, n) CROSS JOIN LATERAL ("
+		"SELECT * FROM marketing_internal.message AS x "
+		"WHERE x.contact_id OPERATOR(pg_catalog.=) r.contact_id "
+		"AND x.message_id OPERATOR(pg_catalog.=) r.message_id LIMIT 1) AS m";
 }
 
 void

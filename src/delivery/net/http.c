@@ -295,6 +295,8 @@ on_read(char *buffer, size_t size, size_t n, void *arg)
 	memcpy(buffer, request->message->content + request->read, length);
 	request->read += length;
 	request->connected = true;
+	if (request->read >= request->message->length)
+		net_api->handed(request->message);
 	return length;
 }
 
@@ -359,7 +361,11 @@ on_connected(void *arg, char *address, char *own_address, int port, int own_port
 		allowed = http_address_public((struct sockaddr *) &v6);
 	request->refused = !allowed;
 	/* Without a body nobody asks for one: the request goes out as soon as this returns. */
-	request->connected |= allowed && request->message->length == 0;
+	if (allowed && request->message->length == 0)
+	{
+		request->connected = true;
+		net_api->handed(request->message);
+	}
 	return allowed ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
