@@ -26,13 +26,14 @@ static void build_json(MaMessage *message, const MaRendered *rendered);
 static void build_request(MaMessage *message, const MaRendered *rendered,
 						  const char *unsubscribe_url);
 
-void
+int
 ma_compose(MaMessage *messages, int n)
 {
 	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
 	char	   *url = ma_public_url();
 	bool		openings = ma_setting_on(MA_TRACK_OPENS);
+	int			nlater = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -66,6 +67,13 @@ ma_compose(MaMessage *messages, int n)
 		if (message->address != NULL && message->outgoing.to_address == NULL)
 			refuse(message, MA_MESSAGE_DEFERRED, "redirect",
 				   psprintf("redirect_to names no address for %s", message->channel));
+		else if (rendered[i].later)
+		{
+			refuse(message, MA_MESSAGE_QUEUED, "size",
+				   "others of its batch have large attachments: it goes with the next one");
+			message->untried = true;
+			nlater++;
+		}
 		else if (rendered[i].abort_reason != NULL)
 			refuse(message, MA_MESSAGE_SKIPPED, "template",
 				   psprintf("its template gave up: %s", rendered[i].abort_reason));
@@ -86,6 +94,7 @@ ma_compose(MaMessage *messages, int n)
 			message->options->kind == MA_SERVER_HTTP)
 			build_request(message, &rendered[i], requests[i].variables[1].value);
 	}
+	return nlater;
 }
 
 static void
@@ -158,7 +167,7 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	if (message->topic_id != MA_TOPIC_TRANSACTIONAL_ID)
 		mail.unsubscribe_url = unsubscribe_url;
 	headers[1].name = "X-MA-Redirected-From";
-	headers[1].value = message->address;
+	headers[1].value = in_utf8(message->address);
 	mail.nheaders = message->outgoing.to_address == message->address ? 1 : 2;
 	mail.headers = headers;
 	mail.nattachments = rendered->nattachments;
