@@ -73,6 +73,16 @@ ma_soft_bounces_weigh(const char *channel, Datum address_hash)
 	return false;
 }
 
+TimestampTz
+ma_soft_bounces_since(TimestampTz now)
+{
+	int			at_most;
+	int			days;
+
+	read_limit(&at_most, &days);
+	return now - days * USECS_PER_DAY;
+}
+
 /* marketing.set_bounce_limit(soft_bounces, days) */
 Datum
 ma_set_bounce_limit(PG_FUNCTION_ARGS)

@@ -24,12 +24,16 @@
 #define TOKEN_LENGTH 24			/* as text */
 #define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
-/* What the events of the form e are told as; e has the columns of the call. */
+/*
+ * What the events of the form e are told as; e has the columns of the call.  By contact:
+ * each locks his, and two that are told many at once would wait for each other.
+ */
 #define TELL(e) \
 	"SELECT pg_catalog.count(marketing.record_delivery_event($2, e.id, e.kind, " \
 	"message => e.message, recipient => e.recipient, status => e.status, " \
-	"detail => e.detail, occurred_at => e.at)) " \
-	"FROM (" e ") AS e WHERE e.kind IS NOT NULL AND (e.message IS NOT NULL OR e.recipient IS NOT NULL)"
+	"detail => e.detail, occurred_at => e.at)) FROM (SELECT e.* FROM (" e ") AS e " \
+	"WHERE e.kind IS NOT NULL AND (e.message IS NOT NULL OR e.recipient IS NOT NULL) " \
+	"ORDER BY marketing_internal.contact_of_message(e.message), e.at) AS e"
 
 #define FROM_EPOCH(text) "pg_catalog.to_timestamp((" text ")::pg_catalog.float8)"
 
@@ -93,7 +97,8 @@ static const Form forms[] = {
 	{
 		"Amazon SNS",
 		"$1 OPERATOR(pg_catalog.?) 'TopicArn' AND $1 ->> 'Type' OPERATOR(pg_catalog.=) 'Notification'",
-		TELL("SELECT pg_catalog.concat($1 ->> 'MessageId', ' ', r.address) AS id, r.kind, "
+		/* By its place: an id is kept longer than the address may be. */
+		TELL("SELECT pg_catalog.concat($1 ->> 'MessageId', ' ', r.n) AS id, r.kind, "
 			 "COALESCE((SELECT h ->> 'value' FROM pg_catalog.jsonb_array_elements(m -> 'mail' -> 'headers') AS h "
 			 "WHERE pg_catalog.lower(h ->> 'name') OPERATOR(pg_catalog.=) 'x-ma-key'), "
 			 "pg_catalog.btrim(m -> 'mail' -> 'commonHeaders' ->> 'messageId', '<>')) AS message, "
@@ -102,16 +107,18 @@ static const Form forms[] = {
 			 "m -> 'delivery' ->> 'timestamp')::pg_catalog.timestamptz AS at "
 			 "FROM (SELECT ($1 ->> 'Message')::pg_catalog.jsonb AS m) AS n CROSS JOIN LATERAL ("
 			 "SELECT 'delivered' AS kind, d #>> '{}' AS address, NULL AS status, "
-			 "m -> 'delivery' ->> 'smtpResponse' AS detail "
-			 "FROM pg_catalog.jsonb_array_elements(m -> 'delivery' -> 'recipients') AS d "
+			 "m -> 'delivery' ->> 'smtpResponse' AS detail, n "
+			 "FROM pg_catalog.jsonb_array_elements(m -> 'delivery' -> 'recipients') "
+			 "WITH ORDINALITY AS d (d, n) "
 			 "UNION ALL SELECT 'bounced', b ->> 'emailAddress', "
 			 "CASE m -> 'bounce' ->> 'bounceType' WHEN 'Transient' THEN 'soft' "
-			 "ELSE COALESCE(b ->> 'status', 'hard') END, b ->> 'diagnosticCode' "
-			 "FROM pg_catalog.jsonb_array_elements(m -> 'bounce' -> 'bouncedRecipients') AS b "
+			 "ELSE COALESCE(b ->> 'status', 'hard') END, b ->> 'diagnosticCode', n "
+			 "FROM pg_catalog.jsonb_array_elements(m -> 'bounce' -> 'bouncedRecipients') "
+			 "WITH ORDINALITY AS b (b, n) "
 			 "UNION ALL SELECT 'complained', c ->> 'emailAddress', NULL, "
-			 "m -> 'complaint' ->> 'complaintFeedbackType' "
-			 "FROM pg_catalog.jsonb_array_elements(m -> 'complaint' -> 'complainedRecipients') AS c"
-			 ") AS r")
+			 "m -> 'complaint' ->> 'complaintFeedbackType', n "
+			 "FROM pg_catalog.jsonb_array_elements(m -> 'complaint' -> 'complainedRecipients') "
+			 "WITH ORDINALITY AS c (c, n)) AS r")
 	},
 	{
 		"events",
