@@ -9,9 +9,9 @@
  * of his addresses, by which the shop, if somebody gives it an address, can find that
  * number, and which stay suppressed if so asked.
  *
- * The contact's lock keeps evaluations and the scheduler away, that of his erasure hits,
- * the recipients' locks the gate: a claim that has committed before is found by nobody when it is looked at again
- * before the network, so it is not sent.
+ * The contact's lock keeps evaluations and the scheduler away, that of his erasure hits, the
+ * recipients' locks the gate: a claim that has committed before is found by nobody when it is
+ * looked at again before the network, so it is not sent.
  */
 #include "base/base.h"
 

@@ -60,8 +60,8 @@ path_may_be_ours(const char *path)
 static void
 log_request(const Request *request)
 {
-	log_line("%.*s %.*s %u %lld ms", (int) strspn(request->method, METHOD_LETTERS), request->method,
-			 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
+	log_line("%.*s %.*s %u %lld ms",
+			 (int) strspn(request->method, METHOD_LETTERS), request->method, 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
 			 request->status, (long long) (now_ms() - request->began));
 }
 
@@ -142,7 +142,8 @@ begin_request(struct MHD_Connection *connection, const char *method, const char 
 	*result = request;
 	if (framing_fault(connection))
 		request_refuse(request, MHD_HTTP_BAD_REQUEST, "Bad request.\n");
-	else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "POST") != 0)
+	else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 &&
+			 strcmp(method, "POST") != 0)
 		request_refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "Method not allowed.\n");
 	else if (!path_may_be_ours(path))
 		request_refuse(request, MHD_HTTP_NOT_FOUND, "Not found.\n");
