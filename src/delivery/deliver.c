@@ -29,7 +29,9 @@
 #include "worker/worker.h"
 
 #define LOCK_CLASS 7			/* of advisory locks: delivery in one database */
-#define BATCH 50				/* what a crash can leave in doubt of one claim */
+#define BATCH 50				/* what a crash can leave in doubt of one claim ... */
+#define BATCH_JOURNAL 500		/* ... if there is no journal */
+#define BATCH_OCTETS (16 * 1024 * 1024) /* what the contents of a batch may take */
 
 /* Messages on their way between two transactions. */
 typedef struct Batch
@@ -54,9 +56,11 @@ static Batch next;				/* claimed by a tick that has not committed yet */
 static Step next_step;
 static bool choosing = false;	/* a tick was in the midst of settling and claiming */
 static int	limit = BATCH;
+static Size message_octets = 0; /* of the last batch, on average */
 
 static bool lock(void);
 static void unlock(void);
+static int	batch_size(void);
 static void drop(Batch *which);
 static bool tick(void);
 static bool step_claim(void);
@@ -65,7 +69,6 @@ static void after_commit(void);
 static bool busy(void);
 static void end(void);
 static TimestampTz next_due(void);
-static void force_durable(void);
 static bool start_tick(void);
 
 static const MaDuty duty = {
@@ -96,6 +99,8 @@ lock(void)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	holds_lock = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 	taken_over = false;
+	if (holds_lock)
+		ma_journal_open();
 	return holds_lock;
 }
 
@@ -106,9 +111,19 @@ unlock(void)
 
 	if (!holds_lock)
 		return;
+	ma_journal_rest();
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	(void) LockRelease(&tag, ExclusiveLock, true);
 	holds_lock = false;
+}
+
+/* Many at once cost less for each; large mails are claimed a few at a time. */
+static int
+batch_size(void)
+{
+	if (!ma_journal_is_open())
+		return BATCH;
+	return (int) Max(Min(BATCH_OCTETS / Max(message_octets, 1), BATCH_JOURNAL), BATCH);
 }
 
 static void
@@ -187,8 +202,8 @@ next_due(void)
  * A claim that a crash forgets is a message sent twice, whatever the server's or the
  * role's synchronous_commit says.
  */
-static void
-force_durable(void)
+void
+ma_delivery_durable(void)
 {
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
@@ -213,7 +228,7 @@ tick(void)
 			ma_gate_pass_over();
 		limit = 1;
 	}
-	force_durable();
+	ma_delivery_durable();
 	if (step == STEP_CLAIMED)
 	{
 		step_recheck();
@@ -238,7 +253,10 @@ step_claim(void)
 	if (!taken_over)
 		ma_settle_abandoned();
 	nsettled = ma_send_finished(&settled);
-	ma_settle(settled, nsettled);
+	if (limit == 1 || ma_send_stuck())
+		nsettled = ma_settle_each(settled, nsettled);
+	else
+		ma_settle(settled, nsettled);
 	next_step = STEP_NONE;
 	if (!ma_worker_is_ending())
 	{
@@ -266,6 +284,12 @@ step_claim(void)
 					next.messages[count++] = next.messages[i];
 			ma_settle(unfit, nunfit);
 			next.n = count;
+			message_octets = 0;
+			for (int i = 0; i < count; i++)
+			{
+				ma_journal_claimed(next.messages[i].message_id, ma_now());
+				message_octets += next.messages[i].outgoing.length / count + 1;
+			}
 		}
 		MemoryContextSwitchTo(previous);
 		if (next.n > 0)
@@ -310,7 +334,7 @@ after_commit(void)
 		taken_over = true;
 		ma_send_settled();
 		ma_lanes_stored();
-		limit = Min(limit * 4, BATCH);
+		limit = Min(limit * 4, batch_size());
 		/* The next choice goes on behind these; after an error it begins with them. */
 		ma_gate_pass_over();
 	}

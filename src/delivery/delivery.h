@@ -69,6 +69,7 @@ typedef struct MaGateCheck
 	const char *name;			/* "consent"; stands in message_decision.gate */
 	MaGateAction action;
 	const char *reason;
+	bool		tests;			/* asked of messages of send_test(), too */
 } MaGateCheck;
 
 extern void ma_register_gate_check(const MaGateCheck *check);

@@ -17,10 +17,12 @@
 #include "catalog/pg_type.h"
 #include "content/content.h"
 #include "delivery/feedback.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "worker/worker.h"
 
 #define DUTY_EVERY_MS (10 * 60 * 1000)
+#define MAX_STATUS 200			/* octets of it in the reason of a suppression */
 
 enum
 {
@@ -99,6 +101,7 @@ static bool find_target(FunctionCallInfo fcinfo, Feedback *feedback);
 static bool is_new(const Feedback *feedback);
 static void store(Feedback *feedback);
 static void raise_event(const Feedback *feedback, int64 event_id);
+static char *bounce_reason(const char *status);
 static const char *consequences(const Feedback *feedback);
 static void withdraw(const Feedback *feedback, const char *origin);
 static void settle_suspect(const Feedback *feedback);
@@ -114,6 +117,7 @@ ma_feedback_init(void)
 	};
 
 	ma_register_builtin_rows(builtin_rows, lengthof(builtin_rows));
+	ma_bounce_limit_init();
 	ma_worker_register_duty(&duty);
 }
 
@@ -360,7 +364,8 @@ raise_event(const Feedback *feedback, int64 event_id)
 	MaRows		built;
 	bool		isnull;
 
-	if (feedback->kind == KIND_UNSUBSCRIBED || ma_builtin_columns(name) == NULL)
+	if (feedback->kind == KIND_UNSUBSCRIBED || feedback->contact_id == 0 ||
+		ma_builtin_columns(name) == NULL)
 		return;
 	values[0] = CStringGetTextDatum(feedback->template);
 	values[1] = feedback->journey ? CStringGetTextDatum(feedback->journey) : (Datum) 0;
@@ -394,6 +399,16 @@ withdraw(const Feedback *feedback, const char *origin)
 	(void) ma_consent_append(&change, 1, false);
 }
 
+/* "bounced: 5.1.1 no such user", of a status of any length. */
+static char *
+bounce_reason(const char *status)
+{
+	if (status == NULL)
+		return pstrdup("bounced");
+	return psprintf("bounced: %.*s", pg_mbcliplen(status, (int) strlen(status), MAX_STATUS),
+					status);
+}
+
 /* The end of the answer, or NULL. */
 static const char *
 consequences(const Feedback *feedback)
@@ -408,8 +423,7 @@ consequences(const Feedback *feedback)
 		added = ma_suppression_add(feedback->channel, feedback->address_hash, "complaint");
 	else if (feedback->class != NULL && strcmp(feedback->class, "hard") == 0)
 		added = ma_suppression_add(feedback->channel, feedback->address_hash,
-								   psprintf("bounced%s%.200s", feedback->status ? ": " : "",
-											feedback->status ? feedback->status : ""));
+								   bounce_reason(feedback->status));
 	else if (feedback->kind != KIND_UNSUBSCRIBED)
 		added = ma_soft_bounces_weigh(feedback->channel, feedback->address_hash);
 	return added ? ", the address is suppressed" : "";

@@ -26,6 +26,8 @@ extern const char *ma_bounce_class_name(MaBounceClass class);
 
 /* ---- bounce_limit.c: addresses that bounce again and again ---- */
 
+extern void ma_bounce_limit_init(void);
+
 /*
  * Suppresses the address if its soft bounces have reached the limit, or lifts that if
  * they have not after all; by what is recorded, in whatever order it came.  True if it does.

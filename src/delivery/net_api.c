@@ -14,7 +14,8 @@ static const MaHelper helper = {
 };
 
 static const MaDeliveryApi api = {
-	ma_helper_run, ma_transport_add, ma_network_set, ma_message_finished, ma_credential_read
+	ma_helper_run, ma_transport_add, ma_network_set, ma_message_handed, ma_message_finished,
+	ma_credential_read
 };
 
 void

@@ -47,7 +47,7 @@ check_counted(TimestampTz before)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("messages since %s are still counted",
 						timestamptz_to_str(ma_soft_bounces_since(now))),
-				 errdetail("Their soft bounces are, as marketing.set_bounce_limit() has it.")));
+				 errdetail("Their soft bounces are, as the setting bounce_limit has it.")));
 }
 
 /* True if a rule may have read what is gone. */

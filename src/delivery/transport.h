@@ -190,6 +190,7 @@ typedef struct MaDeliveryApi
 	void		(*run) (void);	/* main loop of the delivery worker */
 	void		(*add_transport) (const MaTransport *transport);
 	void		(*set_network) (const MaNetwork *network);
+	void		(*handed) (MaOutgoing *message);	/* before what completes it is given away */
 	void		(*finished) (MaOutgoing *message);
 	char	   *(*read_credential) (const char *name, bool is_secret, Size most, Size *length,
 									const char **error);

@@ -13,7 +13,6 @@
 		abort(); \
 	}
 
-ABSENT(pg_detoast_datum_packed)
 ABSENT(text_to_cstring)
 ABSENT(cstring_to_text)
 ABSENT(pg_server_to_any)

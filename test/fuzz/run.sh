@@ -1,8 +1,8 @@
 #!/bin/bash
 # run.sh [TARGET ...]
 #
-# Fuzzes what reads the texts of users and what writes mails, outside the server, with libFuzzer under
-# AddressSanitizer and UndefinedBehaviorSanitizer: template, html, mime, address. RUNS inputs each
+# Fuzzes what reads the texts of users and of strangers and what writes mails, outside the server, with libFuzzer under
+# AddressSanitizer and UndefinedBehaviorSanitizer: template, html, mime, address, token, request, smtp. RUNS inputs each
 # (default 1000000). Inputs that are worth keeping are in CORPUS/TARGET (default: a scratch directory),
 # what was found in FINDINGS (default /tmp/ma_fuzz_findings), to be run again with
 #   RUNS=0 test/fuzz/run.sh TARGET=FILE
@@ -26,6 +26,9 @@ declare -A sources=(
 	[html]="mime/html_text links sms"
 	[mime]="mime/mime mime/encode mime/address"
 	[address]="mime/address mime/encode ../contacts/people/address"
+	[token]="../consent/token ../delivery/track ../delivery/message_key"
+	[request]="../web/server/request"
+	[smtp]="../delivery/net/smtp_dialogue ../delivery/net/smtp_reply"
 )
 flags="-g -O1 -fno-omit-frame-pointer -fno-strict-aliasing -fwrapv -w -D_GNU_SOURCE"
 flags="$flags -I$top/src -I$top/test/fuzz -I$("$pg_config" --includedir-server) -DMA_VERSION=\"fuzz\""
@@ -33,7 +36,7 @@ sanitizers="-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined 
 libdir=$("$pg_config" --pkglibdir)/..
 failed=0
 
-[ $# -gt 0 ] || set -- template html mime address
+[ $# -gt 0 ] || set -- template html mime address token request smtp
 mkdir -p "$findings"
 for target; do
 	file=

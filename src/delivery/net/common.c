@@ -5,7 +5,6 @@
  */
 #include "delivery/net/net.h"
 
-
 #include "storage/fd.h"
 
 #define MAX_CA_FILE (1024 * 1024)
@@ -45,6 +44,10 @@ net_prepare(CURL *easy, const MaServerOptions *options, NetTransfer *transfer)
 {
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* A transfer that is given up does not wait for the name server; its thread ends by itself. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
