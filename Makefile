@@ -1,7 +1,7 @@
 # marketing_automation, built with PGXS: `make`, `make install`, `make test`.
 #
-# Every src/*.c and src/*/*.c becomes part of the one module, but for rooms: a folder below src/ with
-# a Makefile of its own is built, installed and cleaned by that Makefile.
+# Every *.c up to three folders deep in src/ becomes part of the one module, but for rooms: a folder below
+# src/ with a Makefile of its own is built, installed and cleaned by that Makefile.
 all:
 
 EXTENSION    = marketing_automation
@@ -9,11 +9,13 @@ EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION
 ROOMS       := $(patsubst %/Makefile,%,$(wildcard src/*/Makefile src/*/*/Makefile))
 
 MODULE_big   = $(EXTENSION)
-OBJS         = $(patsubst %.c,%.o,$(filter-out $(addsuffix /%,$(ROOMS)),$(sort $(wildcard src/*.c src/*/*.c))))
+OBJS         = $(patsubst %.c,%.o,$(filter-out $(addsuffix /%,$(ROOMS)),$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c))))
 DATA         = $(wildcard sql/updates/*--*--*.sql)
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
 PG_CPPFLAGS  = -Isrc -DMA_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS    = -fvisibility=hidden
+# Signatures of providers are checked with what the server itself is linked with.
+SHLIB_LINK   = $(if $(filter openssl,$(with_ssl)),-lcrypto)
 
 include test/targets.mk
 
@@ -30,7 +32,7 @@ include $(PGXS)
 # on a note of server, compiler and flags that changes with them.
 $(file >.built_for.new,$(VERSION) $(configure_args) $(CC) $(PG_CPPFLAGS) $(CFLAGS))
 $(shell cmp -s .built_for.new .built_for && rm .built_for.new || mv .built_for.new .built_for)
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h) .built_for
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h src/*/*/*.h) .built_for
 
 $(DATA_built): $(sort $(wildcard sql/parts/*.sql)) $(EXTENSION).control
 	cat $(filter %.sql,$^) > $@.tmp && mv $@.tmp $@

@@ -133,7 +133,8 @@ ma_confirm_token_valid(const char *token)
 {
 	MaToken		read;
 
-	return ma_token_try(token, MA_TOKEN_CONFIRM, &read);
+	return ma_token_try(token, MA_TOKEN_CONFIRM, &read) &&
+		ma_contact_known(ma_contact_now(read.contact_id));
 }
 
 char *

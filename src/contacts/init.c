@@ -4,13 +4,13 @@
  */
 #include "base/base.h"
 
-#include "contacts/capture_plan.h"
+#include "contacts/capture/capture_plan.h"
 #include "contacts/contacts_internal.h"
-#include "contacts/counter.h"
-#include "contacts/drain.h"
+#include "contacts/counter/counter.h"
+#include "contacts/flush/drain.h"
 #include "contacts/events.h"
-#include "contacts/flush.h"
-#include "contacts/truncate.h"
+#include "contacts/flush/flush.h"
+#include "contacts/capture/truncate.h"
 
 void
 ma_contacts_init(void)

@@ -54,6 +54,7 @@ static Step step = STEP_NONE;
 static Batch batch;				/* under way */
 static Batch next;				/* claimed by a tick that has not committed yet */
 static Step next_step;
+static bool told = false;		/* in this session's work, see tell_unserved() */
 static bool choosing = false;	/* a tick was in the midst of settling and claiming */
 static int	limit = BATCH;
 static Size message_octets = 0; /* of the last batch, on average */
@@ -63,13 +64,13 @@ static void unlock(void);
 static int	batch_size(void);
 static void drop(Batch *which);
 static bool tick(void);
+static void tell_unserved(void);
 static bool step_claim(void);
 static void step_recheck(void);
 static void after_commit(void);
 static bool busy(void);
 static void end(void);
 static TimestampTz next_due(void);
-static void force_durable(void);
 static bool start_tick(void);
 
 static const MaDuty duty = {
@@ -203,8 +204,8 @@ next_due(void)
  * A claim that a crash forgets is a message sent twice, whatever the server's or the
  * role's synchronous_commit says.
  */
-static void
-force_durable(void)
+void
+ma_delivery_durable(void)
 {
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
@@ -229,7 +230,7 @@ tick(void)
 			ma_gate_pass_over();
 		limit = 1;
 	}
-	force_durable();
+	ma_delivery_durable();
 	if (step == STEP_CLAIMED)
 	{
 		step_recheck();
@@ -238,6 +239,18 @@ tick(void)
 	choosing = true;
 	more = step_claim();
 	return more || next.n > 0;
+}
+
+/* In CALL marketing.work() of a server that has no workers: why some messages stay. */
+static void
+tell_unserved(void)
+{
+	if (told || ma_worker_is_preloaded() || !ma_lanes_unserved())
+		return;
+	told = true;
+	ereport(NOTICE,
+			(errmsg("messages for real servers are left: only the delivery worker sends them"),
+			 errhint("Add marketing_automation to shared_preload_libraries and restart the server; what goes to the spool or to programs outside needs no worker.")));
 }
 
 /* Settles what was sent and claims the next messages; true if there may be more. */
@@ -254,7 +267,10 @@ step_claim(void)
 	if (!taken_over)
 		ma_settle_abandoned();
 	nsettled = ma_send_finished(&settled);
-	ma_settle(settled, nsettled);
+	if (limit == 1 || ma_send_stuck())
+		nsettled = ma_settle_each(settled, nsettled);
+	else
+		ma_settle(settled, nsettled);
 	next_step = STEP_NONE;
 	if (!ma_worker_is_ending())
 	{
@@ -269,7 +285,9 @@ step_claim(void)
 			int			nunfit = 0;
 			int			count = 0;
 
-			ma_compose(next.messages, next.n);
+			/* Who goes back is due at once. */
+			if (ma_compose(next.messages, next.n) > 0)
+				ma_gate_restart();
 			for (int i = 0; i < next.n; i++)
 				if (next.messages[i].gate != NULL)
 				{
@@ -293,6 +311,8 @@ step_claim(void)
 	}
 	ma_lanes_store();
 	ma_call_end(&call);
+	if (!more && next.n == 0)
+		tell_unserved();
 	return more;
 }
 
@@ -378,7 +398,7 @@ end(void)
 	drop(&batch);
 	drop(&next);
 	step = STEP_NONE;
-	choosing = false;
+	choosing = told = false;
 	limit = BATCH;
 	unlock();
 	ma_gate_restart();

@@ -39,7 +39,9 @@ static MaMessage **flying = NULL;	/* under way or finished, not settled */
 static int	nflying = 0;
 static int	flying_size = 0;
 static int	nfinished = 0;
-static int64 finished_at = 0;	/* the first of them */
+static int	nstuck = 0;			/* of them, could not be settled: they are with the next poll */
+static bool settles = false;	/* the tick that goes on does */
+static int64 finished_at = 0;	/* the first of the others */
 static int64 ending_at = 0;
 static int64 asked_at = 0;		/* when a tick was asked for; 0: it has come */
 
@@ -181,7 +183,7 @@ ma_message_finished(MaOutgoing *message)
 		return;
 	message->finished = true;
 	write_down(message);
-	if (nfinished++ == 0)
+	if (nfinished++ == nstuck)
 		finished_at = now_ms();
 }
 
@@ -202,7 +204,8 @@ ma_send_finished(MaMessage ***messages)
 
 	ma_lane_leaving(NULL);
 	*messages = palloc_array(MaMessage *, Max(nfinished, 1));
-	if (!settling_is_due())
+	settles = settling_is_due() || nstuck > 0 || network == NULL || ma_worker_is_ending();
+	if (!settles)
 		return 0;
 	for (int i = 0; i < nflying && n < nfinished; i++)
 		if (flying[i]->outgoing.finished)
@@ -224,6 +227,11 @@ ma_send_settled(void)
 {
 	int			count = 0;
 
+	if (settles)
+	{
+		nstuck = 0;
+		finished_at = now_ms();
+	}
 	for (int i = 0; i < nflying; i++)
 	{
 		MaMessage  *message = flying[i];
@@ -232,6 +240,7 @@ ma_send_settled(void)
 		if (!message->settling)
 		{
 			flying[count++] = message;
+			nstuck += settles && message->outgoing.finished ? 1 : 0;
 			continue;
 		}
 		nfinished--;
@@ -241,8 +250,14 @@ ma_send_settled(void)
 	}
 	nflying = count;
 	ma_lane_leaving(NULL);
-	finished_at = now_ms();
 	asked_at = 0;
+}
+
+/* Some could not be settled the last time. */
+bool
+ma_send_stuck(void)
+{
+	return nstuck > 0;
 }
 
 /* ... or after an error in it. */
@@ -289,17 +304,25 @@ judge(MaMessage *message)
 			break;
 		case MA_OUTCOME_SERVER:
 			if (!again)
-				ma_lane_failed(message->server, outgoing->answer);
+				message->suspected = ma_lane_failed(message->server, outgoing->answer);
 			message->becomes = MA_MESSAGE_DEFERRED;
 			message->gate = "server";
 			message->reason = psprintf("server %s: %s", message->server_name,
 									   outgoing->answer ? outgoing->answer : "it does not work");
 			message->pause = ma_lane_rest(message->server) + message->message_id % 5;
-			message->untried = true;
+			message->untried = !message->suspected;
+			/* Else one message that a server always refuses would rest it for ever. */
+			if (message->suspected)
+				ma_send_retry(message);
 			return;
 		case MA_OUTCOME_UNKNOWN:
+			/* Each further message would be in doubt, too. */
+			if (!again)
+				(void) ma_lane_failed(message->server, outgoing->answer);
 			ma_settle_doubt(message, message->options,
 							outgoing->answer ? outgoing->answer : "the connection was lost");
+			if (message->becomes == MA_MESSAGE_QUEUED)
+				ma_send_retry(message);
 			return;
 	}
 	if (!again)
@@ -332,7 +355,7 @@ pump_timeout(void)
 	long		timeout = network->timeout();
 	long		starved = ma_lanes_pause();
 
-	if (nfinished > 0)
+	if (nfinished > nstuck)
 	{
 		int64		due = asked_at != 0 ? asked_at + ASK_MS : finished_at + settle_ms();
 		long		left = (long) Max(due - now_ms(), 0);
@@ -357,9 +380,9 @@ settle_ms(void)
 static bool
 settling_is_due(void)
 {
-	return nfinished > 0 && (nfinished >= settle_many() || nfinished == nflying ||
-							 now_ms() - finished_at >= settle_ms() || network == NULL ||
-							 ma_worker_is_ending());
+	return nfinished > nstuck &&
+		(nfinished - nstuck >= settle_many() || nfinished == nflying ||
+		 now_ms() - finished_at >= settle_ms());
 }
 
 /* True when there is something for the next tick. */

@@ -28,6 +28,7 @@ static int	nlisteners = 0;
 
 static bool is_end(MaMessageState state);
 static MaMessageState state_of(const char *name);
+static void settle_free(void *arg);
 static int	pick(MaMessage **messages, int n, bool ended, MaMessage **picked);
 static void end_messages(MaMessage **messages, int n);
 static void return_coupons(MaMessage **messages, int n);
@@ -88,6 +89,46 @@ ma_settle(MaMessage **messages, int n)
 		change_messages(picked, count);
 }
 
+/* Not where another transaction has its row, as one that erases the contact. */
+static void
+settle_free(void *arg)
+{
+	static MaStatement lock = {
+		"SELECT FROM marketing_internal.message WHERE contact_id OPERATOR(pg_catalog.=) $1 "
+		"AND message_id OPERATOR(pg_catalog.=) $2 FOR UPDATE NOWAIT",
+		2, {INT8OID, INT8OID}
+	};
+	MaMessage  *message = arg;
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(message->contact_id);
+	values[1] = Int64GetDatum(message->message_id);
+	(void) ma_run(&lock, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_settle(&message, 1);
+}
+
+int
+ma_settle_each(MaMessage **messages, int n)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		ErrorData  *error = ma_attempt(settle_free, messages[i]);
+
+		if (error == NULL)
+			count++;
+		else
+		{
+			messages[i]->settling = false;
+			if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+				ma_count_error(error->sqlerrcode, error->message);
+			FreeErrorData(error);
+		}
+	}
+	return count;
+}
+
 /* Those that end, or those that stay. */
 static int
 pick(MaMessage **messages, int n, bool ended, MaMessage **picked)
@@ -114,13 +155,13 @@ end_messages(MaMessage **messages, int n)
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 		"RETURNING m.contact_id, m.message_id, r.ended, r.why, r.detail, r.gate, m.channel, "
 		"m.topic_id, m.template_id, m.template, r.version, m.journey, m.step, m.enrollment_id, "
-		"COALESCE(r.address, m.address) AS address, m.server, m.attempts, m.created_at), "
+		"COALESCE(r.address, m.address) AS address, m.server, m.attempts, m.created_at, m.test_for), "
 		"logged AS (INSERT INTO marketing_internal.message_log (contact_id, message_id, state, "
 		"reason, detail, settled_at, channel, topic_id, template_id, template, version, journey, "
-		"step, enrollment_id, address, server, attempts, created_at) "
+		"step, enrollment_id, address, server, attempts, created_at, test_for) "
 		"SELECT contact_id, message_id, ended, why, detail, $9, channel, topic_id, template_id, "
-		"template, version, journey, step, enrollment_id, address, server, attempts, created_at "
-		"FROM gone), "
+		"template, version, journey, step, enrollment_id, address, server, attempts, created_at, "
+		"test_for FROM gone), "
 		"noted AS (INSERT INTO marketing_internal.message_decision "
 		"(contact_id, message_id, decided_at, decision, gate, reason) "
 		"SELECT contact_id, message_id, $9, ended, gate, why FROM gone) "
@@ -303,7 +344,8 @@ raise_event(const MaSettled *message, const MaRows *rows, uint64 row)
 	MaRows		built;
 	bool		isnull;
 
-	if (event == NULL || (!event->row_grade && !event->set_grade) ||
+	/* A test happened to nobody. */
+	if (message->contact_id == 0 || event == NULL || (!event->row_grade && !event->set_grade) ||
 		ma_builtin_columns(name) == NULL)
 		return;
 	values[0] = CStringGetTextDatum(ma_text(rows, row, 9));
@@ -412,11 +454,12 @@ close_suspects(void)
 {
 	static MaStatement find = {
 		"SELECT contact_id, message_id FROM marketing_internal.message "
-		"WHERE state OPERATOR(pg_catalog.=) 'suspect' AND not_after OPERATOR(pg_catalog.<) $1",
+		"WHERE state OPERATOR(pg_catalog.=) 'suspect' AND not_after OPERATOR(pg_catalog.<) $1 "
+		"FOR UPDATE SKIP LOCKED",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		value = TimestampTzGetDatum(ma_now());
-	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_WRITE_LATEST);
 	MaMessage **messages = palloc_array(MaMessage *, Max(rows.n, 1));
 
 	for (uint64 i = 0; i < rows.n; i++)

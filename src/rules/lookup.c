@@ -5,13 +5,14 @@
  * Each is a sub-select by the lookup's unique key, made here and not parsed: so the
  * row's own sub-selects stay refused, and evaluator and plain SQL read the same.
  * Rows are read as the owner of the event's table, who must be allowed to read the
- * lookup's as well.  A change of a lookup's row is captured (contacts/lookups.c).
+ * lookup's as well.  A change of a lookup's row is captured (contacts/attach/lookups.c).
  */
 #include "base/base.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "rules/leaf.h"
 #include "utils/acl.h"

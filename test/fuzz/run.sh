@@ -23,10 +23,10 @@ trap 'rm -rf "$scratch"' EXIT
 
 content=$top/src/content
 declare -A sources=(
-	[template]="liquid_lexer liquid_scan liquid_expression liquid_parser liquid_tags liquid_loop_tags liquid_context"
-	[html]="html_text links sms"
-	[mime]="mime mime_encode mime_address"
-	[address]="mime_address mime_encode ../contacts/address"
+	[template]="liquid/lexer liquid/scan liquid/expression liquid/parser liquid/tags liquid/loop_tags liquid/context"
+	[html]="mime/html_text links sms"
+	[mime]="mime/mime mime/encode mime/address"
+	[address]="mime/address mime/encode ../contacts/people/address"
 	[token]="../consent/token ../delivery/track ../delivery/message_key"
 	[request]="../web/server/request"
 	[smtp]="../delivery/net/smtp_dialogue ../delivery/net/smtp_reply"

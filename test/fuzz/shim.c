@@ -16,7 +16,7 @@
 
 #include "base/base.h"
 #include "common/fe_memutils.h"
-#include "content/liquid.h"
+#include "content/liquid/liquid.h"
 #include "fuzz.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"

@@ -9,7 +9,8 @@ What it says instead of what it should is a directive: a reply (`451 4.3.0 later
     hole     no answer at all                    close    the connection is closed
     reset    ... by RST                          endless  lines of a reply that never ends
     huge     a line of a megabyte                slow     an octet every second
-    noise    something that is no reply
+    noise    something that is no reply    flood    a line without end, as fast as it goes
+    held     the usual reply, once there is a file FOLDER/go
 Directives stand in options banner, ehlo, starttls, auth, mail, rcpt, data, dot, or, for the stages that know a
 recipient, in its local part: `dot-451-x@example.com`, `rcpt-close@...`; FOLDER/directives (JSON, by stage)
 holds while it is there. body=N resets the connection when it has read N octets of a message.
@@ -103,6 +104,15 @@ class Session:
             for _ in range(3000):
                 await self.say("250-and so on")
             raise Ended()
+        if told == "flood":
+            while True:
+                self.writer.write(b"x" * (1 << 20))
+                await self.writer.drain()
+        if told == "held":
+            while not os.path.exists(os.path.join(folder, "go")):
+                await asyncio.sleep(0.02)
+            await self.say(usual)
+            return True
         if told == "huge":
             self.writer.write(b"250-" + b"x" * (1 << 20))
             await self.say("")

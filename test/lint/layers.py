@@ -46,7 +46,7 @@ def check_includes(report, path, code):
     room = room_of(path)
     for match in re.finditer(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', code, re.M):
         name, line = match.group(1), line_of(code, match.start())
-        other, _, header = name.rpartition("/")
+        other, _, header = name.partition("/")
         if not other:
             if os.path.exists(os.path.join(TOP, os.path.dirname(path), name)):
                 report.add(path, line, f'write "{name}" with its folder')

@@ -92,7 +92,8 @@ smtp_start(SmtpConnection *connection, MaOutgoing *message)
 		bool		of_sender = !address_ok(path, utf8);
 
 		MemoryContextSwitchTo(previous);
-		give_back(connection, MA_OUTCOME_FAILED, of_sender ?
+		/* Who defined the sender can mend it. */
+		give_back(connection, of_sender ? MA_OUTCOME_RETRY : MA_OUTCOME_FAILED, of_sender ?
 				  "its sender's address cannot stand in an SMTP command" :
 				  "its recipient's address cannot stand in an SMTP command");
 		connection->stage = SMTP_IDLE;
@@ -301,9 +302,15 @@ take(SmtpConnection *connection, const char *data, size_t length)
 		{
 			connection->line_begun = true;
 			connection->line_length = 0;
+			connection->line_octets = 0;
 		}
 		if (data[i] != '\n')
 		{
+			if (++connection->line_octets > SMTP_MAX_LINE)
+			{
+				smtp_lost(connection, "a line without end");
+				return false;
+			}
 			if (connection->line_length < SMTP_LINE - 1)
 				connection->line[connection->line_length++] = data[i];
 			continue;
