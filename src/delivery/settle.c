@@ -17,6 +17,7 @@
 
 #define MAX_LISTENERS 8
 #define MAX_RESENDS 5			/* a message that has been under way in so many crashes is held */
+#define MAX_CRASHES 20			/* ... if it was never handed over, in so many */
 #define RETRY_SECONDS 60
 
 static const char *const state_names[] = {
@@ -418,7 +419,7 @@ abandoned(const MaRows *rows, uint64 row)
 	message->detail = NULL;
 	if (phase == MA_PHASE_CLAIMED)
 	{
-		bool		again = message->attempts < MAX_RESENDS;
+		bool		again = message->attempts < MAX_CRASHES;
 
 		/* One that is under way in every crash may be what brings them about. */
 		message->becomes = again ? MA_MESSAGE_QUEUED : MA_MESSAGE_SUSPECT;
