@@ -165,7 +165,7 @@ token_of(const char *server)
 
 	if (pg_b64_encode((const MA_BASE64_BYTE *) VARDATA_ANY(mac), TOKEN_BYTES, token,
 					  TOKEN_LENGTH) != TOKEN_LENGTH)
-		elog(ERROR, "the code of a hook's address has another length");
+		elog(ERROR, "cannot happen: the code of a hook's address has another length");
 	for (char *c = token; *c != '\0'; c++)
 		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
 	return token;
