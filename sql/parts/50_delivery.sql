@@ -20,10 +20,11 @@ CREATE TABLE marketing_internal.server_state (
 	reason text,
 	day int NOT NULL,
 	sent_today bigint NOT NULL,
-	changed_at timestamptz NOT NULL
+	changed_at timestamptz NOT NULL,
+	version bigint
 );
 COMMENT ON TABLE marketing_internal.server_state IS
-	'What the delivery worker knows of a server when it starts: faults in a row that were its own and until when it is left alone for the last one; the messages of a day (days since 2000-01-01) while it is warmed up.';
+	'What the delivery worker knows of a server when it starts: faults in a row that were its own and until when it is left alone for the last one; the messages of a day (days since 2000-01-01) while it is warmed up; version: a hash of its options then, since one that has been changed is tried at once.';
 
 CREATE FUNCTION marketing_internal.smtp_validator(text[], oid) RETURNS void
 	LANGUAGE c STRICT PARALLEL UNSAFE

@@ -54,6 +54,7 @@ static Step step = STEP_NONE;
 static Batch batch;				/* under way */
 static Batch next;				/* claimed by a tick that has not committed yet */
 static Step next_step;
+static bool told = false;		/* in this session's work, see tell_unserved() */
 static bool choosing = false;	/* a tick was in the midst of settling and claiming */
 static int	limit = BATCH;
 static Size message_octets = 0; /* of the last batch, on average */
@@ -63,6 +64,7 @@ static void unlock(void);
 static int	batch_size(void);
 static void drop(Batch *which);
 static bool tick(void);
+static void tell_unserved(void);
 static bool step_claim(void);
 static void step_recheck(void);
 static void after_commit(void);
@@ -239,6 +241,18 @@ tick(void)
 	return more || next.n > 0;
 }
 
+/* In CALL marketing.work() of a server that has no workers: why some messages stay. */
+static void
+tell_unserved(void)
+{
+	if (told || ma_worker_is_preloaded() || !ma_lanes_unserved())
+		return;
+	told = true;
+	ereport(NOTICE,
+			(errmsg("messages for real servers are left: only the delivery worker sends them"),
+			 errhint("Add marketing_automation to shared_preload_libraries and restart the server; what goes to the spool or to programs outside needs no worker.")));
+}
+
 /* Settles what was sent and claims the next messages; true if there may be more. */
 static bool
 step_claim(void)
@@ -297,6 +311,8 @@ step_claim(void)
 	}
 	ma_lanes_store();
 	ma_call_end(&call);
+	if (!more && next.n == 0)
+		tell_unserved();
 	return more || nsettled > 0;
 }
 
@@ -382,7 +398,7 @@ end(void)
 	drop(&batch);
 	drop(&next);
 	step = STEP_NONE;
-	choosing = false;
+	choosing = told = false;
 	limit = BATCH;
 	unlock();
 	ma_gate_restart();

@@ -281,6 +281,8 @@ extern void ma_lane_worked(MaServer *server);
 extern bool ma_lane_failed(MaServer *server, const char *reason);
 /* Seconds until it is tried again. */
 extern int64 ma_lane_rest(const MaServer *server);
+/* The last claim left messages that only the delivery worker can send. */
+extern bool ma_lanes_unserved(void);
 extern bool ma_server_resting(TimestampTz open_until, TimestampTz now);
 extern void ma_lanes_store(void);
 extern void ma_lanes_stored(void);

@@ -84,6 +84,7 @@ static bool armed = false;
 static TimestampTz claimed_at;
 static const char *only = NULL;	/* the claim is one for this server alone */
 static bool wanted = false;		/* messages wait for room in a lane */
+static bool unserved = false;	/* ... or for a process that has the transport */
 static TimestampTz starved_until = DT_NOEND;	/* a rate, not a message, is what is waited for */
 
 static MaServer *find_server(const char *name);
@@ -133,7 +134,9 @@ renew_options(MaServer *server)
 	uint64		version = ma_server_version(server->name);
 	MaServerOptions *options;
 
-	if (version == server->version && version != 0)
+	bool		changed = server->version != 0 && version != server->version;
+
+	if (version == server->version && version != 0 && server->options != NULL)
 		return;
 	options = version == 0 ? NULL : ma_server_options(server->name);
 	if (options != NULL)
@@ -145,18 +148,17 @@ renew_options(MaServer *server)
 	server->options = options;
 	server->version = version;
 	/* Whoever changes a server that failed wants to see whether it works now. */
-	if (server->failures > 0)
-	{
+	if (server->failures > 0 && changed)
 		server->open_until = DT_NOBEGIN;
-		server->changed = true;
-	}
+	server->changed |= server->failures > 0;
 }
 
 static void
 load_state(MaServer *server)
 {
 	static MaStatement find = {
-		"SELECT failures, open_until, reason, day, sent_today FROM marketing_internal.server_state "
+		"SELECT failures, open_until, reason, day, sent_today, COALESCE(version, 0) "
+		"FROM marketing_internal.server_state "
 		"WHERE server OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
@@ -176,6 +178,7 @@ load_state(MaServer *server)
 		ma_text_clip(server->reason, ma_text(&rows, 0, 3), sizeof(server->reason));
 	server->day = ma_int32(&rows, 0, 4);
 	server->sent_today = ma_int64(&rows, 0, 5);
+	server->version = (uint64) ma_int64(&rows, 0, 6);
 	if (server->failures > 0)
 		server->ramp = 1;
 }
@@ -185,19 +188,19 @@ ma_lanes_store(void)
 {
 	static MaStatement store = {
 		"INSERT INTO marketing_internal.server_state AS s "
-		"(server, failures, open_until, reason, day, sent_today, changed_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (server) DO UPDATE SET "
+		"(server, failures, open_until, reason, day, sent_today, changed_at, version) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (server) DO UPDATE SET "
 		"failures = excluded.failures, open_until = excluded.open_until, "
 		"reason = excluded.reason, day = excluded.day, sent_today = excluded.sent_today, "
-		"changed_at = excluded.changed_at",
-		7, {TEXTOID, INT4OID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID}
+		"changed_at = excluded.changed_at, version = excluded.version",
+		8, {TEXTOID, INT4OID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, INT8OID}
 	};
 
 	for (int i = 0; i < nservers; i++)
 	{
 		MaServer   *server = servers[i];
-		Datum		values[7];
-		char		nulls[] = "       ";
+		Datum		values[8];
+		char		nulls[] = "        ";
 
 		if (!server->changed)
 			continue;
@@ -210,6 +213,7 @@ ma_lanes_store(void)
 		values[4] = Int32GetDatum(server->day);
 		values[5] = Int64GetDatum(server->sent_today);
 		values[6] = TimestampTzGetDatum(ma_now());
+		values[7] = Int64GetDatum((int64) server->version);
 		(void) ma_run(&store, values, nulls, MA_RUN_WRITE_LATEST);
 	}
 }
@@ -309,8 +313,12 @@ room_of(MaServer *server)
 		return strcmp(server->name, only) == 0 ? ONLY_MANY : 0;
 	if (!armed)
 		return MANY;			/* the gate defers them */
-	if (!ma_transport_serves(server->options->kind) ||
-		ma_server_resting(server->open_until, claimed_at))
+	if (!ma_transport_serves(server->options->kind))
+	{
+		unserved |= server->options->kind != MA_SERVER_OUTSIDE;
+		return 0;
+	}
+	if (ma_server_resting(server->open_until, claimed_at))
 		return 0;
 	room = capacity(server) - server->under_way - server->planned;
 	if (room > 0 && server->options->rate.count > 0)
@@ -336,7 +344,7 @@ ma_lanes_begin(void)
 	armed = ma_armed();
 	claimed_at = GetCurrentTimestamp();
 	starved_until = DT_NOEND;
-	wanted = false;
+	wanted = unserved = false;
 	for (int i = 0; i < nservers; i++)
 		servers[i]->planned = 0;
 	for (int i = 0; i < nsenders; i++)
@@ -362,6 +370,12 @@ ma_lane_room(int32 lane)
 	}
 	/* The spool, or a sender that is gone: its messages get another one. */
 	return only == NULL ? PG_INT32_MAX : 0;
+}
+
+bool
+ma_lanes_unserved(void)
+{
+	return unserved;
 }
 
 /* The claims that follow are for this server alone; NULL: for all again. */

@@ -301,8 +301,13 @@ judge(MaMessage *message)
 				ma_send_retry(message);
 			return;
 		case MA_OUTCOME_UNKNOWN:
+			/* Each further message would be in doubt, too. */
+			if (!again)
+				(void) ma_lane_failed(message->server, outgoing->answer);
 			ma_settle_doubt(message, message->options,
 							outgoing->answer ? outgoing->answer : "the connection was lost");
+			if (message->becomes == MA_MESSAGE_QUEUED)
+				ma_send_retry(message);
 			return;
 	}
 	if (!again)

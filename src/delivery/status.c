@@ -105,8 +105,9 @@ ma_server_rate(const char *name)
 
 	if (options == NULL || options->rate.count == 0)
 		return NULL;
-	return psprintf("server \"%s\" takes at most %d messages in %d seconds", name,
-					options->rate.count, options->rate.seconds);
+	return psprintf("server \"%s\" takes at most %d messages a %s", name, options->rate.count,
+					options->rate.seconds == 1 ? "second" : options->rate.seconds == 60 ? "minute" :
+					options->rate.seconds == 3600 ? "hour" : "day");
 }
 
 /* marketing_internal.delivery_status(): a row for each server, with what waits for it. */
@@ -141,8 +142,8 @@ ma_delivery_status(PG_FUNCTION_ARGS)
 				detail = rate;
 			}
 			if (due > 0)
-				detail = psprintf("%s%s%s messages are due.", detail ? detail : "",
-								  detail ? "; " : "", ma_grouped(due));
+				detail = psprintf("%s%s%s due", detail ? detail : "", detail ? "; " : "",
+								  ma_grouped(due));
 			ma_status_line(result, item, state, word, detail);
 		}
 	}

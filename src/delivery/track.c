@@ -89,9 +89,11 @@ bool
 ma_hit_token_read(const char *text, char kind, MaHitToken *token)
 {
 	char		padded[MAX_TEXT + 4];
+	char		again[MAX_TEXT + 4];
 	uint8		bytes[MAX_TEXT];
 	uint8		mac[MAC_BYTES];
 	int			length = strlen(text);
+	int			padded_length;
 	int			message;
 	int			contact;
 	uint8		differs = 0;
@@ -107,8 +109,13 @@ ma_hit_token_read(const char *text, char kind, MaHitToken *token)
 	}
 	while (length % 4 != 0)
 		padded[length++] = '=';
+	padded_length = length;
 	length = pg_b64_decode(padded, length, (MA_BASE64_BYTE *) bytes, sizeof(bytes));
 	if (length < 2 + MAC_BYTES)
+		return false;
+	/* Bits of the last character that say nothing. */
+	if (pg_b64_encode((const MA_BASE64_BYTE *) bytes, length, again, sizeof(again)) != padded_length ||
+		memcmp(again, padded, padded_length) != 0)
 		return false;
 	message = bytes[1] >> 4;
 	contact = bytes[1] & 15;

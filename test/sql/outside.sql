@@ -55,3 +55,25 @@ SELECT marketing.send_message(3, 'offer') > 0 AS offer, marketing.send_message(3
 SELECT channel, to_address FROM marketing.claim_messages('app');
 SELECT template, state, reason FROM marketing.messages WHERE contact = '3' ORDER BY message;
 SELECT marketing.configure('redirect_to', NULL);
+
+-- what marketing.status and why_not_sent() say of servers
+CREATE SERVER relay FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'relay.example.com', rate '14/second');
+CREATE VIEW servers AS SELECT item, state, value, regexp_replace(detail, 'until [^:]*:..:[^:]*:', 'until TIME:') AS detail
+	FROM marketing.status WHERE item LIKE 'server %' ORDER BY 1;
+SELECT * FROM servers;
+SELECT marketing.define_sender('mailer', channel => 'email', server => 'relay', from_address => 'hello@example.com');
+SELECT marketing.send_message(4, 'receipt') > 0 AS asked;
+SELECT * FROM servers;
+SELECT n, verdict, detail FROM marketing.why_not_sent(4, 'receipt') WHERE n IN (0, 20);
+INSERT INTO marketing_internal.server_state VALUES ('relay', 3, now() + interval '10 minutes', 'no route to host', 0, 0, now());
+SELECT * FROM servers;
+SELECT n, verdict, regexp_replace(detail, 'until [^:]*:..:[^:]*:', 'until TIME:') AS detail FROM marketing.why_not_sent(4, 'receipt') WHERE n IN (0, 20);
+UPDATE marketing_internal.server_state SET open_until = now() - interval '1 minute', failures = 1;
+SELECT * FROM servers;
+UPDATE marketing_internal.server_state SET failures = 0;
+ALTER SERVER relay OPTIONS (DROP rate);
+SELECT * FROM servers;
+DROP SERVER relay;
+SELECT * FROM servers;
+SELECT n, verdict, detail FROM marketing.why_not_sent(4, 'receipt') WHERE n IN (0, 20);
+DROP VIEW servers;

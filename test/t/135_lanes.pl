@@ -60,6 +60,24 @@ $node->safe_psql($db, q{
 	SELECT marketing.send_message(i, 'offer') FROM generate_series(1, 2) AS i});
 sent(12, 'offer', 'a server is not left alone for years');
 
+# ---- a worker that has just begun knows which servers rest ----
+
+create_mail('tired');
+$node->safe_psql($db, q{
+	INSERT INTO marketing_internal.server_state (server, failures, open_until, reason, day, sent_today, changed_at)
+	VALUES ('tired', 3, now() + interval '10 minutes', 'no connection', 0, 0, now());
+});
+create_mail('awake');
+$node->safe_psql($db, q{
+	SELECT marketing.define_sender('second', channel => 'email', server => 'tired', from_address => 'hello@shop.example'),
+		marketing.define_template('resting', topic => 'transactional', sender => 'second', subject => 'x', text => 'x'),
+		marketing.define_template('awake', topic => 'transactional', sender => 'mailer', subject => 'x', text => 'x');
+	SELECT marketing.send_message(3, 'resting'), marketing.send_message(3, 'awake')});
+sent(1, 'awake', 'one server works');
+is($node->safe_psql($db, q{SELECT state FROM marketing.messages WHERE template = 'resting'}), 'queued', 'the other one rests');
+$node->safe_psql($db, q{ALTER SERVER tired OPTIONS (ADD timeout '30')});
+sent(1, 'resting', 'changed, it is tried at once');
+
 # ---- a message that its server always refuses ----
 
 $node->safe_psql($db, qq{
@@ -76,6 +94,22 @@ is($node->safe_psql($db, "SELECT attempts FROM marketing.messages WHERE message 
 cmp_ok($node->safe_psql($db, "SELECT extract(epoch FROM next_try - since) FROM marketing.messages WHERE message = $bad"), '>', 50, 'and it waits longer than the server');
 $node->safe_psql($db, q{SELECT marketing.send_message(2, 'text', data => '{"word": "x"}')});
 sent(2, 'text', 'others go on');
+
+# ---- a server that answers so that nobody knows ----
+
+$node->safe_psql($db, qq{
+	CREATE SERVER gateway FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'http://127.0.0.1:$http->{port}/status/502', allow_http 'true', allow_private 'true');
+	SELECT marketing.define_sender('texter', channel => 'sms', server => 'gateway', from_address => '+15550001'),
+		marketing.define_template('code', topic => 'transactional', channel => 'sms', text => 'x');
+	SELECT marketing.send_message(i % 10 + 1, 'text', data => '{"word": "y"}') FROM generate_series(1, 200) AS i});
+ok($node->poll_query_until($db, q{SELECT failures > 0 FROM marketing_internal.server_state WHERE server = 'gateway'}), 'it is left alone');
+my $doubts = $node->safe_psql($db, q{SELECT count(*) FROM marketing.messages WHERE template = 'text' AND state = 'suspect'});
+cmp_ok($doubts, '<', 70, "before all of its queue is in doubt ($doubts of 200)");
+$node->safe_psql($db, q{DELETE FROM marketing_internal.message WHERE template = 'text' AND state <> 'sending'});
+my $code = $node->safe_psql($db, q{SELECT marketing.send_message(1, 'code')});
+ok($node->poll_query_until($db, "SELECT attempts > 0 AND state <> 'sending' FROM marketing.messages WHERE message = $code"), 'one that is sent again in doubt');
+like($node->safe_psql($db, "SELECT state || ' ' || attempts || ' ' || (next_try > since + interval '50 seconds') FROM marketing.messages WHERE message = $code"),
+	qr/^deferred 1 true$/, 'is not sent at once');
 
 # ---- somebody erases a contact and does not commit, while a message is under way to him ----
 
