@@ -467,7 +467,7 @@ ma_record_delivery_event(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &feedback);
 	ma_call_begin(&call);
 	feedback.occurred_at = ma_now();
-	/* Nothing happens later than now; before 2000, or at -infinity, only in a mistake. */
+	/* Nothing happens later than now; before 2000 only in a mistake. */
 	if (!PG_ARGISNULL(ARG_OCCURRED_AT) && PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT) > 0)
 		feedback.occurred_at = Min(feedback.occurred_at, PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT));
 	if (!find_target(fcinfo, &feedback))
