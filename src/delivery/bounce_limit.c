@@ -102,3 +102,13 @@ ma_soft_bounces_weigh(const char *channel, Datum address_hash)
 	ma_suppression_lift(channel, address_hash, REASON);
 	return false;
 }
+
+TimestampTz
+ma_soft_bounces_since(TimestampTz now)
+{
+	int			at_most;
+	int			days;
+
+	read_limit(&at_most, &days);
+	return now - days * USECS_PER_DAY;
+}

@@ -141,7 +141,9 @@ claim_some(int limit, MaMessage *messages, bool *more)
 	ma_gate_pass_over();
 	if (nclaimed == 0)
 		return 0;
-	ma_compose(claimed, nclaimed);
+	/* What does not fit in now is left to the next call. */
+	if (ma_compose(claimed, nclaimed) > 0)
+		*more = false;
 	unfit = palloc_array(MaMessage *, nclaimed);
 	for (int i = 0; i < nclaimed; i++)
 		if (claimed[i].gate != NULL)

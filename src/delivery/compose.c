@@ -25,13 +25,14 @@ static void build_mail(MaMessage *message, const MaRendered *rendered, const cha
 static void build_json(MaMessage *message, const MaRendered *rendered);
 static void build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 
-void
+int
 ma_compose(MaMessage *messages, int n)
 {
 	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
 	char	   *url = ma_public_url();
 	bool		openings = ma_setting_on(MA_TRACK_OPENS);
+	int			nlater = 0;
 	bool		redirects = false;
 	char	   *redirected = NULL;
 
@@ -75,6 +76,13 @@ ma_compose(MaMessage *messages, int n)
 		if (redirect && redirected == NULL)
 			refuse(message, MA_MESSAGE_DEFERRED, "redirect",
 				   psprintf("redirect_to names no address for %s", message->channel));
+		else if (rendered[i].later)
+		{
+			refuse(message, MA_MESSAGE_QUEUED, "size",
+				   "others of its batch have large attachments: it goes with the next one");
+			message->untried = true;
+			nlater++;
+		}
 		else if (rendered[i].abort_reason != NULL)
 			refuse(message, MA_MESSAGE_SKIPPED, "template",
 				   psprintf("its template gave up: %s", rendered[i].abort_reason));
@@ -91,6 +99,7 @@ ma_compose(MaMessage *messages, int n)
 			build(message, &rendered[i], requests[i].variables[1].value);
 		}
 	}
+	return nlater;
 }
 
 static void

@@ -285,7 +285,9 @@ step_claim(void)
 			int			nunfit = 0;
 			int			count = 0;
 
-			ma_compose(next.messages, next.n);
+			/* Who goes back is due at once. */
+			if (ma_compose(next.messages, next.n) > 0)
+				ma_gate_restart();
 			for (int i = 0; i < next.n; i++)
 				if (next.messages[i].gate != NULL)
 				{

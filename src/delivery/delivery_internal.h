@@ -56,6 +56,20 @@ extern const char *ma_preset_missing(const MaServerOptions *options);
 /* Sets what is not given as the preset has it. */
 extern void ma_preset_fill(MaServerOptions *options);
 
+/* ---- credentials.c ---- */
+
+/*
+ * A file of marketing_automation.credentials_directory, in the current context with a NUL
+ * behind it; NULL and an English reason: it cannot be had.  What is secret must be readable
+ * by the server's user alone.
+ */
+extern char *ma_credential_read(const char *name, bool is_secret, Size most, Size *length,
+								const char **error);
+
+/* ---- hook_keys.c ---- */
+
+extern bool ma_hook_key_is_secret(MaHookSigner signer);
+
 /* ---- one message on its way through the gate ---- */
 
 typedef struct MaServer MaServer;	/* see lanes.c */
@@ -178,8 +192,11 @@ extern int64 ma_message_of_key(const char *text);
 
 /* ---- compose.c: what a message says, as bytes ---- */
 
-/* Renders and builds claimed messages; what cannot be gets becomes and reason. */
-extern void ma_compose(MaMessage *messages, int n);
+/*
+ * Renders and builds claimed messages; what cannot be gets becomes and reason.  Returns
+ * how many go back to `queued` since the batch has grown too large.
+ */
+extern int	ma_compose(MaMessage *messages, int n);
 
 /* ---- settle.c ---- */
 
@@ -214,6 +231,9 @@ extern const char *ma_message_state_name(MaMessageState state);
 	"ORDER BY m.lane DESC, m.priority DESC LIMIT 1) AS n) "
 
 /* ---- partitions.c ---- */
+
+#define MA_MESSAGE_LOGS 3
+extern const MaPartitioned ma_message_logs[MA_MESSAGE_LOGS];
 
 extern void ma_delivery_partitions_ensure(void);
 extern void ma_hits_partitions_ensure(void);

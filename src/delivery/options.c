@@ -63,6 +63,9 @@ static const char *const tls_choices[] = {"none", "require", "implicit", NULL};
 static const char *const auth_choices[] = {
 	"none", "basic", "bearer", "header", "aws", "signed", NULL
 };
+static const char *const signer_choices[] = {
+	"nobody", "sendgrid", "sns", "mailgun", "webhook", NULL
+};
 static const char *const in_doubt_choices[] = {"by_topic", "hold", "resend", NULL};
 
 #define AT(field) offsetof(MaServerOptions, field)
@@ -100,6 +103,10 @@ static const Option options[] = {
 	{"warm_up_from", SMTP | HTTP, FORM_DAY, AT(warm_up_from)},
 	{"in_doubt", SMTP | HTTP | OUTSIDE, FORM_CHOICE, AT(in_doubt), 0, 0, MA_IN_DOUBT_BY_TOPIC,
 	in_doubt_choices},
+	{"hook_signed_by", SMTP | HTTP | OUTSIDE, FORM_CHOICE, AT(hook_signed_by), 0, 0, MA_HOOK_NOBODY,
+	signer_choices},
+	{"hook_key_file", SMTP | HTTP | OUTSIDE, FORM_FILE, AT(hook_key_file)},
+	{"hook_topic", SMTP | HTTP | OUTSIDE, FORM_TEXT, AT(hook_topic)},
 	{"password", SMTP | HTTP, FORM_TEXT, AT(password), .of_user = true},
 	{"allow_inline_secret", SMTP | HTTP, FORM_BOOL, 0, .of_user = true},
 };
@@ -400,6 +407,16 @@ check_together(List *given, MaServerKind kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("options \"warm_up\" and \"warm_up_from\" belong together")));
+	if ((all->hook_signed_by != MA_HOOK_NOBODY) != (all->hook_key_file != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("options \"hook_signed_by\" and \"hook_key_file\" belong together")));
+	/* Whoever has an account there can have Amazon sign a topic of his own. */
+	if ((all->hook_signed_by == MA_HOOK_SNS) != (all->hook_topic != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("option \"hook_topic\" belongs to hook_signed_by 'sns'"),
+				 errhint("It is the ARN of the topic, as in arn:aws:sns:eu-west-1:123456789012:bounces.")));
 	if (kind == MA_SERVER_HTTP)
 		ma_preset_check(all);
 }

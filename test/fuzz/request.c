@@ -129,19 +129,19 @@ fail(const char *format,...)
 void *
 must_allocate(size_t size)
 {
-	return palloc(size);
+	return malloc(size);
 }
 
 void *
 must_resize(void *memory, size_t size)
 {
-	return memory == NULL ? palloc(Max(size, 1)) : repalloc(memory, Max(size, 1));
+	return realloc(memory, Max(size, 1));
 }
 
 char *
 must_copy(const char *text)
 {
-	return pstrdup(text);
+	return strdup(text);
 }
 
 void
@@ -166,7 +166,7 @@ pool_submit(Request *request)
 	size_t		length = strlen(request->headers);
 	bool		in_text = false;
 
-	submitted = true;
+	submitted = request->content_length % 5 != 4;
 	if (!path_may_be_ours(request->path))
 		fuzz_fail("only paths that may be ours come to the database");
 	if (request->headers[0] != '{' || request->headers[length - 1] != '}')
@@ -189,7 +189,7 @@ pool_submit(Request *request)
 	if (web.content == NULL)
 		web.content = "";
 	read_form(&web, &shown, &wanted);
-	return request->content_length % 5 != 4;
+	return submitted;
 }
 
 /* ---- a run ---- */
@@ -227,11 +227,7 @@ target(char *text, int length)
 		content += piece;
 		left -= piece;
 	}
-	if (context != NULL)
-	{
-		((Request *) context)->content_type = ((Request *) context)->page = NULL;
-		memset(context, 0, sizeof(Request));
-	}
+	end_request(NULL, NULL, &context, MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }
 
 int

@@ -270,6 +270,8 @@ follow_merges(MaMessage *messages, int n)
 		moved = ma_run(&move, values, NULL, MA_RUN_WRITE_LATEST);
 		if (moved.n == 0)
 			continue;
+		/* It may have been tried, and shown them, before the merge. */
+		ma_coupons_move(message->contact_id, now, message->message_id);
 		message->contact_id = now;
 		message->address = ma_text(&moved, 0, 1);
 		message->time_zone = ma_text(&moved, 0, 2);

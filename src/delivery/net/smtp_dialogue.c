@@ -341,10 +341,12 @@ on_reply(SmtpConnection *connection, int code)
 	MaOutcome	outcome;
 	bool		goes_on = smtp_judge(connection->stage, code, &outcome);
 
-	if (connection->stage == SMTP_DOT && !connection->dot_begun && !connection->empty)
+	if (connection->stage == SMTP_DOT && !connection->empty &&
+		(!connection->dot_begun || connection->out_done < connection->out_length))
 	{
 		/* Said in the midst of the message; the connection is of no use any more. */
-		note_refusal(connection, code, code >= 500 ? MA_OUTCOME_FAILED : MA_OUTCOME_RETRY);
+		note_refusal(connection, code, code >= 500 ? MA_OUTCOME_FAILED :
+					 code >= 400 || !connection->dot_begun ? MA_OUTCOME_RETRY : MA_OUTCOME_UNKNOWN);
 		give_back(connection, connection->outcome, connection->answer);
 		smtp_close(connection, false);
 		return false;

@@ -21,7 +21,7 @@ wait_for(sub { psql("SELECT count(*) FROM marketing.messages WHERE state = 'sent
 # Quoted-printable undone, as far as it matters here.
 my @paths = psql(<<'END');
 SELECT DISTINCT m[1] FROM marketing.messages AS x,
-	regexp_matches(replace(replace(replace(convert_from(pg_read_binary_file(x.detail), 'UTF8'), E'=\r\n', ''), '=2D', '-'), '=3D', '='), 'https://m.shop.example(/[co]/[-_A-Za-z0-9]+)', 'g') AS m
+	regexp_matches(replace(replace(replace(convert_from(pg_read_binary_file(x.detail), 'UTF8'), E'=\r\n', ''), '=2D', '-'), '=46', 'F'), 'https://m.shop.example(/[co]/[-_A-Za-z0-9]+)', 'g') AS m
 END
 die 'no links in the messages' if @paths < 2000;
 open(my $urls, '>', "$dir/urls") or die $!;
