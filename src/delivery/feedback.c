@@ -158,11 +158,6 @@ read_arguments(FunctionCallInfo fcinfo, Feedback *feedback)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("%s must not be null", names[i])));
-	if (!PG_ARGISNULL(ARG_OCCURRED_AT) &&
-		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("occurred_at must be a point in time, not infinity")));
 	if (PG_ARGISNULL(ARG_MESSAGE) && PG_ARGISNULL(ARG_RECIPIENT))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

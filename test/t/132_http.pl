@@ -53,6 +53,9 @@ sub send_one
 {
 	my ($template, $word) = @_;
 	$word //= 'x';
+	# What was deferred before would be tried again in between, through the same sender.
+	$node->safe_psql($db, "DELETE FROM marketing_internal.message WHERE state = 'deferred'");
+	ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM marketing.messages WHERE state = 'sending'"), 'nothing is under way');
 	my $id = $node->safe_psql($db, qq{SELECT marketing.send_message(1, '$template', data => '{"word": "$word"}')});
 	ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM marketing.messages WHERE message = $id AND state IN ('queued', 'sending')"), 'it was tried');
 	return split /\|/, $node->safe_psql($db, "SELECT state, attempts, coalesce(detail, reason) FROM marketing.messages WHERE message = $id");
