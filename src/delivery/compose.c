@@ -195,6 +195,7 @@ build_request(MaMessage *message, const MaRendered *rendered, const char *unsubs
 		FlushErrorState();
 		refuse(message, MA_MESSAGE_DEFERRED, "server", error->message);
 		message->pause = 600;
+		message->untried = true;
 	}
 	PG_END_TRY();
 }

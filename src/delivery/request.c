@@ -8,9 +8,13 @@
  * says in its first word what the answer means: sent, failed, retry, server or unknown,
  * then the provider's number of the message or its reason.  If it says nothing, the
  * status decides.
+ *
+ * A mail with files leaves by a body that shows them, in message.attachments or in
+ * message.mime; by another one it waits, with the reason, rather than lose them.
  */
 #include "base/base.h"
 
+#include "common/base64.h"
 #include "content/content.h"
 #include "delivery/delivery_internal.h"
 #include "lib/stringinfo.h"
@@ -20,10 +24,13 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
+static MaLiquid *template_of(MaServerOptions *options, int which, const char *source,
+							 const char *what);
 static char *render(MaServerOptions *options, int which, const char *source, const char *what,
 					Datum data);
 static void append_member(StringInfo json, const char *name, const char *value);
 static void append_options(StringInfo json, const MaServerOptions *options);
+static void append_files(StringInfo json, const MaRendered *rendered);
 static char *from_header(const MaSender *sender);
 static Datum parse_json(const char *json);
 static char *answer_json(const MaOutgoing *outgoing);
@@ -37,12 +44,9 @@ enum
 };
 
 /* Compiled once for as long as the options hold. */
-static char *
-render(MaServerOptions *options, int which, const char *source, const char *what, Datum data)
+static MaLiquid *
+template_of(MaServerOptions *options, int which, const char *source, const char *what)
 {
-	char	   *reason = NULL;
-	char	   *result;
-
 	if (options->compiled[which] == NULL)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(options->context);
@@ -52,7 +56,16 @@ render(MaServerOptions *options, int which, const char *source, const char *what
 		options->compiled[which] = ma_liquid_compile(source, strlen(source), MA_ESCAPE_NONE, place);
 		MemoryContextSwitchTo(previous);
 	}
-	result = ma_liquid_render(options->compiled[which], data, NULL, &reason);
+	return options->compiled[which];
+}
+
+static char *
+render(MaServerOptions *options, int which, const char *source, const char *what, Datum data)
+{
+	char	   *reason = NULL;
+	char	   *result = ma_liquid_render_large(template_of(options, which, source, what), data,
+												&reason);
+
 	if (result == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_RENDER_FAILED),
@@ -75,6 +88,29 @@ append_options(StringInfo json, const MaServerOptions *options)
 {
 	append_member(json, "account", options->account);
 	append_member(json, "region", options->region);
+}
+
+/* What goes with a mail, in base64. */
+static void
+append_files(StringInfo json, const MaRendered *rendered)
+{
+	appendStringInfoString(json, ", \"attachments\": [");
+	for (int i = 0; i < rendered->nattachments; i++)
+	{
+		const MaAttachment *file = &rendered->attachments[i];
+		int			size = pg_b64_enc_len((int) file->length) + 1;
+		char	   *content = palloc0(size);
+
+		(void) pg_b64_encode((const MA_BASE64_BYTE *) file->content, (int) file->length, content,
+							 size);
+		appendStringInfoString(json, i > 0 ? ", {" : "{");
+		append_member(json, "filename", file->filename);
+		append_member(json, "type", file->type);
+		appendStringInfo(json, ", \"inline\": %s, \"content\": \"%s\"}",
+						 file->shown ? "true" : "false", content);
+		pfree(content);
+	}
+	appendStringInfoChar(json, ']');
 }
 
 /* "Name" <address>, as providers take it in one text. */
@@ -108,10 +144,19 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 {
 	MaOutgoing *outgoing = &message->outgoing;
 	MaServerOptions *options = message->options;
+	MaLiquid   *body = template_of(options, TEMPLATE_BODY, options->body, "body");
+	bool		mime = ma_liquid_shows(body, "mime");
+	bool		files = ma_liquid_shows(body, "attachments");
 	StringInfoData server;
 	StringInfoData json;
 	Datum		data;
+	char	   *redirected;
 
+	if (rendered->nattachments > 0 && !mime && !files)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("server \"%s\" does not carry files, of which the mail has %d: its body shows neither message.attachments nor message.mime",
+						options->name, rendered->nattachments)));
 	if (ma_preset_missing(options) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
@@ -134,10 +179,17 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 	append_member(&json, "reply_to", message->sender->reply_to);
 	append_member(&json, "subject", rendered->subject);
 	append_member(&json, "text", rendered->text);
-	append_member(&json, "html", rendered->html);
+	if (rendered->html != NULL)
+		append_member(&json, "html", ma_html_with_preheader(rendered->html, rendered->preheader));
 	append_member(&json, "template", message->template_name);
 	append_member(&json, "unsubscribe_url", unsubscribe_url);
-	append_member(&json, "mime", outgoing->content);
+	if (ma_redirect(message->channel, &redirected))
+		append_member(&json, "redirected_from", message->address);
+	/* Copies of large files are made for those who look at them only. */
+	if (mime)
+		append_member(&json, "mime", outgoing->content);
+	if (files)
+		append_files(&json, rendered);
 	appendStringInfoChar(&json, '}');
 	append_options(&json, options);
 	appendStringInfoChar(&json, '}');
