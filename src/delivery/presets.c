@@ -21,6 +21,7 @@
 	" {% if message.unsubscribe_url %}\"List-Unsubscribe\": {{ message.unsubscribe_url " \
 	"| prepend: \"<\" | append: \">\" | json }}, " \
 	"\"List-Unsubscribe-Post\": \"List-Unsubscribe=One-Click\", {% endif %}" \
+	"{% if message.test %}\"X-MA-Test\": \"yes\", {% endif %}" \
 	"{% if message.redirected_from %}\"X-MA-Redirected-From\": " \
 	"{{ message.redirected_from | json }}, {% endif %}" \
 	"\"X-MA-Key\": {{ message.key | json }}"
@@ -111,6 +112,7 @@ static const Preset presets[] = {
 				  "\"ContentType\": {{ file.type | json }}, \"Content\": \"{{ file.content }}\""
 				  "{% if file.inline %}, \"ContentID\": {{ file.filename | prepend: \"cid:\" | json }}{% endif %} }")
 		"]{% endif %}, \"Metadata\": {\"ma_key\": {{ message.key | json }}}, \"Headers\": ["
+		"{% if message.test %}{\"Name\": \"X-MA-Test\", \"Value\": \"yes\"}, {% endif %}"
 		"{% if message.redirected_from %}{\"Name\": \"X-MA-Redirected-From\", "
 		"\"Value\": {{ message.redirected_from | json }}}, {% endif %}"
 		"{% if message.unsubscribe_url %}{\"Name\": \"List-Unsubscribe\", \"Value\": "

@@ -9,6 +9,7 @@
  */
 #include "base/base.h"
 
+#include "miscadmin.h"
 #include "rules/evaluator.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"

@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "rules/leaf.h"
 #include "utils/acl.h"

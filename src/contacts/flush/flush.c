@@ -197,7 +197,7 @@ try_evaluate(MaEvaluation *evaluation)
 static bool
 try_once(MaEvaluation *evaluation)
 {
-	bool		again = false;
+	volatile bool again = false;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	int			lock_timeout = LockTimeout;

@@ -95,7 +95,7 @@ ma_gate_limit_quiet(MaMessage **messages, int n, TimestampTz now)
 	char	   *reason;
 
 	for (int i = 0; i < n && ma_quiet_any(); i++)
-		if (messages[i]->topic_id != MA_TOPIC_TRANSACTIONAL_ID &&
+		if (messages[i]->topic_id != MA_TOPIC_TRANSACTIONAL_ID && messages[i]->test_for == 0 &&
 			ma_quiet_until(messages[i]->channel, now, messages[i]->time_zone, &until, &reason))
 			send_away(messages[i], MA_GATE_QUIET, MA_MESSAGE_DEFERRED, reason, until);
 }
@@ -117,7 +117,8 @@ ma_gate_limit(MaMessage **messages, int n, TimestampTz now)
 		Person	   *person;
 		Over		over;
 
-		if (message->gate != NULL || message->topic_id == MA_TOPIC_TRANSACTIONAL_ID)
+		if (message->gate != NULL || message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ||
+			message->test_for != 0)
 			continue;
 		person = person_of(persons, npersons, message->contact_id);
 		if (!over_caps(message, person, now, &over))
