@@ -115,7 +115,8 @@ append_files(StringInfo json, const MaRendered *rendered)
 		(void) pg_b64_encode((const MA_BASE64_BYTE *) file->content, (int) file->length, content,
 							 size);
 		appendStringInfoString(json, i > 0 ? ", {" : "{");
-		append_member(json, "filename", pg_any_to_server(file->filename, strlen(file->filename), PG_UTF8));
+		append_member(json, "filename", pg_any_to_server(file->filename, strlen(file->filename),
+														 PG_UTF8));
 		append_member(json, "type", file->type);
 		appendStringInfo(json, ", \"inline\": %s, \"content\": \"%s\"}",
 						 file->shown ? "true" : "false", content);
@@ -160,6 +161,7 @@ message_data(const MaMessage *message, const MaRendered *rendered, const char *u
 	const MaOutgoing *outgoing = &message->outgoing;
 	const MaSender *sender = message->sender;
 	char	   *redirected;
+	char	   *html = rendered->html;
 	const struct
 	{
 		const char *name;
@@ -174,7 +176,7 @@ message_data(const MaMessage *message, const MaRendered *rendered, const char *u
 		{"reply_to", sender->reply_to},
 		{"subject", rendered->subject},
 		{"text", rendered->text},
-		{"html", rendered->html ? ma_html_with_preheader(rendered->html, rendered->preheader) : NULL},
+		{"html", html ? ma_html_with_preheader(html, rendered->preheader) : NULL},
 		{"template", message->template_name},
 		{"unsubscribe_url", unsubscribe_url},
 		{"redirected_from", ma_redirect(message->channel, &redirected) ? message->address : NULL},

@@ -60,8 +60,8 @@ path_may_be_ours(const char *path)
 static void
 log_request(const Request *request)
 {
-	log_line("%.*s %.*s %u %lld ms",
-			 (int) strspn(request->method, METHOD_LETTERS), request->method, 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
+	log_line("%.*s %.*s %u %lld ms", (int) strspn(request->method, METHOD_LETTERS),
+			 request->method, 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
 			 request->status, (long long) (now_ms() - request->began));
 }
 
