@@ -163,4 +163,11 @@ typedef bool ma_index_updates;
 	(*(type) = DecodeTimezoneAbbrev(0, name, offset, zone))
 #endif
 
+/* Sets of what is waited for belong to a resource owner since 17; ours to the process. */
+#if PG_VERSION_NUM >= 170000
+#define ma_wait_set_create(n) CreateWaitEventSet(NULL, n)
+#else
+#define ma_wait_set_create(n) CreateWaitEventSet(TopMemoryContext, n)
+#endif
+
 #endif							/* MA_BASE_COMPAT_H */

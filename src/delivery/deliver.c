@@ -313,7 +313,7 @@ step_claim(void)
 	ma_call_end(&call);
 	if (!more && next.n == 0)
 		tell_unserved();
-	return more || nsettled > 0;
+	return more;
 }
 
 static void

@@ -273,6 +273,7 @@ extern long ma_lanes_pause(void);
 extern bool ma_lanes_starved(void);
 /* A message is under way through its server; it is settled. */
 extern void ma_lane_started(MaMessage *message);
+extern void ma_lane_leaving(const MaMessage *message);
 extern void ma_lane_ended(MaMessage *message);
 /* Some server could do with new ones. */
 extern bool ma_lanes_have_room(void);

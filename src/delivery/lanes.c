@@ -46,7 +46,8 @@ struct MaServer
 	char		name[NAMEDATALEN];
 	MaServerOptions *options;	/* NULL: there is no such server of ours */
 	uint64		version;
-	int			under_way;		/* messages claimed for it and not settled */
+	int			under_way;		/* messages claimed for it and not settled ... */
+	int			leaving;		/* ... of which the tick that goes on settles so many */
 	int			planned;		/* likewise by the claim that goes on */
 	int			ramp;			/* so many may be under way, after a fault */
 	bool		works;			/* it has done its work since its last fault */
@@ -320,7 +321,7 @@ room_of(MaServer *server)
 	}
 	if (ma_server_resting(server->open_until, claimed_at))
 		return 0;
-	room = capacity(server) - server->under_way - server->planned;
+	room = capacity(server) - server->under_way + server->leaving - server->planned;
 	if (room > 0 && server->options->rate.count > 0)
 	{
 		int			allowed = bucket_room(&server->bucket, &server->options->rate);
@@ -535,6 +536,16 @@ ma_lane_started(MaMessage *message)
 		message->server->under_way++;
 	if (message->options != NULL)
 		ma_options_hold(message->options);
+}
+
+/* The tick settles it: a claim in it may have its place.  NULL: what was said so is over. */
+void
+ma_lane_leaving(const MaMessage *message)
+{
+	for (int i = 0; i < nservers && message == NULL; i++)
+		servers[i]->leaving = 0;
+	if (message != NULL && message->server != NULL)
+		message->server->leaving++;
 }
 
 void

@@ -40,6 +40,7 @@ static int	nflying = 0;
 static int	flying_size = 0;
 static int	nfinished = 0;
 static int	nstuck = 0;			/* of them, could not be settled: they are with the next poll */
+static bool settles = false;	/* the tick that goes on does */
 static int64 finished_at = 0;	/* the first of the others */
 static int64 ending_at = 0;
 static int64 asked_at = 0;		/* when a tick was asked for; 0: it has come */
@@ -52,6 +53,7 @@ static void judge(MaMessage *message);
 static int	pump_file(void);
 static int	settle_many(void);
 static int	settle_ms(void);
+static bool settling_is_due(void);
 static long pump_timeout(void);
 static bool pump_run(void);
 
@@ -191,13 +193,20 @@ ma_send_busy(void)
 	return nflying > 0;
 }
 
-/* In a transaction: those that can be settled, with what becomes of them. */
+/*
+ * In a transaction: those that can be settled, with what becomes of them.  A few wait for
+ * others, also when a tick comes for another reason.
+ */
 int
 ma_send_finished(MaMessage ***messages)
 {
 	int			n = 0;
 
+	ma_lane_leaving(NULL);
 	*messages = palloc_array(MaMessage *, Max(nfinished, 1));
+	settles = settling_is_due() || nstuck > 0 || network == NULL || ma_worker_is_ending();
+	if (!settles)
+		return 0;
 	for (int i = 0; i < nflying && n < nfinished; i++)
 		if (flying[i]->outgoing.finished)
 		{
@@ -206,6 +215,7 @@ ma_send_finished(MaMessage ***messages)
 			judge(flying[i]);
 			MemoryContextSwitchTo(previous);
 			flying[i]->settling = true;
+			ma_lane_leaving(flying[i]);
 			(*messages)[n++] = flying[i];
 		}
 	return n;
@@ -217,7 +227,11 @@ ma_send_settled(void)
 {
 	int			count = 0;
 
-	nstuck = 0;
+	if (settles)
+	{
+		nstuck = 0;
+		finished_at = now_ms();
+	}
 	for (int i = 0; i < nflying; i++)
 	{
 		MaMessage  *message = flying[i];
@@ -226,7 +240,7 @@ ma_send_settled(void)
 		if (!message->settling)
 		{
 			flying[count++] = message;
-			nstuck += message->outgoing.finished ? 1 : 0;
+			nstuck += settles && message->outgoing.finished ? 1 : 0;
 			continue;
 		}
 		nfinished--;
@@ -235,7 +249,7 @@ ma_send_settled(void)
 			MemoryContextDelete(claimed->context);
 	}
 	nflying = count;
-	finished_at = now_ms();
+	ma_lane_leaving(NULL);
 	asked_at = 0;
 }
 
@@ -252,6 +266,7 @@ ma_send_not_settled(void)
 {
 	for (int i = 0; i < nflying; i++)
 		flying[i]->settling = false;
+	ma_lane_leaving(NULL);
 }
 
 /* ---- what became of a message ---- */
@@ -362,6 +377,14 @@ settle_ms(void)
 	return ma_journal_is_open() ? SETTLE_JOURNAL_MS : SETTLE_MS;
 }
 
+static bool
+settling_is_due(void)
+{
+	return nfinished > nstuck &&
+		(nfinished - nstuck >= settle_many() || nfinished == nflying ||
+		 now_ms() - finished_at >= settle_ms());
+}
+
 /* True when there is something for the next tick. */
 static bool
 pump_run(void)
@@ -375,9 +398,7 @@ pump_run(void)
 	}
 	if (asked_at != 0 && now_ms() - asked_at < ASK_MS)
 		return false;
-	if ((nfinished > nstuck && (nfinished - nstuck >= settle_many() || nfinished == nflying ||
-								now_ms() - finished_at >= settle_ms())) ||
-		ma_lanes_starved() || ma_lanes_have_room())
+	if (settling_is_due() || ma_lanes_starved() || ma_lanes_have_room())
 	{
 		asked_at = now_ms();
 		return true;

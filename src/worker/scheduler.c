@@ -44,6 +44,7 @@ static bool is_helper = false;	/* this process is one */
 
 static void run(void);
 static void wait_for(int pause);
+static bool wait_with_pump(long ms);
 static bool woken(void);
 static void end_if_idle(bool worked);
 static int	turn(void);
@@ -128,7 +129,7 @@ static void
 wait_for(int pause)
 {
 	int64		end = ma_monotonic_ms() + pause;
-	int			events = 0;
+	bool		woken_up = false;
 
 	if (pump == NULL)
 	{
@@ -143,16 +144,34 @@ wait_for(int pause)
 		long		timeout = pump->timeout();
 
 		if (left > 0)
-			events = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_SOCKET_READABLE |
-									   WL_EXIT_ON_PM_DEATH, pump->file(),
-									   timeout < 0 ? (long) left : Min((long) left, timeout),
-									   ma_wait_event());
+			woken_up = wait_with_pump(timeout < 0 ? (long) left : Min((long) left, timeout));
 		if (pump->run())
 		{
 			ma_duty_woken();
 			return;
 		}
-	} while ((events & WL_LATCH_SET) == 0 && ma_monotonic_ms() < end);
+	} while (!woken_up && ma_monotonic_ms() < end);
+}
+
+/*
+ * True if the latch is set.  The set of what is waited for is kept: the helper waits for
+ * each reply of a mail server, and to make a set anew costs as much as to read it.
+ */
+static bool
+wait_with_pump(long ms)
+{
+	static WaitEventSet *set = NULL;
+	WaitEvent	event;
+
+	if (set == NULL)
+	{
+		set = ma_wait_set_create(3);
+		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(set, WL_SOCKET_READABLE, pump->file(), NULL, NULL);
+	}
+	return WaitEventSetWait(set, ms, &event, 1, ma_wait_event()) == 1 &&
+		(event.events & WL_LATCH_SET) != 0;
 }
 
 /* Was this process told to look? */

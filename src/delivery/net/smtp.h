@@ -60,7 +60,7 @@ typedef struct SmtpConnection
 	char	   *out;			/* to be written, in the message's memory */
 	Size		out_length;
 	Size		out_done;
-	char	   *body;			/* dots doubled, without the one that ends it */
+	char	   *body;			/* dots doubled; behind it, the one that ends it */
 	Size		body_length;
 	bool		body_done;		/* all of it is written */
 	bool		dot_begun;		/* from here on it may have been sent, whatever is heard */

@@ -3,9 +3,10 @@
  *		One message over one connection: MAIL, RCPT, DATA, the message, the dot.
  *
  * A message is in doubt from the moment a byte of the closing dot is handed to the
- * socket until its reply is read, and only then: the dot is kept back until all else is
- * written and the server has had its chance to say no.  With PIPELINING the envelope goes
- * in one piece (RFC 2920), so a message costs two round trips.
+ * socket until its reply is read, and only then: the dot is kept back until all else, but
+ * for some kilobytes that go with it, is written and the server has had its chance to say
+ * no.  With PIPELINING the envelope goes in one piece (RFC 2920), so a message costs two
+ * round trips.
  *
  * Reading and writing make no threads, so signals are not blocked for them (see net.h).
  *
@@ -19,6 +20,8 @@
 #define READ_SIZE 4096
 #define LOCAL_MAX 64
 #define PATH_MAX_OCTETS 254
+#define DOT_LENGTH 3			/* with the line end behind it */
+#define DOT_WITH 16384			/* the last octets of a body that go together with it */
 #define BYTES_A_SECOND 1024		/* slower than that a message is not taken */
 
 static bool address_ok(const char *address, bool utf8);
@@ -26,6 +29,8 @@ static char *return_path(const MaOutgoing *message);
 static void stuff(SmtpConnection *connection);
 static void send_envelope(SmtpConnection *connection, SmtpStage from);
 static bool pump_out(SmtpConnection *connection);
+static void note_dot(SmtpConnection *connection);
+static void begin_dot(SmtpConnection *connection);
 static bool read_replies(SmtpConnection *connection);
 static bool take(SmtpConnection *connection, const char *data, size_t length);
 static bool take_line(SmtpConnection *connection);
@@ -127,8 +132,9 @@ stuff(SmtpConnection *connection)
 		appendBinaryStringInfo(&out, "\r\n", 2);
 		at = end - stop > 1 && stop[0] == '\r' && stop[1] == '\n' ? stop + 2 : stop + 1;
 	}
-	connection->body = out.data;
 	connection->body_length = out.len;
+	appendBinaryStringInfo(&out, ".\r\n", DOT_LENGTH);
+	connection->body = out.data;
 }
 
 /* The commands from that stage on: all of them, or the next one. */
@@ -180,23 +186,22 @@ pump_out(SmtpConnection *connection)
 		size_t		written = 0;
 		CURLcode	result;
 
-		if (connection->out_done == connection->out_length)
+		if (connection->stage == SMTP_DOT && !connection->body_done &&
+			connection->out_length - connection->out_done <= DOT_WITH)
 		{
-			if (connection->stage != SMTP_DOT || connection->body_done)
-				break;
-			/* All but the dot: the last moment at which nothing is in doubt. */
-			connection->body_done = true;
+			/* The last moment at which nothing is in doubt. */
 			if (!read_replies(connection))
 				return false;
-			connection->out = ".\r\n";
-			connection->out_length = 3;
-			connection->out_done = 0;
-			connection->dot_begun = !connection->empty;
-			if (connection->dot_begun)
-				net_api->handed(connection->message);
+			begin_dot(connection);
 		}
+		else if (connection->out_done == connection->out_length)
+			break;
 		result = curl_easy_send(connection->easy, connection->out + connection->out_done,
 								connection->out_length - connection->out_done, &written);
+		if (result == CURLE_OK)
+			connection->out_done += written;
+		if (connection->body_done)
+			note_dot(connection);
 		if (result == CURLE_AGAIN)
 		{
 			net_watch_change(&connection->watch, true);
@@ -207,10 +212,34 @@ pump_out(SmtpConnection *connection)
 			smtp_lost(connection, "the connection was lost");
 			return false;
 		}
-		connection->out_done += written;
 	}
 	net_watch_change(&connection->watch, false);
 	return true;
+}
+
+/* Has any of it been taken?  What TLS has made of it may be under way though it says no. */
+static void
+note_dot(SmtpConnection *connection)
+{
+	connection->dot_begun = !connection->empty &&
+		(connection->pool->options->tls != MA_TLS_NONE ||
+		 connection->out_done + DOT_LENGTH > connection->out_length);
+}
+
+/* It stands behind the body already, where there is one. */
+static void
+begin_dot(SmtpConnection *connection)
+{
+	connection->body_done = true;
+	if (connection->empty)
+	{
+		connection->out = ".\r\n";
+		connection->out_length = DOT_LENGTH;
+		connection->out_done = 0;
+		return;
+	}
+	connection->out_length = connection->body_length + DOT_LENGTH;
+	net_api->handed(connection->message);
 }
 
 /* ---- reading ---- */
