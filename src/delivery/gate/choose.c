@@ -41,7 +41,7 @@ static Place chosen;			/* the last place of what was chosen last */
 	"m.message_id, m.contact_id, m.template_id, m.topic_id, m.channel, m.template, " \
 	"m.enrollment_id, m.next_at, CASE m.channel WHEN 'email' THEN c.email " \
 	"WHEN 'sms' THEN c.phone WHEN 'push' THEN c.push_token END, m.priority, m.not_after, " \
-	"c.time_zone " \
+	"c.time_zone, m.journey " \
 	"FROM marketing_internal.message AS m LEFT JOIN marketing_internal.contact AS c " \
 	"ON c.contact_id OPERATOR(pg_catalog.=) m.contact_id "
 
@@ -202,6 +202,7 @@ read_message(const MaRows *rows, uint64 row, MaMessage *message)
 	if (isnull)
 		message->not_after = DT_NOEND;
 	message->time_zone = ma_text(rows, row, 12);
+	message->journey = ma_text(rows, row, 13);
 }
 
 /* A message of a contact that was merged into another one is that one's. */
