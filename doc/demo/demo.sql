@@ -8,6 +8,7 @@
 -- addresses are made up. About thirty live people with carts, phones and consent stand beside them.
 \set ON_ERROR_STOP on
 \pset footer off
+\pset pager off
 \pset null '-'
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS marketing_automation;

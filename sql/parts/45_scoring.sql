@@ -78,7 +78,7 @@ CREATE FUNCTION marketing.define_score_rule(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_score_rule';
 COMMENT ON FUNCTION marketing.define_score_rule(text, text, text, numeric, text, int, text, boolean, interval) IS
-	'Makes or replaces a rule of a score model: each row of the event gives points, also fewer than none, at its time. condition is SQL over the row; of a tracked event properties->>''x''. at_most: only the earliest so many rows count, of each day, week or month (per) in the contact''s time zone, or ever; once is at_most => 1. expires: after that time a row gives nothing more. Scores follow at once in reads, in the worker soon after. Answers created, replaced (what) or unchanged.';
+	'Makes or replaces a rule of a score model: each row of the event gives points, also fewer than none, at its time. condition is SQL over the row; properties of a tracked event and columns of a built-in one (email_clicked, unsubscribed and so on) are names in it, and what a machine did counts only where the condition names machine. at_most: only the earliest so many rows count, of each day, week or month (per) in the contact''s time zone, or ever; once is at_most => 1. expires: after that time a row gives nothing more. Scores follow at once in reads, in the worker soon after. Answers created, replaced (what) or unchanged.';
 
 CREATE FUNCTION marketing.define_score_rule(
 	model text,

@@ -20,10 +20,11 @@ CREATE TABLE marketing_internal.server_state (
 	reason text,
 	day int NOT NULL,
 	sent_today bigint NOT NULL,
-	changed_at timestamptz NOT NULL
+	changed_at timestamptz NOT NULL,
+	version bigint
 );
 COMMENT ON TABLE marketing_internal.server_state IS
-	'What the delivery worker knows of a server when it starts: faults in a row that were its own and until when it is left alone for the last one; the messages of a day (days since 2000-01-01) while it is warmed up.';
+	'What the delivery worker knows of a server when it starts: faults in a row that were its own and until when it is left alone for the last one; the messages of a day (days since 2000-01-01) while it is warmed up; version: a hash of its options then, since one that has been changed is tried at once.';
 
 CREATE FUNCTION marketing_internal.smtp_validator(text[], oid) RETURNS void
 	LANGUAGE c STRICT PARALLEL UNSAFE
@@ -77,10 +78,11 @@ CREATE TABLE marketing_internal.message (
 	server text,
 	version int,
 	created_at timestamptz NOT NULL,
+	test_for bigint,
 	PRIMARY KEY (contact_id, message_id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE marketing_internal.message IS
-	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address, server and version are those of the last claim; lane: its sender, 0: the built-in one. leased_until: claimed by a program outside. Ended ones stand in message_log.';
+	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address, server and version are those of the last claim; lane: its sender, 0: the built-in one. leased_until: claimed by a program outside. test_for: of send_test(), whom it is rendered for; contact_id is 0 then. Ended ones stand in message_log.';
 CREATE INDEX message_due_idx ON marketing_internal.message (lane, priority, next_at, message_id)
 	WHERE state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}');
 CREATE INDEX message_claimed_idx ON marketing_internal.message (message_id)
@@ -113,7 +115,8 @@ CREATE TABLE marketing_internal.message_log (
 	address text,
 	server text,
 	attempts int NOT NULL,
-	created_at timestamptz NOT NULL
+	created_at timestamptz NOT NULL,
+	test_for bigint
 ) PARTITION BY RANGE (settled_at);
 COMMENT ON TABLE marketing_internal.message_log IS
 	'Messages that have come to their end (sent, failed, skipped, expired), monthly partitions made at run time, each with its own primary key (contact_id, message_id, settled_at). detail: the file of the spool, or the server''s answer.';
@@ -188,6 +191,24 @@ CREATE FUNCTION marketing.send_message(
 COMMENT ON FUNCTION marketing.send_message(uuid, text, jsonb, text, timestamptz, timestamptz, int) IS
 	'Asks for a message: it goes if this commits, when consent and all other gates allow it. data is what the template calls by its names; with a dedup_key used before for this contact nothing happens and the result is null; not before and not after these times; a higher priority (-1000 to 1000) goes first, transactional ones have 100, others 0. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template.';
 
+CREATE FUNCTION marketing.send_test(contact text, template text, recipient text, data jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_send_test';
+COMMENT ON FUNCTION marketing.send_test(text, text, text, jsonb) IS
+	'Sends a message of the template as the contact would get it to recipient, and to nobody else: a mail bears the header X-MA-Test, other channels the member test. It is free of consent, caps and quiet hours, counts in no rule and report of the contact, its links are not counted and change no consent, and it takes no coupon. data as in preview_message(). A suppressed recipient gets nothing, redirect_to and disarm() hold. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template, 22023 for what is no address of the template''s channel.';
+
+CREATE FUNCTION marketing.send_test(contact bigint, template text, recipient text, data jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_send_test';
+COMMENT ON FUNCTION marketing.send_test(bigint, text, text, jsonb) IS
+	'Sends a message of the template as the contact would get it to recipient, and to nobody else: a mail bears the header X-MA-Test, other channels the member test. It is free of consent, caps and quiet hours, counts in no rule and report of the contact, its links are not counted and change no consent, and it takes no coupon. data as in preview_message(). A suppressed recipient gets nothing, redirect_to and disarm() hold. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template, 22023 for what is no address of the template''s channel.';
+
+CREATE FUNCTION marketing.send_test(contact uuid, template text, recipient text, data jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_send_test';
+COMMENT ON FUNCTION marketing.send_test(uuid, text, text, jsonb) IS
+	'Sends a message of the template as the contact would get it to recipient, and to nobody else: a mail bears the header X-MA-Test, other channels the member test. It is free of consent, caps and quiet hours, counts in no rule and report of the contact, its links are not counted and change no consent, and it takes no coupon. data as in preview_message(). A suppressed recipient gets nothing, redirect_to and disarm() hold. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template, 22023 for what is no address of the template''s channel.';
+
 CREATE FUNCTION marketing.why_not_sent(contact text, what text, at timestamptz DEFAULT NULL)
 	RETURNS TABLE (n int, gate text, verdict text, since timestamptz, detail text, next text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -215,15 +236,17 @@ CREATE VIEW marketing.messages AS
 	SELECT m.message_id AS message, marketing_internal.contact_text_now(m.contact_id) AS contact, m.state,
 		m.reason, m.since, m.template, m.channel,
 		CASE WHEN m.topic_id OPERATOR(pg_catalog.=) 0 THEN 'transactional' ELSE t.name END AS topic,
-		m.journey, m.step, m.address, m.attempts, m.next_at AS next_try, m.created_at, NULL AS detail
+		m.journey, m.step, m.address, m.attempts, m.next_at AS next_try, m.created_at, NULL AS detail,
+		marketing_internal.contact_text_now(m.test_for) AS test_for
 	FROM marketing_internal.message AS m
 	LEFT JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) m.topic_id
 	UNION ALL
 	SELECT l.message_id, marketing_internal.contact_text_now(l.contact_id), l.state,
 		l.reason, l.settled_at, l.template, l.channel,
 		CASE WHEN l.topic_id OPERATOR(pg_catalog.=) 0 THEN 'transactional' ELSE t.name END,
-		l.journey, l.step, l.address, l.attempts, NULL, l.created_at, l.detail
+		l.journey, l.step, l.address, l.attempts, NULL, l.created_at, l.detail,
+		marketing_internal.contact_text_now(l.test_for)
 	FROM marketing_internal.message_log AS l
 	LEFT JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) l.topic_id;
 COMMENT ON VIEW marketing.messages IS
-	'All messages: queued, sending, deferred and suspect ones, and those that have ended as sent, failed, skipped or expired; why, since when, and detail: the file of the spool or the server''s answer.';
+	'All messages: queued, sending, deferred and suspect ones, and those that have ended as sent, failed, skipped or expired; why, since when, and detail: the file of the spool or the server''s answer. test_for: of send_test(), the contact it was rendered for.';

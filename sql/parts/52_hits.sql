@@ -3,10 +3,12 @@
 CREATE TABLE marketing_internal.link (
 	link_id bigint PRIMARY KEY,
 	url text NOT NULL,
-	first_used timestamptz NOT NULL
+	last_used timestamptz NOT NULL,
+	contact_id bigint
 );
 COMMENT ON TABLE marketing_internal.link IS
-	'Where tracked links lead; link_id is a hash of the URL under the shop''s key.';
+	'Where tracked links lead; link_id is a hash of the URL under the shop''s key. last_used: when a message with it was made last, to a day. contact_id: whose messages alone have it; null: those of several.';
+CREATE INDEX link_contact_idx ON marketing_internal.link (contact_id) WHERE contact_id IS NOT NULL;
 
 CREATE TABLE marketing_internal.message_hit (
 	contact_id bigint NOT NULL,

@@ -42,13 +42,19 @@ CREATE FUNCTION marketing.record_delivery_event(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_record_delivery_event';
 COMMENT ON FUNCTION marketing.record_delivery_event(text, text, text, text, text, text, text, timestamptz) IS
-	'Records what a provider (server, any name) tells of a message: kind is delivered, bounced, complained or unsubscribed. dedup_key is the provider''s id of the event: told again it changes nothing, and so does another order. message: its key (header X-MA-Key), Message-ID or number; without one the address of the recipient. status of a bounce: enhanced code, reply code, or hard, soft, blocked; hard bounces and complaints suppress the address at once, soft ones after set_bounce_limit(); a complaint and unsubscribed withdraw the consent for what the message was about. A suspect message is settled as sent. Returns what it did in a line. Errors: 22023 unknown kind, 22004 without message and recipient.';
+	'Records what a provider (server, any name) tells of a message: kind is delivered, bounced, complained or unsubscribed. dedup_key is the provider''s id of the event: told again it changes nothing, and so does another order. message: its key (header X-MA-Key), Message-ID or number; without one the address of the recipient. status of a bounce: enhanced code, reply code, or hard, soft, blocked; hard bounces and complaints suppress the address at once, soft ones by the setting bounce_limit; a complaint and unsubscribed withdraw the consent for what the message was about. A suspect message is settled as sent. Returns what it did in a line. Errors: 22023 unknown kind, 22004 without message and recipient.';
 
-CREATE FUNCTION marketing.set_bounce_limit(soft_bounces int DEFAULT 3, days int DEFAULT 30) RETURNS text
+CREATE FUNCTION marketing_internal.contact_of_message(message text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_contact_of_message';
+COMMENT ON FUNCTION marketing_internal.contact_of_message(text) IS
+	'The contact of a message that record_delivery_event() would know by this key, Message-ID or number, as he is now; null: none.';
+
+CREATE FUNCTION marketing.prune_message_history(before timestamptz) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'ma_set_bounce_limit';
-COMMENT ON FUNCTION marketing.set_bounce_limit(int, int) IS
-	'An address is suppressed when so many messages to it have bounced softly within so many days with no delivery in between; 3 within 30 days unless set. Errors: 22023 for values below 1 or more than 366 days.';
+	AS 'MODULE_PATHNAME', 'ma_prune_message_history';
+COMMENT ON FUNCTION marketing.prune_message_history(timestamptz) IS
+	'Drops what is known of messages that ended in the months before: their log, decisions, openings and clicks, what providers told; and tracked links that no message has had since, which answer 404 from then on. Rules that look further back count less afterwards. Consents, suppressed addresses and dedup_key values stay. Errors: 22023 while a cap or the limit of soft bounces counts what would go.';
 
 CREATE VIEW marketing.delivery_events AS
 	SELECT e.event_id AS event, marketing_internal.contact_text_now(e.contact_id) AS contact, e.message_id AS message,

@@ -7,12 +7,21 @@ CREATE FUNCTION marketing_internal.capture_status()
 COMMENT ON FUNCTION marketing_internal.capture_status() IS
 	'Rows of marketing.status about attached tables, the logs and what commits left to the worker.';
 
+CREATE FUNCTION marketing_internal.delivery_status()
+	RETURNS TABLE (item text, state text, value text, detail text)
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_delivery_status';
+COMMENT ON FUNCTION marketing_internal.delivery_status() IS
+	'Rows of marketing.status about the servers that senders name: what is wrong with them, and what waits.';
+
 CREATE VIEW marketing.status AS
 	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.worker_status() AS s
 	UNION ALL
 	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.capture_status() AS s
 	UNION ALL
-	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.segment_status() AS s;
+	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.segment_status() AS s
+	UNION ALL
+	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.delivery_status() AS s;
 COMMENT ON VIEW marketing.status IS
 	'The first look: workers, delivery, attached tables, queues, errors. state is ok, note, warning or error; detail says what to do.';
 

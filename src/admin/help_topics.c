@@ -69,10 +69,11 @@ static const MaHelpTopic topics[] = {
 	},
 	{
 		"sending", "messages: asking for them, what became of them, and why not",
-		LINES("send_message", "messages", "why_not_sent", "define_sender", "drop_sender", "claim_messages",
+		LINES("send_message", "send_test", "messages", "why_not_sent", "define_sender", "drop_sender", "claim_messages",
 			  "settle_message",
 			  "define_cap", "drop_cap", "caps", "set_quiet_hours", "quiet_hours", "message_hits", "record_open",
-			  "record_click", "record_delivery_event", "delivery_events", "set_bounce_limit"),
+			  "record_click", "record_delivery_event", "delivery_events",
+			  "prune_message_history"),
 		LINES("SELECT marketing.send_message(42, 'thanks', dedup_key => 'order 17');",
 			  "SELECT * FROM marketing.messages LIMIT 5;",
 			  "SELECT * FROM marketing.why_not_sent(42, 'thanks');")

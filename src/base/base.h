@@ -394,6 +394,10 @@ typedef struct MaPartitioned
 extern void ma_partitions_ensure(const MaPartitioned *table);
 /* The worker's turn: makes those of the months to come, once there are any. */
 extern void ma_partitions_extend(const MaPartitioned *table);
+/* The first instant of the month, as partitions have it; an error unless it is past. */
+extern TimestampTz ma_partitions_month(TimestampTz before);
+/* Drops the partitions of the months before this one; returns how many. */
+extern int	ma_partitions_drop(const MaPartitioned *table, TimestampTz month);
 
 /* ---- configure.c: settings of the shop ---- */
 

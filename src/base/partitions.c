@@ -14,9 +14,11 @@
  */
 #include "base/base.h"
 
+#include "catalog/pg_type.h"
 #include "datatype/timestamp.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -74,6 +76,45 @@ ma_partitions_ensure(const MaPartitioned *table)
 		return;
 	make_partition(table, first, "DEFAULT");
 	make_months(table);
+}
+
+TimestampTz
+ma_partitions_month(TimestampTz before)
+{
+	Month		month;
+
+	if (TIMESTAMP_NOT_FINITE(before) || before > ma_now())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("before must be an instant of the past")));
+	month = month_of(before);
+	return (date2j(month.year, month.month, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
+int
+ma_partitions_drop(const MaPartitioned *table, TimestampTz before)
+{
+	static MaStatement read = {
+		"SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_inherits AS i "
+		"JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid "
+		"WHERE i.inhparent OPERATOR(pg_catalog.=) "
+		"pg_catalog.concat('marketing_internal.', $1)::pg_catalog.regclass "
+		"AND c.relname::pg_catalog.text OPERATOR(pg_catalog.~) '_[0-9]{4}_[0-9]{2}$' "
+		"AND c.relname::pg_catalog.text COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.<) $2 ORDER BY 1",
+		2, {TEXTOID, TEXTOID}
+	};
+	Month		month = month_of(before);
+	Datum		values[2];
+	MaRows		rows;
+
+	values[0] = CStringGetTextDatum(table->name);
+	values[1] = CStringGetTextDatum(psprintf("%s_%04d_%02d", table->name, month.year, month.month));
+	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
+	for (uint64 i = 0; i < rows.n; i++)
+		ma_run_once(psprintf("DROP TABLE marketing_internal.%s",
+							 quote_identifier(ma_text(&rows, i, 1))),
+					0, NULL, NULL, NULL, MA_RUN_WRITE);
+	return (int) rows.n;
 }
 
 /* True if marketing_internal has a partition of this name. */

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 
 #define LOCK_CLASS_RECIPIENT 6	/* of advisory locks; SQL's functions use 1 and 2 */
+#define LOCK_CLASS_ERASURE 8
 #define KEY_BYTES 32
 
 static const struct
@@ -213,6 +214,16 @@ ma_recipient_lock(uint64 key)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key,
 						 LOCK_CLASS_RECIPIENT);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+void
+ma_erasure_lock(int64 contact_id, bool erasing)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) ((uint64) contact_id >> 32),
+						 (uint32) contact_id, LOCK_CLASS_ERASURE);
+	(void) LockAcquire(&tag, erasing ? ExclusiveLock : ShareLock, false, false);
 }
 
 static int

@@ -74,6 +74,13 @@ extern uint64 ma_recipient_lock_key(Datum address_hash);
 extern bool ma_recipient_try_lock(uint64 key);
 extern void ma_recipient_lock(uint64 key);
 
+/*
+ * Who writes about a contact without his lock, as hits do, takes this before he looks
+ * whether there still is something of him; erase_contact() takes it for himself alone.
+ * Before the contact's lock; held to the end of the transaction.
+ */
+extern void ma_erasure_lock(int64 contact_id, bool erasing);
+
 /* ---- ledger.c: the ledger and the present state ---- */
 
 typedef enum MaConsentState
@@ -132,7 +139,10 @@ extern void ma_suppression_lift(const char *channel, Datum address_hash, const c
 extern char *ma_confirm_token(int64 contact_id);
 /* ... of {{ preferences_url }}: shows and changes what he gets. */
 extern char *ma_preferences_token(int64 contact_id);
-/* True for such a token and for an unsubscribe token, which opens the preferences as well. */
+/*
+ * True for such a token and for an unsubscribe token, which opens the preferences as well;
+ * false if who it was for has been erased.
+ */
 extern bool ma_preferences_token_valid(const char *token);
 /* ... of {{ unsubscribe_url }}: for this topic and channel. */
 extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *channel);
@@ -141,7 +151,7 @@ extern char *ma_unsubscribe_token(int64 contact_id, int32 topic_id, const char *
  * (any more).
  */
 extern MaTopic *ma_unsubscribe_token_topic(const char *token, const char **channel);
-/* False for what is not a token of a confirm_url of ours. */
+/* False for what is not a token of a confirm_url of ours, or of somebody who was erased. */
 extern bool ma_confirm_token_valid(const char *token);
 
 /* ---- cap.c: how many messages a contact gets within a period ---- */

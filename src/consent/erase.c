@@ -9,15 +9,16 @@
  * of his addresses, by which the shop, if somebody gives it an address, can find that
  * number, and which stay suppressed if so asked.
  *
- * The contact's lock keeps evaluations and the scheduler away, the recipients' locks the
- * gate: a claim that has committed before is found by nobody when it is looked at again
- * before the network, so it is not sent.
+ * The contact's lock keeps evaluations and the scheduler away, that of his erasure hits, the
+ * recipients' locks the gate: a claim that has committed before is found by nobody when it is
+ * looked at again before the network, so it is not sent.
  */
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
 #include "consent/consent_internal.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 typedef struct Addresses
@@ -27,12 +28,43 @@ typedef struct Addresses
 	Datum	   *hashes;
 } Addresses;
 
+static int64 lock_erased(FunctionCallInfo fcinfo, Datum *ids);
+static void lock_numbers(Datum ids);
 static Addresses read_addresses(Datum contact_ids);
 static void keep_hashes(int64 contact_id, const Addresses *addresses, bool suppress);
+static Datum key_texts(Datum contact_ids);
 static void anonymise_ledger(Datum contact_ids);
 static int64 forget(const char *column, Oid type, Datum values, int *ntables);
 
 MA_FUNCTION(ma_erase_contact);
+
+/*
+ * The contact, locked, and all his numbers.  Those who write about him without his lock
+ * are kept away first, in the order in which they take these locks.
+ */
+static int64
+lock_erased(FunctionCallInfo fcinfo, Datum *ids)
+{
+	int64		contact_id = ma_contact_argument(fcinfo, false);
+
+	lock_numbers(ma_contact_with_merged(contact_id));
+	contact_id = ma_contact_argument_locked(fcinfo, false);
+	*ids = ma_contact_with_merged(contact_id);
+	/* Merged meanwhile: mostly there is nothing more to take. */
+	lock_numbers(*ids);
+	return contact_id;
+}
+
+static void
+lock_numbers(Datum ids)
+{
+	ArrayType  *array = DatumGetArrayTypeP(ids);
+	const int64 *numbers = (const int64 *) ARR_DATA_PTR(array);
+	int			n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+
+	for (int i = 0; i < n; i++)
+		ma_erasure_lock(numbers[i], true);
+}
 
 /* All he has, and all that messages to him went to. */
 static Addresses
@@ -91,6 +123,28 @@ keep_hashes(int64 contact_id, const Addresses *addresses, bool suppress)
 		(void) ma_suppression_add(addresses->channels[i], addresses->hashes[i], "erased");
 }
 
+/* The texts by which somebody may have named him, and that we noted: a row that was refused. */
+static Datum
+key_texts(Datum contact_ids)
+{
+	static MaStatement find = {
+		"SELECT pg_catalog.concat(s.name, ':', k.external_id), k.external_id "
+		"FROM marketing_internal.contact_key AS k JOIN marketing_internal.contact_source AS s "
+		"ON s.source_id OPERATOR(pg_catalog.=) k.source_id "
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) ANY ($1)",
+		1, {INT8ARRAYOID}
+	};
+	MaRows		rows = ma_run(&find, &contact_ids, NULL, MA_RUN_READ_LATEST);
+	char	  **texts = palloc_array(char *, Max(rows.n * 2, 1));
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		texts[2 * i] = ma_text(&rows, i, 1);
+		texts[2 * i + 1] = ma_text(&rows, i, 2);
+	}
+	return ma_text_array(texts, rows.n * 2);
+}
+
 static void
 anonymise_ledger(Datum contact_ids)
 {
@@ -140,14 +194,15 @@ ma_erase_contact(PG_FUNCTION_ARGS)
 
 	(void) ma_extension_required();
 	ma_call_begin(&call);
-	contact_id = ma_contact_argument_locked(fcinfo, false);
+	contact_id = lock_erased(fcinfo, &ids);
 	answer = ma_contact_argument_text(fcinfo);
-	ids = ma_contact_with_merged(contact_id);
 	ma_recipients_lock(&contact_id, 1, channels, true);
 	addresses = read_addresses(ids);
 	keep_hashes(contact_id, &addresses, suppress);
 	anonymise_ledger(ids);
-	count = forget("merged_id", INT8ARRAYOID, ids, &ntables);
+	ma_contacts_tell_erased(ids);
+	count = forget("contact", TEXTARRAYOID, key_texts(ids), &ntables);
+	count += forget("merged_id", INT8ARRAYOID, ids, &ntables);
 	count += forget("contact_id", INT8ARRAYOID, ids, &ntables);
 	if (addresses.n > 0)
 		count += forget("address_hash", BYTEAARRAYOID,

@@ -4,7 +4,8 @@
  *		table of any room, now or later, is forgotten when somebody is exported or erased.
  *
  * A table holds something about a contact if it has the column contact_id (or merged_id,
- * of contacts that were merged), and about an address if it has address_hash.
+ * of contacts that were merged; or contact, the text that somebody named him by), and about
+ * an address if it has address_hash.
  */
 #include "base/base.h"
 

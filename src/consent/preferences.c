@@ -77,12 +77,14 @@ Datum
 ma_preferences_by_token(PG_FUNCTION_ARGS)
 {
 	MaCall		call;
+	int64		contact_id;
 
 	(void) ma_extension_required();
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
-	put_preferences((ReturnSetInfo *) fcinfo->resultinfo,
-					ma_contact_now(contact_of_token(fcinfo)));
+	contact_id = ma_contact_now(contact_of_token(fcinfo));
+	if (ma_contact_known(contact_id))
+		put_preferences((ReturnSetInfo *) fcinfo->resultinfo, contact_id);
 	ma_call_end(&call);
 	return (Datum) 0;
 }
@@ -163,7 +165,7 @@ ma_set_preferences_by_token(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 		changes[i].proof = proof;
 	ma_recipients_lock(&contact_id, 1, channels, true);
-	n = ma_consent_append(changes, n, false);
+	n = ma_contact_known(contact_id) ? ma_consent_append(changes, n, false) : 0;
 	ma_call_end(&call);
 	PG_RETURN_INT32(n);
 }
@@ -173,6 +175,7 @@ ma_preferences_token_valid(const char *token)
 {
 	MaToken		read;
 
-	return ma_token_try(token, MA_TOKEN_UNSUBSCRIBE, &read) ||
-		ma_token_try(token, MA_TOKEN_PREFERENCES, &read);
+	return (ma_token_try(token, MA_TOKEN_UNSUBSCRIBE, &read) ||
+			ma_token_try(token, MA_TOKEN_PREFERENCES, &read)) &&
+		ma_contact_known(ma_contact_now(read.contact_id));
 }

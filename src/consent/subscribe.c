@@ -236,6 +236,9 @@ ma_confirm(PG_FUNCTION_ARGS)
 	contact_id = ma_consent_lock_contact(read.contact_id);
 	value = Int64GetDatum(contact_id);
 	rows = ma_run(&pending, &value, NULL, MA_RUN_READ_LATEST);
+	/* What an erased one had pending stays that way in the ledger. */
+	if (rows.n > 0 && !ma_contact_known(contact_id))
+		rows.n = 0;
 	changes = palloc0_array(MaConsentChange, Max(rows.n, 1));
 	for (uint64 i = 0; i < rows.n; i++)
 	{
@@ -279,7 +282,9 @@ ma_unsubscribe_by_token(PG_FUNCTION_ARGS)
 		change.contact_id = ma_consent_lock_contact(read.contact_id);
 		ma_recipients_lock(&change.contact_id, 1, list_make1(unconstify(char *, change.channel)),
 						   true);
-		n = ma_consent_append(&change, 1, false);
+		/* The mails of who was erased are still in his mailbox; nobody writes to him. */
+		if (ma_contact_known(change.contact_id))
+			n = ma_consent_append(&change, 1, false);
 	}
 	ma_call_end(&call);
 	PG_RETURN_INT32(n);

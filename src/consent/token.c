@@ -65,7 +65,8 @@ ma_token_try(const char *text, char kind, MaToken *token)
 	int			length = strlen(text);
 	uint8		differs = 1;
 
-	if (length <= MAX_LENGTH)
+	/* One form of a token only. */
+	if (length <= MAX_LENGTH && strpbrk(text, "+/=") == NULL)
 	{
 		for (int i = 0; i < length; i++)
 			padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
@@ -132,7 +133,8 @@ ma_confirm_token_valid(const char *token)
 {
 	MaToken		read;
 
-	return ma_token_try(token, MA_TOKEN_CONFIRM, &read);
+	return ma_token_try(token, MA_TOKEN_CONFIRM, &read) &&
+		ma_contact_known(ma_contact_now(read.contact_id));
 }
 
 char *

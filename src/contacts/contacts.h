@@ -208,6 +208,8 @@ typedef struct MaBuiltinRows
 extern void ma_register_builtin_rows(const MaBuiltinRows *rows, int n);
 /* NULL: there are none yet. */
 extern const MaBuiltinRows *ma_builtin_rows(const char *event);
+/* True if a rule may read a row of this table, as one of our own events, from before that. */
+extern bool ma_builtin_read_before(const char *table, TimestampTz before);
 /* The built-in event of this name; one nothing has named yet gets a number below zero. */
 extern MaEvent *ma_builtin_event(MaDefinitions *definitions, const char *name);
 /* True if rules read rows of the built-in event. */
@@ -289,6 +291,8 @@ extern char *ma_contact_text(int64 contact_id);
 
 /* The contact that this one has been merged into, at any remove; else itself. */
 extern int64 ma_contact_now(int64 contact_id);
+/* False for a number whose contact has been erased. */
+extern bool ma_contact_known(int64 contact_id);
 
 /* Attributes as identify() takes them: an error unless they can be; and storing them (locked). */
 extern void ma_contact_attributes_check(Datum attributes);
@@ -417,15 +421,18 @@ extern void ma_register_mapping(const MaMapping *mapping);
 
 typedef struct MaContactListener
 {
-	/* Both contacts are locked; keys and events have moved already.  May be NULL. */
+	/* Both contacts are locked; keys and events have moved already.  Each may be NULL. */
 	void		(*merged) (int64 contact_id, int64 merged_id);
 	void		(*split) (int64 contact_id, int64 split_id);
+	/* An int8[]: what bears these numbers is deleted after this. */
+	void		(*erased) (Datum contact_ids);
 } MaContactListener;
 
 /* The contact's number and those merged into it, directly or not (int8[]), for = ANY(). */
 extern Datum ma_contact_with_merged(int64 contact_id);
 
 extern void ma_register_contact_listener(const MaContactListener *listener);
+extern void ma_contacts_tell_erased(Datum contact_ids);
 
 /* ---- consumers: what is told about changes ---- */
 

@@ -122,6 +122,7 @@ typedef struct MaRendered
 	char	   *abort_reason;
 	char	   *error;
 	bool		waits;
+	bool		later;			/* its files are too much for this batch, with those of others */
 	int32		version;		/* the version of the template that was rendered */
 	int			nattachments;
 	MaAttachment *attachments;
@@ -163,6 +164,8 @@ extern char *ma_url_with_tags(const char *url, const char *tags);
 
 /* ---- coupon.c ---- */
 
+/* The message is another contact's now, by a merge: it keeps its codes. */
+extern void ma_coupons_move(int64 from, int64 to, int64 message_id);
 /* Codes that these messages hold are free again: they were not sent, and never will be. */
 extern void ma_coupons_return(const int64 *contact_ids, const int64 *message_ids, int n);
 

@@ -64,6 +64,10 @@ extern bool ma_content_same(const char *left, const char *right);
 /* ---- utm.c ---- */
 
 extern void ma_utm_init(void);
+
+/* ---- coupon.c ---- */
+
+extern void ma_coupons_init(void);
 /* Members of utm, up to NULL. */
 extern const char *const ma_utm_members[];
 /* The tags of a version: utm (0: not given) over what the shop, channel and template say. */

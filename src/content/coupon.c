@@ -9,6 +9,7 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "contacts/contacts.h"
 #include "content/content_internal.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -16,12 +17,21 @@
 #define MAX_CODE 200			/* octets */
 
 static int32 pool_required(const char *name);
+static void forget_holders(Datum contact_ids);
 static void check_codes(ArrayType *codes);
 
 MA_FUNCTION(ma_define_coupon_pool);
 MA_FUNCTION(ma_drop_coupon_pool);
 MA_FUNCTION(ma_add_coupons);
 MA_FUNCTION(ma_claim_coupon_sql);
+
+static const MaContactListener listener = {.erased = forget_holders};
+
+void
+ma_coupons_init(void)
+{
+	ma_register_contact_listener(&listener);
+}
 
 /* marketing.define_coupon_pool(name) */
 Datum
@@ -171,6 +181,35 @@ ma_coupon_claim(int64 contact_id, int64 message_id, const char *pool)
 	values[0] = Int32GetDatum(ma_int32(&rows, 0, 1));
 	rows = ma_run(&claim, values, NULL, MA_RUN_WRITE_LATEST);
 	return rows.n > 0 ? ma_text(&rows, 0, 1) : NULL;
+}
+
+void
+ma_coupons_move(int64 from, int64 to, int64 message_id)
+{
+	static MaStatement move = {
+		"UPDATE marketing_internal.coupon SET contact_id = $2 "
+		"WHERE contact_id OPERATOR(pg_catalog.=) $1 AND message_id OPERATOR(pg_catalog.=) $3",
+		3, {INT8OID, INT8OID, INT8OID}
+	};
+	Datum		values[3];
+
+	values[0] = Int64GetDatum(from);
+	values[1] = Int64GetDatum(to);
+	values[2] = Int64GetDatum(message_id);
+	ma_run(&move, values, NULL, MA_RUN_WRITE_LATEST);
+}
+
+/* Who has them is forgotten, but not that somebody has: nobody else may get them. */
+static void
+forget_holders(Datum contact_ids)
+{
+	static MaStatement forget = {
+		"UPDATE marketing_internal.coupon SET contact_id = NULL "
+		"WHERE contact_id OPERATOR(pg_catalog.=) ANY ($1) AND message_id IS NOT NULL",
+		1, {INT8ARRAYOID}
+	};
+
+	ma_run(&forget, &contact_ids, NULL, MA_RUN_WRITE_LATEST);
 }
 
 void

@@ -21,6 +21,9 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+/* Files of a batch; whoever comes when there are more waits for the next one. */
+#define MOST_OCTETS (32 * 1024 * 1024)
+
 /* A query in this batch; rows are there for the messages for which it has run. */
 typedef struct BatchQuery
 {
@@ -43,6 +46,7 @@ typedef struct Batch
 	MaRendered *rendered;
 	MemoryContext results;
 	const char *part;			/* that is being rendered */
+	Size		octets;			/* of the files that go with its messages */
 	BatchQuery *queries;		/* NULL until one is asked for */
 	int			nqueries;
 } Batch;
@@ -554,8 +558,13 @@ render_parts(Batch *batch, int place, MaRendered *rendered)
 	{
 		BatchPlace	self = {batch, place};
 
+		rendered->later = batch->octets > MOST_OCTETS;
+		if (rendered->later)
+			return;
 		rendered->attachments = ma_attachments_read(version, rendered->html, lazy_value, &self,
 													&rendered->nattachments);
+		for (int i = 0; i < rendered->nattachments; i++)
+			batch->octets += rendered->attachments[i].length;
 	}
 	if (rendered->text == NULL && rendered->html != NULL)
 		rendered->text = ma_html_to_text(rendered->html);

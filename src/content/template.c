@@ -576,6 +576,7 @@ ma_content_init(void)
 	ma_register_uses("topic", uses_of_topic);
 	ma_register_uses("sender", uses_of_sender);
 	ma_utm_init();
+	ma_coupons_init();
 }
 
 static MaTemplate *

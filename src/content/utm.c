@@ -10,6 +10,7 @@
 
 #include "content/content_internal.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/jsonb.h"
 
 #define SOURCE "utm_source"
@@ -78,12 +79,14 @@ ma_utm_tags(Datum utm, const char *channel, const char *template_name)
 static void
 append_tag(StringInfo out, const char *name, const char *value, int length)
 {
-	appendStringInfo(out, "%sutm_%s=", out->len > 0 ? "&" : "", name);
-	for (int i = 0; i < length; i++)
-	{
-		unsigned char c = value[i];
+	char	   *utf8 = pg_server_to_any(pnstrdup(value, length), length, PG_UTF8);
 
-		if ((c < 0x80 && isalnum(c)) || (c != '\0' && strchr("-._~", c) != NULL))
+	appendStringInfo(out, "%sutm_%s=", out->len > 0 ? "&" : "", name);
+	for (; *utf8 != '\0'; utf8++)
+	{
+		unsigned char c = *utf8;
+
+		if ((c < 0x80 && isalnum(c)) || strchr("-._~", c) != NULL)
 			appendStringInfoChar(out, c);
 		else
 			appendStringInfo(out, "%%%02X", c);

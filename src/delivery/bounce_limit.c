@@ -1,7 +1,7 @@
 /*
  * bounce_limit.c
- *		marketing.set_bounce_limit(): how many soft bounces in a row, within which time, make
- *		an address one that gets nothing.
+ *		The setting bounce_limit: how many soft bounces in a row, within which time, make an
+ *		address one that gets nothing.
  *
  * A delivery in between begins the count anew, and so does time.  The answer is a function of
  * what is recorded, so events that come late or in another order lead to the same.
@@ -18,26 +18,56 @@
 #define DEFAULT_DAYS 30
 #define MAX_DAYS 366
 
+static bool parse(const char *value, int *at_most, int *days);
+static char *check(const char *value);
 static void read_limit(int *at_most, int *days);
 
-MA_FUNCTION(ma_set_bounce_limit);
+void
+ma_bounce_limit_init(void)
+{
+	static const MaShopSetting setting = {
+		SETTING,
+		"An address is suppressed when so many messages to it have bounced softly within so many days with no delivery in between; 3 in 30 days as long as it is not set.",
+		check
+	};
+
+	ma_register_shop_setting(&setting);
+}
+
+/* "3 in 30 days" */
+static bool
+parse(const char *value, int *at_most, int *days)
+{
+	int			length = -1;
+
+	return sscanf(value, "%9d in %9d days%n", at_most, days, &length) == 2 &&
+		length == (int) strlen(value) && *at_most >= 1 && *days >= 1 && *days <= MAX_DAYS;
+}
+
+static char *
+check(const char *value)
+{
+	int			at_most;
+	int			days;
+
+	if (!parse(value, &at_most, &days))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg(SETTING " cannot be \"%s\"", value),
+				 errhint("For example 3 in 30 days; 1 bounce or more, and at most %d days.",
+						 MAX_DAYS)));
+	return psprintf("%d in %d days", at_most, days);
+}
 
 static void
 read_limit(int *at_most, int *days)
 {
-	static MaStatement find = {
-		"SELECT value FROM marketing_internal.setting WHERE name OPERATOR(pg_catalog.=) '" SETTING "'",
-		0
-	};
-	MaRows		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
+	char	   *value = ma_shop_setting(SETTING);
 
+	if (value != NULL && parse(value, at_most, days))
+		return;
 	*at_most = DEFAULT_AT_MOST;
 	*days = DEFAULT_DAYS;
-	if (rows.n > 0 && sscanf(ma_text(&rows, 0, 1), "%d in %d", at_most, days) != 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the setting \"" SETTING "\" cannot be read"),
-				 errhint("Set it anew with marketing.set_bounce_limit().")));
 }
 
 bool
@@ -73,33 +103,12 @@ ma_soft_bounces_weigh(const char *channel, Datum address_hash)
 	return false;
 }
 
-/* marketing.set_bounce_limit(soft_bounces, days) */
-Datum
-ma_set_bounce_limit(PG_FUNCTION_ARGS)
+TimestampTz
+ma_soft_bounces_since(TimestampTz now)
 {
-	static MaStatement store = {
-		"INSERT INTO marketing_internal.setting (name, value) VALUES ('" SETTING "', $1) "
-		"ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-		1, {TEXTOID}
-	};
-	int			soft_bounces = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
-	int			days = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
-	MaCall		call;
-	Datum		value;
-	int			had_soft_bounces;
-	int			had_days;
+	int			at_most;
+	int			days;
 
-	(void) ma_extension_required();
-	if (soft_bounces < 1 || days < 1 || days > MAX_DAYS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 soft_bounces < 1 ? errmsg("soft_bounces must be 1 or more") :
-				 errmsg("days must be between 1 and %d", MAX_DAYS)));
-	ma_call_begin(&call);
-	read_limit(&had_soft_bounces, &had_days);
-	value = CStringGetTextDatum(psprintf("%d in %d", soft_bounces, days));
-	(void) ma_run(&store, &value, NULL, MA_RUN_WRITE_LATEST);
-	ma_call_end(&call);
-	PG_RETURN_TEXT_P(cstring_to_text(had_soft_bounces == soft_bounces && had_days == days ?
-									 "bounce limit: unchanged" : "bounce limit: set"));
+	read_limit(&at_most, &days);
+	return now - days * USECS_PER_DAY;
 }

@@ -17,6 +17,7 @@
 #include "delivery/delivery_internal.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #define MOST 1000				/* messages of one call */
@@ -58,6 +59,8 @@ ma_claim_messages(PG_FUNCTION_ARGS)
 				 errmsg("at_most must be between 1 and %d", MOST)));
 	check_server(server);
 	until = lease_end(fcinfo);
+	/* To the end of the transaction, which is the caller's. */
+	ma_delivery_durable();
 	ma_call_begin(&call);
 	n = claim(server, at_most, until, &messages);
 	for (int i = 0; i < n; i++)
@@ -70,6 +73,7 @@ static void
 check_server(const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
+	AclResult	right;
 
 	if (server == NULL || ma_server_kind(server->fdwid) != MA_SERVER_OUTSIDE)
 		ereport(ERROR,
@@ -77,6 +81,9 @@ check_server(const char *name)
 				 errmsg("there is no server \"%s\" of marketing_outside", name),
 				 errhint("Create it with CREATE SERVER %s FOREIGN DATA WRAPPER marketing_outside.",
 						 quote_identifier(name))));
+	right = ma_foreign_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE);
+	if (right != ACLCHECK_OK)
+		aclcheck_error(right, OBJECT_FOREIGN_SERVER, name);
 }
 
 static TimestampTz
@@ -134,7 +141,9 @@ claim_some(int limit, MaMessage *messages, bool *more)
 	ma_gate_pass_over();
 	if (nclaimed == 0)
 		return 0;
-	ma_compose(claimed, nclaimed);
+	/* What does not fit in now is left to the next call. */
+	if (ma_compose(claimed, nclaimed) > 0)
+		*more = false;
 	unfit = palloc_array(MaMessage *, nclaimed);
 	for (int i = 0; i < nclaimed; i++)
 		if (claimed[i].gate != NULL)
@@ -202,11 +211,12 @@ ma_claims_look(void)
 	static MaStatement ended = {
 		"SELECT contact_id, message_id, topic_id, attempts, server "
 		"FROM marketing_internal.message WHERE state OPERATOR(pg_catalog.=) 'sending' "
-		"AND leased_until OPERATOR(pg_catalog.<) $1 ORDER BY message_id LIMIT 500",
+		"AND leased_until OPERATOR(pg_catalog.<) $1 ORDER BY message_id LIMIT 500 "
+		"FOR UPDATE SKIP LOCKED",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		value = TimestampTzGetDatum(ma_now());
-	MaRows		rows = ma_run(&ended, &value, NULL, MA_RUN_READ_LATEST);
+	MaRows		rows = ma_run(&ended, &value, NULL, MA_RUN_WRITE_LATEST);
 	MaMessage **messages = palloc_array(MaMessage *, Max(rows.n, 1));
 
 	for (uint64 i = 0; i < rows.n; i++)

@@ -23,21 +23,27 @@ static char *in_utf8(const char *text);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 static void build_json(MaMessage *message, const MaRendered *rendered);
-static void build_request(MaMessage *message, const MaRendered *rendered,
-						  const char *unsubscribe_url);
+static void build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
 
-void
+int
 ma_compose(MaMessage *messages, int n)
 {
 	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
 	char	   *url = ma_public_url();
 	bool		openings = ma_setting_on(MA_TRACK_OPENS);
+	int			nlater = 0;
+	bool		redirects = false;
+	char	   *redirected = NULL;
 
 	for (int i = 0; i < n; i++)
 	{
-		requests[i].contact_id = messages[i].contact_id;
-		requests[i].message_id = messages[i].message_id;
+		bool		test = messages[i].test_for != 0;
+
+		/* Nothing is claimed or counted for a test, and its links stand for nobody. */
+		requests[i].contact_id = test ? ma_contact_now(messages[i].test_for) :
+			messages[i].contact_id;
+		requests[i].message_id = test ? 0 : messages[i].message_id;
 		requests[i].template_id = messages[i].template_id;
 		requests[i].entry = messages[i].entry;
 		requests[i].data = messages[i].data;
@@ -51,8 +57,11 @@ ma_compose(MaMessage *messages, int n)
 	for (int i = 0; i < n; i++)
 	{
 		MaMessage  *message = &messages[i];
-		char	   *redirected;
+		bool		redirect;
 
+		if (i == 0 || strcmp(message->channel, messages[i - 1].channel) != 0)
+			redirects = ma_redirect(message->channel, &redirected);
+		redirect = message->server != NULL && redirects;
 		message->version = rendered[i].version;
 		message->outgoing.message_id = message->message_id;
 		message->outgoing.key = ma_message_key(message->message_id);
@@ -61,11 +70,19 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
 		message->outgoing.to_address = message->address;
-		if (message->server != NULL && ma_redirect(message->channel, &redirected))
+		if (redirect)
 			message->outgoing.to_address = redirected;
-		if (message->address != NULL && message->outgoing.to_address == NULL)
+		/* Also where a recipient has no address, as in a webhook, the server is the shop's. */
+		if (redirect && redirected == NULL)
 			refuse(message, MA_MESSAGE_DEFERRED, "redirect",
 				   psprintf("redirect_to names no address for %s", message->channel));
+		else if (rendered[i].later)
+		{
+			refuse(message, MA_MESSAGE_QUEUED, "size",
+				   "others of its batch have large attachments: it goes with the next one");
+			message->untried = true;
+			nlater++;
+		}
 		else if (rendered[i].abort_reason != NULL)
 			refuse(message, MA_MESSAGE_SKIPPED, "template",
 				   psprintf("its template gave up: %s", rendered[i].abort_reason));
@@ -73,19 +90,16 @@ ma_compose(MaMessage *messages, int n)
 			refuse(message, MA_MESSAGE_DEFERRED, "coupons", rendered[i].error);
 		else if (rendered[i].error != NULL)
 			refuse(message, MA_MESSAGE_FAILED, "template", rendered[i].error);
-		else if (strcmp(message->channel, "email") == 0)
+		else
 		{
-			if (openings && rendered[i].html != NULL)
+			if (openings && message->test_for == 0 && rendered[i].html != NULL &&
+				strcmp(message->channel, "email") == 0)
 				rendered[i].html = ma_track_opening(rendered[i].html, url, message->message_id,
 													message->contact_id);
-			build_mail(message, &rendered[i], requests[i].variables[1].value);
+			build(message, &rendered[i], requests[i].variables[1].value);
 		}
-		else
-			build_json(message, &rendered[i]);
-		if (message->gate == NULL && message->options != NULL &&
-			message->options->kind == MA_SERVER_HTTP)
-			build_request(message, &rendered[i], requests[i].variables[1].value);
 	}
+	return nlater;
 }
 
 static void
@@ -126,6 +140,45 @@ ma_compose_init(void)
 	ma_register_variables(preview_variables);
 }
 
+/*
+ * The bytes.  A text that is none in UTF-8 is the fault of its message; a server's templates
+ * stop nothing but what goes through it.
+ */
+static void
+build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (strcmp(message->channel, "email") == 0)
+			build_mail(message, rendered, unsubscribe_url);
+		else
+			build_json(message, rendered);
+		if (message->gate == NULL && message->options != NULL &&
+			message->options->kind == MA_SERVER_HTTP)
+			ma_request_build(message, rendered, message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ?
+							 NULL : unsubscribe_url);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		bool		of_text = geterrcode() == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE ||
+			geterrcode() == ERRCODE_UNTRANSLATABLE_CHARACTER;
+
+		MemoryContextSwitchTo(context);
+		if (geterrcode() == ERRCODE_QUERY_CANCELED || geterrcode() == ERRCODE_OUT_OF_MEMORY ||
+			(!of_text && (message->options == NULL || message->options->kind != MA_SERVER_HTTP)))
+			PG_RE_THROW();
+		error = CopyErrorData();
+		FlushErrorState();
+		refuse(message, of_text ? MA_MESSAGE_FAILED : MA_MESSAGE_DEFERRED,
+			   of_text ? "template" : "server", error->message);
+		message->pause = 600;
+	}
+	PG_END_TRY();
+}
+
 /* Mails are UTF-8, whatever the database is. */
 static char *
 in_utf8(const char *text)
@@ -137,7 +190,7 @@ static void
 build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
 {
 	const MaSender *sender = message->sender;
-	MaMimeHeader headers[2];
+	MaMimeHeader headers[3];
 	MaMimeMessage mail = {0};
 	const char *error = NULL;
 	bool		smtputf8;
@@ -145,9 +198,9 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 
 	headers[0].name = "X-MA-Key";
 	headers[0].value = message->outgoing.key;
-	mail.from_address = sender->from_address;
+	mail.from_address = in_utf8(sender->from_address);
 	mail.from_name = in_utf8(sender->from_name);
-	mail.reply_to = sender->reply_to;
+	mail.reply_to = in_utf8(sender->reply_to);
 	mail.to_address = ma_mime_address(in_utf8(message->outgoing.to_address), &smtputf8);
 	mail.subject = in_utf8(rendered->subject);
 	mail.text = in_utf8(rendered->text);
@@ -157,10 +210,18 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	mail.date = timestamptz_to_time_t(ma_now());
 	if (message->topic_id != MA_TOPIC_TRANSACTIONAL_ID)
 		mail.unsubscribe_url = unsubscribe_url;
-	headers[1].name = "X-MA-Redirected-From";
-	headers[1].value = message->address;
-	mail.nheaders = message->outgoing.to_address == message->address ? 1 : 2;
+	mail.nheaders = 1;
 	mail.headers = headers;
+	if (message->outgoing.to_address != message->address)
+	{
+		headers[mail.nheaders].name = "X-MA-Redirected-From";
+		headers[mail.nheaders++].value = in_utf8(message->address);
+	}
+	if (message->test_for != 0)
+	{
+		headers[mail.nheaders].name = "X-MA-Test";
+		headers[mail.nheaders++].value = "yes";
+	}
 	mail.nattachments = rendered->nattachments;
 	mail.attachments = rendered->attachments;
 	for (int i = 0; i < mail.nattachments; i++)
@@ -171,32 +232,6 @@ build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscri
 	if (content == NULL)
 		refuse(message, MA_MESSAGE_FAILED, "mail", pstrdup(error ? error : "it cannot be built"));
 	message->outgoing.content = content;
-}
-
-/* The fault of the server's templates stops nothing but what goes through it. */
-static void
-build_request(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		ma_request_build(message, rendered, message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ?
-						 NULL : unsubscribe_url);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		if (geterrcode() == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		error = CopyErrorData();
-		FlushErrorState();
-		refuse(message, MA_MESSAGE_DEFERRED, "server", error->message);
-		message->pause = 600;
-	}
-	PG_END_TRY();
 }
 
 static void
@@ -227,7 +262,10 @@ build_json(MaMessage *message, const MaRendered *rendered)
 		appendStringInfo(&json, ", \"%s\": ", members[i].name);
 		escape_json(&json, members[i].value);
 	}
+	if (message->test_for != 0)
+		appendStringInfoString(&json, ", \"test\": true");
 	appendStringInfoString(&json, "}\n");
-	message->outgoing.content = json.data;
-	message->outgoing.length = json.len;
+	/* A file is UTF-8; a program gets it as a text of the database. */
+	message->outgoing.content = message->server == NULL ? in_utf8(json.data) : json.data;
+	message->outgoing.length = strlen(message->outgoing.content);
 }

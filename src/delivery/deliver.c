@@ -29,7 +29,9 @@
 #include "worker/worker.h"
 
 #define LOCK_CLASS 7			/* of advisory locks: delivery in one database */
-#define BATCH 50				/* what a crash can leave in doubt of one claim */
+#define BATCH 50				/* what a crash can leave in doubt of one claim ... */
+#define BATCH_JOURNAL 500		/* ... if there is no journal */
+#define BATCH_OCTETS (16 * 1024 * 1024) /* what the contents of a batch may take */
 
 /* Messages on their way between two transactions. */
 typedef struct Batch
@@ -52,20 +54,23 @@ static Step step = STEP_NONE;
 static Batch batch;				/* under way */
 static Batch next;				/* claimed by a tick that has not committed yet */
 static Step next_step;
+static bool told = false;		/* in this session's work, see tell_unserved() */
 static bool choosing = false;	/* a tick was in the midst of settling and claiming */
 static int	limit = BATCH;
+static Size message_octets = 0; /* of the last batch, on average */
 
 static bool lock(void);
 static void unlock(void);
+static int	batch_size(void);
 static void drop(Batch *which);
 static bool tick(void);
+static void tell_unserved(void);
 static bool step_claim(void);
 static void step_recheck(void);
 static void after_commit(void);
 static bool busy(void);
 static void end(void);
 static TimestampTz next_due(void);
-static void force_durable(void);
 static bool start_tick(void);
 
 static const MaDuty duty = {
@@ -96,6 +101,8 @@ lock(void)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	holds_lock = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 	taken_over = false;
+	if (holds_lock)
+		ma_journal_open();
 	return holds_lock;
 }
 
@@ -106,9 +113,19 @@ unlock(void)
 
 	if (!holds_lock)
 		return;
+	ma_journal_rest();
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 	(void) LockRelease(&tag, ExclusiveLock, true);
 	holds_lock = false;
+}
+
+/* Many at once cost less for each; large mails are claimed a few at a time. */
+static int
+batch_size(void)
+{
+	if (!ma_journal_is_open())
+		return BATCH;
+	return (int) Max(Min(BATCH_OCTETS / Max(message_octets, 1), BATCH_JOURNAL), BATCH);
 }
 
 static void
@@ -187,8 +204,8 @@ next_due(void)
  * A claim that a crash forgets is a message sent twice, whatever the server's or the
  * role's synchronous_commit says.
  */
-static void
-force_durable(void)
+void
+ma_delivery_durable(void)
 {
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
@@ -213,7 +230,7 @@ tick(void)
 			ma_gate_pass_over();
 		limit = 1;
 	}
-	force_durable();
+	ma_delivery_durable();
 	if (step == STEP_CLAIMED)
 	{
 		step_recheck();
@@ -222,6 +239,18 @@ tick(void)
 	choosing = true;
 	more = step_claim();
 	return more || next.n > 0;
+}
+
+/* In CALL marketing.work() of a server that has no workers: why some messages stay. */
+static void
+tell_unserved(void)
+{
+	if (told || ma_worker_is_preloaded() || !ma_lanes_unserved())
+		return;
+	told = true;
+	ereport(NOTICE,
+			(errmsg("messages for real servers are left: only the delivery worker sends them"),
+			 errhint("Add marketing_automation to shared_preload_libraries and restart the server; what goes to the spool or to programs outside needs no worker.")));
 }
 
 /* Settles what was sent and claims the next messages; true if there may be more. */
@@ -238,7 +267,10 @@ step_claim(void)
 	if (!taken_over)
 		ma_settle_abandoned();
 	nsettled = ma_send_finished(&settled);
-	ma_settle(settled, nsettled);
+	if (limit == 1 || ma_send_stuck())
+		nsettled = ma_settle_each(settled, nsettled);
+	else
+		ma_settle(settled, nsettled);
 	next_step = STEP_NONE;
 	if (!ma_worker_is_ending())
 	{
@@ -253,7 +285,9 @@ step_claim(void)
 			int			nunfit = 0;
 			int			count = 0;
 
-			ma_compose(next.messages, next.n);
+			/* Who goes back is due at once. */
+			if (ma_compose(next.messages, next.n) > 0)
+				ma_gate_restart();
 			for (int i = 0; i < next.n; i++)
 				if (next.messages[i].gate != NULL)
 				{
@@ -264,6 +298,12 @@ step_claim(void)
 					next.messages[count++] = next.messages[i];
 			ma_settle(unfit, nunfit);
 			next.n = count;
+			message_octets = 0;
+			for (int i = 0; i < count; i++)
+			{
+				ma_journal_claimed(next.messages[i].message_id, ma_now());
+				message_octets += next.messages[i].outgoing.length / count + 1;
+			}
 		}
 		MemoryContextSwitchTo(previous);
 		if (next.n > 0)
@@ -271,6 +311,8 @@ step_claim(void)
 	}
 	ma_lanes_store();
 	ma_call_end(&call);
+	if (!more && next.n == 0)
+		tell_unserved();
 	return more || nsettled > 0;
 }
 
@@ -308,7 +350,7 @@ after_commit(void)
 		taken_over = true;
 		ma_send_settled();
 		ma_lanes_stored();
-		limit = Min(limit * 4, BATCH);
+		limit = Min(limit * 4, batch_size());
 		/* The next choice goes on behind these; after an error it begins with them. */
 		ma_gate_pass_over();
 	}
@@ -356,7 +398,7 @@ end(void)
 	drop(&batch);
 	drop(&next);
 	step = STEP_NONE;
-	choosing = false;
+	choosing = told = false;
 	limit = BATCH;
 	unlock();
 	ma_gate_restart();

@@ -69,6 +69,7 @@ typedef struct MaGateCheck
 	const char *name;			/* "consent"; stands in message_decision.gate */
 	MaGateAction action;
 	const char *reason;
+	bool		tests;			/* asked of messages of send_test(), too */
 } MaGateCheck;
 
 extern void ma_register_gate_check(const MaGateCheck *check);
@@ -189,8 +190,33 @@ extern char *ma_public_url(void);
 
 /* ---- hits.c ---- */
 
-/* True if record_open() or record_click() take it. */
+/* True if record_open() or record_click() take it: it is ours, and leads somewhere. */
 extern bool ma_open_token_valid(const char *token);
 extern bool ma_click_token_valid(const char *token);
+
+/* ---- hook_keys.c ---- */
+
+/* Whose signature what is told to the server's hook must bear. */
+typedef enum MaHookSigner
+{
+	MA_HOOK_NOBODY,
+	MA_HOOK_SENDGRID,
+	MA_HOOK_SNS,
+	MA_HOOK_MAILGUN,
+	MA_HOOK_WEBHOOK				/* the one that our own webhooks bear */
+} MaHookSigner;
+
+typedef struct MaHookKey
+{
+	MaHookSigner signer;		/* nobody: whoever knows the hook's address is believed */
+	char	   *text;			/* of the key's file, without blanks at its end */
+	Size		length;
+	char	   *topic;			/* of Amazon SNS */
+} MaHookKey;
+
+/* What the options of the foreign server say, if there is one of this name. */
+extern MaHookKey ma_hook_key(const char *server);
+/* Notes a token made in that second (since 1970); false if it was used since `oldest`. */
+extern bool ma_hook_token_use(const char *server, const char *token, int64 second, int64 oldest);
 
 #endif							/* MA_DELIVERY_H */

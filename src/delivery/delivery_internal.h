@@ -56,6 +56,20 @@ extern const char *ma_preset_missing(const MaServerOptions *options);
 /* Sets what is not given as the preset has it. */
 extern void ma_preset_fill(MaServerOptions *options);
 
+/* ---- credentials.c ---- */
+
+/*
+ * A file of marketing_automation.credentials_directory, in the current context with a NUL
+ * behind it; NULL and an English reason: it cannot be had.  What is secret must be readable
+ * by the server's user alone.
+ */
+extern char *ma_credential_read(const char *name, bool is_secret, Size most, Size *length,
+								const char **error);
+
+/* ---- hook_keys.c ---- */
+
+extern bool ma_hook_key_is_secret(MaHookSigner signer);
+
 /* ---- one message on its way through the gate ---- */
 
 typedef struct MaServer MaServer;	/* see lanes.c */
@@ -85,6 +99,7 @@ typedef struct MaMessage
 	const char *server_name;
 	MaServerOptions *options;
 	bool		waiting;		/* something of the contact has not been evaluated yet */
+	int64		test_for;		/* of send_test(): whom it is rendered for; else 0 */
 
 	/* claimed */
 	bool		claimed;
@@ -108,6 +123,7 @@ typedef struct MaMessage
 	/* while it is under way, see send.c */
 	void	   *claimed_with;
 	bool		judged;
+	bool		suspected;		/* it failed by a server that works for others */
 	bool		settling;
 } MaMessage;
 
@@ -148,6 +164,26 @@ extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
 /* SQL of the registered check of this name over m and r; NULL if there is none. */
 extern const char *ma_gate_sql(const char *name);
 
+/* ---- journal.c: how far messages had come, for who takes over from a process that died ---- */
+
+typedef enum MaPhase
+{
+	MA_PHASE_UNKNOWN,
+	MA_PHASE_CLAIMED,			/* certainly not sent */
+	MA_PHASE_HANDED,			/* it may have been sent */
+	MA_PHASE_SENT
+} MaPhase;
+
+extern void ma_journal_open(void);
+extern void ma_journal_rest(void);
+extern bool ma_journal_is_open(void);
+/* Before the commit of its claim, whose time is its `since`. */
+extern void ma_journal_claimed(int64 message_id, TimestampTz claimed_at);
+/* `answer` may be NULL. */
+extern void ma_journal_set(int64 message_id, MaPhase phase, const char *answer);
+/* *answer in the current context, or NULL. */
+extern MaPhase ma_journal_find(int64 message_id, TimestampTz claimed_at, char **answer);
+
 /* ---- message_key.c ---- */
 
 /* What tells a message from all others anywhere: hexadecimal, the same each time. */
@@ -157,13 +193,22 @@ extern int64 ma_message_of_key(const char *text);
 
 /* ---- compose.c: what a message says, as bytes ---- */
 
-/* Renders and builds claimed messages; what cannot be gets becomes and reason. */
-extern void ma_compose(MaMessage *messages, int n);
+/*
+ * Renders and builds claimed messages; what cannot be gets becomes and reason.  Returns
+ * how many go back to `queued` since the batch has grown too large.
+ */
+extern int	ma_compose(MaMessage *messages, int n);
 
 /* ---- settle.c ---- */
 
 /* Ends messages, defers or requeues them, as their `becomes` says; tells of it. */
 extern void ma_settle(MaMessage **messages, int n);
+
+/*
+ * The same one by one, after an error: a message that cannot be settled just now stays as it
+ * is and holds up no other; returns how many were.
+ */
+extern int	ma_settle_each(MaMessage **messages, int n);
 
 /* It may have been sent or not, by the fault of `what`: says what becomes of it. */
 extern void ma_settle_doubt(MaMessage *message, const MaServerOptions *options, const char *what);
@@ -188,6 +233,9 @@ extern const char *ma_message_state_name(MaMessageState state);
 
 /* ---- partitions.c ---- */
 
+#define MA_MESSAGE_LOGS 3
+extern const MaPartitioned ma_message_logs[MA_MESSAGE_LOGS];
+
 extern void ma_delivery_partitions_ensure(void);
 extern void ma_hits_partitions_ensure(void);
 extern void ma_delivery_partitions_init(void);
@@ -201,6 +249,8 @@ extern void ma_delivery_events_init(void);
 extern void ma_feedback_init(void);
 
 /* ---- outbox.c ---- */
+
+#define MA_PRIORITY_TRANSACTIONAL 100
 
 extern void ma_outbox_init(void);
 /* Wakes delivery when this transaction commits. */
@@ -229,16 +279,34 @@ extern void ma_lane_ended(MaMessage *message);
 extern bool ma_lanes_have_room(void);
 /* The server did its work; it did not, by a fault of its own. */
 extern void ma_lane_worked(MaServer *server);
-extern void ma_lane_failed(MaServer *server, const char *reason);
+extern bool ma_lane_failed(MaServer *server, const char *reason);
 /* Seconds until it is tried again. */
 extern int64 ma_lane_rest(const MaServer *server);
+/* The last claim left messages that only the delivery worker can send. */
+extern bool ma_lanes_unserved(void);
+extern bool ma_server_resting(TimestampTz open_until, TimestampTz now);
 extern void ma_lanes_store(void);
 extern void ma_lanes_stored(void);
+
+/* ---- status.c ---- */
+
+/*
+ * State of a server for marketing.status ("ok", "warning", "error"), a word for it, and what
+ * is wrong, NULL: nothing; in the current context.
+ */
+extern const char *ma_server_condition(const char *name, const char **word, char **detail);
+/* What its rate is, in words; NULL: it has none. */
+extern char *ma_server_rate(const char *name);
 
 /* ---- shop_settings.c: configure('redirect_to', ...) ---- */
 
 /* True if it is set; *address is who gets messages of the channel then, or NULL: nobody. */
 extern bool ma_redirect(const char *channel, char **address);
+
+/* ---- deliver.c ---- */
+
+/* The commit of this transaction, which claims messages, waits for its record to be on disk. */
+extern void ma_delivery_durable(void);
 
 /* ---- claims.c: programs that send messages themselves ---- */
 
@@ -252,6 +320,8 @@ extern void ma_transport_add(const MaTransport *transport);
 extern void ma_network_set(const MaNetwork *what);
 /* Sends the messages or has them under way; the context they are in is send.c's from now on. */
 extern void ma_send(MemoryContext context, MaMessage *messages, int n);
+/* From here on it may have been sent, until it is finished. */
+extern void ma_message_handed(MaOutgoing *message);
 extern void ma_message_finished(MaOutgoing *message);
 /* It is to be tried again: when, or that it has been often enough. */
 extern void ma_send_retry(MaMessage *message);
@@ -260,6 +330,7 @@ extern bool ma_send_busy(void);
 extern int	ma_send_finished(MaMessage ***messages);
 extern void ma_send_settled(void);
 extern void ma_send_not_settled(void);
+extern bool ma_send_stuck(void);
 
 /* ---- request.c: HTTP requests and answers by the templates of a server ---- */
 

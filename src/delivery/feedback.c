@@ -17,10 +17,12 @@
 #include "catalog/pg_type.h"
 #include "content/content.h"
 #include "delivery/feedback.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "worker/worker.h"
 
 #define DUTY_EVERY_MS (10 * 60 * 1000)
+#define MAX_STATUS 200			/* octets of it in the reason of a suppression */
 
 enum
 {
@@ -82,7 +84,7 @@ static const MaBuiltinRows builtin_rows[] = {
 	CHANNEL_ROWS("email"), CHANNEL_ROWS("sms"), CHANNEL_ROWS("push")
 };
 
-static const MaPartitioned partitions = {
+const MaPartitioned ma_delivery_event_log = {
 	.name = "delivery_event", .column = "recorded_at", .key = "contact_id, event_id, recorded_at",
 	.index = "address_hash"
 };
@@ -93,15 +95,19 @@ static void read_arguments(FunctionCallInfo fcinfo, Feedback *feedback);
 static Kind kind_of(const char *name);
 static int64 message_of(const char *text);
 static bool find_message(Feedback *feedback, int64 message_id, char **address);
+static void forget_message(Feedback *feedback, char **address);
+static bool is_erased(Datum address_hash);
 static bool find_target(FunctionCallInfo fcinfo, Feedback *feedback);
 static bool is_new(const Feedback *feedback);
 static void store(Feedback *feedback);
 static void raise_event(const Feedback *feedback, int64 event_id);
+static char *bounce_reason(const char *status);
 static const char *consequences(const Feedback *feedback);
 static void withdraw(const Feedback *feedback, const char *origin);
 static void settle_suspect(const Feedback *feedback);
 
 MA_FUNCTION(ma_record_delivery_event);
+MA_FUNCTION(ma_contact_of_message);
 
 void
 ma_feedback_init(void)
@@ -111,13 +117,14 @@ ma_feedback_init(void)
 	};
 
 	ma_register_builtin_rows(builtin_rows, lengthof(builtin_rows));
+	ma_bounce_limit_init();
 	ma_worker_register_duty(&duty);
 }
 
 static bool
 partition_tick(void)
 {
-	ma_partitions_extend(&partitions);
+	ma_partitions_extend(&ma_delivery_event_log);
 	return false;
 }
 
@@ -151,6 +158,11 @@ read_arguments(FunctionCallInfo fcinfo, Feedback *feedback)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("%s must not be null", names[i])));
+	if (!PG_ARGISNULL(ARG_OCCURRED_AT) &&
+		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("occurred_at must be a point in time, not infinity")));
 	if (PG_ARGISNULL(ARG_MESSAGE) && PG_ARGISNULL(ARG_RECIPIENT))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -206,6 +218,28 @@ find_message(Feedback *feedback, int64 message_id, char **address)
 	return true;
 }
 
+/* It was there, and is not any more. */
+static void
+forget_message(Feedback *feedback, char **address)
+{
+	feedback->message_id = feedback->logged_for = feedback->contact_id = 0;
+	feedback->topic_id = 0;
+	feedback->template = feedback->journey = feedback->step = feedback->state = NULL;
+	*address = NULL;
+}
+
+/* True for the address of somebody who was erased: no more than the hash is kept of it. */
+static bool
+is_erased(Datum address_hash)
+{
+	static MaStatement find = {
+		"SELECT FROM marketing_internal.erasure WHERE address_hash OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		1, {BYTEAOID}
+	};
+
+	return ma_run(&find, &address_hash, NULL, MA_RUN_READ_LATEST).n > 0;
+}
+
 /*
  * The message and where it went; without one the recipient that is told.  The locks of
  * its contact and address are taken.  False: neither is known.
@@ -217,14 +251,20 @@ find_target(FunctionCallInfo fcinfo, Feedback *feedback)
 	char	   *recipient = text_argument(fcinfo, ARG_RECIPIENT);
 	char	   *address = NULL;
 
-	if (message == NULL || !find_message(feedback, message_of(message), &address))
+	if (message != NULL && find_message(feedback, message_of(message), &address))
+	{
+		feedback->contact_id = ma_consent_lock_contact(feedback->logged_for);
+		/* While we waited for him it may have been settled, or erased with him. */
+		feedback->message_id = 0;
+		if (!find_message(feedback, message_of(message), &address))
+			forget_message(feedback, &address);
+	}
+	if (feedback->message_id == 0)
 	{
 		if (recipient == NULL)
 			return false;
 		feedback->channel = strchr(recipient, '@') != NULL ? "email" : "sms";
 	}
-	else
-		feedback->contact_id = ma_consent_lock_contact(feedback->logged_for);
 	if (address == NULL && recipient != NULL)
 		address = ma_channel_normalise(feedback->channel, recipient);
 	if (address != NULL)
@@ -232,7 +272,29 @@ find_target(FunctionCallInfo fcinfo, Feedback *feedback)
 		feedback->address_hash = ma_address_hash(feedback->channel, address);
 		ma_recipient_lock(ma_recipient_lock_key(feedback->address_hash));
 	}
+	/* In words a server tells the address, too. */
+	if (feedback->message_id == 0 && feedback->address_hash != (Datum) 0 &&
+		is_erased(feedback->address_hash))
+		feedback->detail = NULL;
 	return feedback->message_id != 0 || feedback->address_hash != (Datum) 0;
+}
+
+/* marketing_internal.contact_of_message(message) */
+Datum
+ma_contact_of_message(PG_FUNCTION_ARGS)
+{
+	Feedback	feedback = {0};
+	char	   *address;
+	int64		contact_id = 0;
+	MaCall		call;
+
+	ma_call_begin(&call);
+	if (find_message(&feedback, message_of(text_to_cstring(PG_GETARG_TEXT_PP(0))), &address))
+		contact_id = ma_contact_now(feedback.logged_for);
+	ma_call_end(&call);
+	if (contact_id == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(contact_id);
 }
 
 /* ---- recording it ---- */
@@ -274,7 +336,7 @@ store(Feedback *feedback)
 	char		nulls[] = "               ";
 	MaRows		rows;
 
-	ma_partitions_ensure(&partitions);
+	ma_partitions_ensure(&ma_delivery_event_log);
 	values[0] = Int64GetDatum(feedback->contact_id);
 	values[1] = TimestampTzGetDatum(ma_now());
 	values[2] = TimestampTzGetDatum(feedback->occurred_at);
@@ -307,7 +369,8 @@ raise_event(const Feedback *feedback, int64 event_id)
 	MaRows		built;
 	bool		isnull;
 
-	if (feedback->kind == KIND_UNSUBSCRIBED || ma_builtin_columns(name) == NULL)
+	if (feedback->kind == KIND_UNSUBSCRIBED || feedback->contact_id == 0 ||
+		ma_builtin_columns(name) == NULL)
 		return;
 	values[0] = CStringGetTextDatum(feedback->template);
 	values[1] = feedback->journey ? CStringGetTextDatum(feedback->journey) : (Datum) 0;
@@ -341,6 +404,16 @@ withdraw(const Feedback *feedback, const char *origin)
 	(void) ma_consent_append(&change, 1, false);
 }
 
+/* "bounced: 5.1.1 no such user", of a status of any length. */
+static char *
+bounce_reason(const char *status)
+{
+	if (status == NULL)
+		return pstrdup("bounced");
+	return psprintf("bounced: %.*s", pg_mbcliplen(status, (int) strlen(status), MAX_STATUS),
+					status);
+}
+
 /* The end of the answer, or NULL. */
 static const char *
 consequences(const Feedback *feedback)
@@ -355,8 +428,7 @@ consequences(const Feedback *feedback)
 		added = ma_suppression_add(feedback->channel, feedback->address_hash, "complaint");
 	else if (feedback->class != NULL && strcmp(feedback->class, "hard") == 0)
 		added = ma_suppression_add(feedback->channel, feedback->address_hash,
-								   psprintf("bounced%s%.200s", feedback->status ? ": " : "",
-											feedback->status ? feedback->status : ""));
+								   bounce_reason(feedback->status));
 	else if (feedback->kind != KIND_UNSUBSCRIBED)
 		added = ma_soft_bounces_weigh(feedback->channel, feedback->address_hash);
 	return added ? ", the address is suppressed" : "";
@@ -395,7 +467,8 @@ ma_record_delivery_event(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &feedback);
 	ma_call_begin(&call);
 	feedback.occurred_at = ma_now();
-	if (!PG_ARGISNULL(ARG_OCCURRED_AT))
+	/* Nothing happens later than now; before 2000, or at -infinity, only in a mistake. */
+	if (!PG_ARGISNULL(ARG_OCCURRED_AT) && PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT) > 0)
 		feedback.occurred_at = Min(feedback.occurred_at, PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT));
 	if (!find_target(fcinfo, &feedback))
 		answer = "ignored: no such message, and no address";

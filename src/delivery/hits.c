@@ -11,10 +11,14 @@
  *
  * Neither changes a consent, whatever the link; both can be repeated by anybody who
  * has the token, so a message has MAX_HITS at most.
+ *
+ * A hit stands under the contact that its message stands under, merged or not: so the two
+ * stay together, also when the contacts are split again.
  */
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "consent/consent.h"
 #include "contacts/contacts.h"
 #include "delivery/delivery_internal.h"
 #include "delivery/track.h"
@@ -32,7 +36,7 @@ typedef struct Hit
 {
 	const char *text;			/* of the token, as it was given */
 	MaHitToken	token;
-	int64		contact_id;		/* who it is now */
+	int64		owner;			/* the contact that the message's row names */
 	const char *agent;			/* these may be NULL */
 	const char *method;
 	const char *purpose;
@@ -50,7 +54,7 @@ typedef struct Hit
 
 static void read_arguments(FunctionCallInfo fcinfo, Hit *hit);
 static void read_token(Hit *hit, char kind);
-static char *find_url(const Hit *hit);
+static char *find_url(int64 link_id);
 static bool record(Hit *hit);
 static bool find_message(Hit *hit);
 static void count_hits(Hit *hit);
@@ -91,7 +95,13 @@ ma_record_click(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &hit);
 	ma_call_begin(&call);
 	read_token(&hit, MA_HIT_CLICK);
-	url = MemoryContextStrdup(context, find_url(&hit));
+	url = find_url(hit.token.link_id);
+	if (url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("where this link leads is not known any more"),
+				 errhint("Links are stored in marketing_internal.link; restore it from a backup.")));
+	url = MemoryContextStrdup(context, url);
 	(void) record(&hit);
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(url));
@@ -110,7 +120,7 @@ ma_click_token_valid(const char *token)
 {
 	MaHitToken	read;
 
-	return ma_hit_token_read(token, MA_HIT_CLICK, &read);
+	return ma_hit_token_read(token, MA_HIT_CLICK, &read) && find_url(read.link_id) != NULL;
 }
 
 static void
@@ -139,22 +149,18 @@ read_token(Hit *hit, char kind)
 				 errhint("A token is the last part of a link in a message.")));
 }
 
+/* NULL: it is not known any more. */
 static char *
-find_url(const Hit *hit)
+find_url(int64 link_id)
 {
 	static MaStatement find = {
 		"SELECT url FROM marketing_internal.link WHERE link_id OPERATOR(pg_catalog.=) $1",
 		1, {INT8OID}
 	};
-	Datum		value = Int64GetDatum(hit->token.link_id);
+	Datum		value = Int64GetDatum(link_id);
 	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
 
-	if (rows.n == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("where this link leads is not known any more"),
-				 errhint("Links are stored in marketing_internal.link; restore it from a backup.")));
-	return ma_text(&rows, 0, 1);
+	return rows.n > 0 ? ma_text(&rows, 0, 1) : NULL;
 }
 
 /* Keeps the hit and raises its event; false if its message is not known, or has too many. */
@@ -162,8 +168,8 @@ static bool
 record(Hit *hit)
 {
 	hit->at = ma_now();
-	hit->contact_id = ma_contact_now(hit->token.contact_id);
 	ma_hits_partitions_ensure();
+	ma_erasure_lock(hit->token.contact_id, false);
 	if (!find_message(hit))
 		return false;
 	count_hits(hit);
@@ -177,24 +183,29 @@ record(Hit *hit)
 	return true;
 }
 
-/* The message, under the contact it was made for. */
+/*
+ * The message, under the contact it was made for, or, if it was tried again after a merge,
+ * under who that is now.
+ */
 static bool
 find_message(Hit *hit)
 {
 	static MaStatement find = {
-		"SELECT channel, template, journey, step, topic_id, settled_at "
-		"FROM marketing_internal.message_log WHERE contact_id OPERATOR(pg_catalog.=) $1 "
+		"SELECT channel, template, journey, step, topic_id, settled_at, contact_id "
+		"FROM marketing_internal.message_log WHERE contact_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND message_id OPERATOR(pg_catalog.=) $2 UNION ALL "
-		"SELECT channel, template, journey, step, topic_id, NULL FROM marketing_internal.message "
-		"WHERE contact_id OPERATOR(pg_catalog.=) $1 AND message_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
-		2, {INT8OID, INT8OID}
+		"SELECT channel, template, journey, step, topic_id, NULL, contact_id "
+		"FROM marketing_internal.message WHERE contact_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND message_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
+		2, {INT8ARRAYOID, INT8OID}
 	};
+	int64		contacts[2] = {hit->token.contact_id, ma_contact_now(hit->token.contact_id)};
 	Datum		values[2];
 	MaRows		rows;
 	Datum		sent;
 	bool		isnull;
 
-	values[0] = Int64GetDatum(hit->token.contact_id);
+	values[0] = ma_int8_array(contacts, contacts[0] == contacts[1] ? 1 : 2);
 	values[1] = Int64GetDatum(hit->token.message_id);
 	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
 	if (rows.n == 0)
@@ -206,6 +217,7 @@ find_message(Hit *hit)
 	hit->topic_id = ma_int32(&rows, 0, 5);
 	sent = ma_value(&rows, 0, 6, &isnull);
 	hit->sent_at = isnull ? DT_NOEND : DatumGetTimestampTz(sent);
+	hit->owner = ma_int64(&rows, 0, 7);
 	return true;
 }
 
@@ -222,7 +234,7 @@ count_hits(Hit *hit)
 	Datum		values[4];
 	MaRows		rows;
 
-	values[0] = Int64GetDatum(hit->contact_id);
+	values[0] = Int64GetDatum(hit->owner);
 	values[1] = Int64GetDatum(hit->token.message_id);
 	values[2] = Int64GetDatum(hit->token.link_id);
 	values[3] = TimestampTzGetDatum(hit->at - BURST);
@@ -285,7 +297,7 @@ condemn_burst(const Hit *hit)
 	};
 	Datum		values[4];
 
-	values[0] = Int64GetDatum(hit->contact_id);
+	values[0] = Int64GetDatum(hit->owner);
 	values[1] = Int64GetDatum(hit->token.message_id);
 	values[2] = CStringGetTextDatum(hit->verdict);
 	values[3] = TimestampTzGetDatum(hit->at - BURST);
@@ -319,7 +331,7 @@ store(const Hit *hit)
 
 	if (click && hit->verdict != NULL && hit->links >= BURST_LINKS)
 		condemn_burst(hit);
-	values[0] = Int64GetDatum(hit->contact_id);
+	values[0] = Int64GetDatum(hit->owner);
 	values[1] = Int64GetDatum(hit->token.message_id);
 	values[2] = TimestampTzGetDatum(hit->at);
 	for (int i = 0; i < lengthof(texts); i++)
@@ -336,6 +348,6 @@ store(const Hit *hit)
 	nulls[10] = hit->agent ? ' ' : 'n';
 	rows = ma_run(&add, values, nulls, MA_RUN_WRITE_LATEST);
 	if (ma_builtin_columns(name) != NULL)
-		ma_raise_event(name, hit->contact_id, ma_int64(&rows, 0, 1), hit->at,
+		ma_raise_event(name, ma_contact_now(hit->owner), ma_int64(&rows, 0, 1), hit->at,
 					   PointerGetDatum(PG_DETOAST_DATUM_COPY(ma_value(&rows, 0, 2, &isnull))));
 }

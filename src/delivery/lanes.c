@@ -25,7 +25,10 @@
 
 #define PAUSE_MIN 2				/* seconds of rest after a fault, doubled each time */
 #define PAUSE_MAX 900
+#define PAUSE_SPREAD 0.2		/* of it, either way */
 #define MANY 32					/* at least so many may wait for a connection */
+#define AHEAD_MS 150			/* ... and what a server has taken in this time */
+#define AHEAD_MOST 1000
 #define CATCH_UP 2.0			/* messages, for one of weight 1 */
 #define ONLY_MANY 1000
 #define DOMAINS_MAX 10000		/* with more the table is begun anew */
@@ -46,6 +49,10 @@ struct MaServer
 	int			under_way;		/* messages claimed for it and not settled */
 	int			planned;		/* likewise by the claim that goes on */
 	int			ramp;			/* so many may be under way, after a fault */
+	bool		works;			/* it has done its work since its last fault */
+	TimestampTz counted_from;	/* since then it has taken ... */
+	int			counted;
+	int			pace;			/* so many in AHEAD_MS */
 	double		share;			/* what it has had, by its weight */
 	Bucket		bucket;
 	int			failures;		/* in a row; this and what follows is stored */
@@ -77,6 +84,7 @@ static bool armed = false;
 static TimestampTz claimed_at;
 static const char *only = NULL;	/* the claim is one for this server alone */
 static bool wanted = false;		/* messages wait for room in a lane */
+static bool unserved = false;	/* ... or for a process that has the transport */
 static TimestampTz starved_until = DT_NOEND;	/* a rate, not a message, is what is waited for */
 
 static MaServer *find_server(const char *name);
@@ -87,6 +95,7 @@ static int	bucket_room(Bucket *bucket, const MaRate *rate);
 static void bucket_take(Bucket *bucket, const MaRate *rate);
 static int	warm_up_room(const MaServer *server);
 static int	capacity(const MaServer *server);
+static void count_pace(MaServer *server);
 static int	room_of(MaServer *server);
 static MaServer *choose_server(const MaMessage *message);
 static bool domain_waits(MaServer *server, MaMessage *message);
@@ -110,6 +119,14 @@ find_server(const char *name)
 	return servers[nservers++];
 }
 
+/* A pause longer than any was begun before the clock was set back, and is none. */
+bool
+ma_server_resting(TimestampTz open_until, TimestampTz now)
+{
+	return open_until > now &&
+		open_until - now <= (int64) (PAUSE_MAX * (1 + PAUSE_SPREAD)) * USECS_PER_SEC;
+}
+
 /* What CREATE SERVER says now; in a transaction. */
 static void
 renew_options(MaServer *server)
@@ -117,7 +134,9 @@ renew_options(MaServer *server)
 	uint64		version = ma_server_version(server->name);
 	MaServerOptions *options;
 
-	if (version == server->version && version != 0)
+	bool		changed = server->version != 0 && version != server->version;
+
+	if (version == server->version && version != 0 && server->options != NULL)
 		return;
 	options = version == 0 ? NULL : ma_server_options(server->name);
 	if (options != NULL)
@@ -129,18 +148,17 @@ renew_options(MaServer *server)
 	server->options = options;
 	server->version = version;
 	/* Whoever changes a server that failed wants to see whether it works now. */
-	if (server->failures > 0)
-	{
+	if (server->failures > 0 && changed)
 		server->open_until = DT_NOBEGIN;
-		server->changed = true;
-	}
+	server->changed |= server->failures > 0;
 }
 
 static void
 load_state(MaServer *server)
 {
 	static MaStatement find = {
-		"SELECT failures, open_until, reason, day, sent_today FROM marketing_internal.server_state "
+		"SELECT failures, open_until, reason, day, sent_today, COALESCE(version, 0) "
+		"FROM marketing_internal.server_state "
 		"WHERE server OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
@@ -160,6 +178,7 @@ load_state(MaServer *server)
 		ma_text_clip(server->reason, ma_text(&rows, 0, 3), sizeof(server->reason));
 	server->day = ma_int32(&rows, 0, 4);
 	server->sent_today = ma_int64(&rows, 0, 5);
+	server->version = (uint64) ma_int64(&rows, 0, 6);
 	if (server->failures > 0)
 		server->ramp = 1;
 }
@@ -169,19 +188,19 @@ ma_lanes_store(void)
 {
 	static MaStatement store = {
 		"INSERT INTO marketing_internal.server_state AS s "
-		"(server, failures, open_until, reason, day, sent_today, changed_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (server) DO UPDATE SET "
+		"(server, failures, open_until, reason, day, sent_today, changed_at, version) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (server) DO UPDATE SET "
 		"failures = excluded.failures, open_until = excluded.open_until, "
 		"reason = excluded.reason, day = excluded.day, sent_today = excluded.sent_today, "
-		"changed_at = excluded.changed_at",
-		7, {TEXTOID, INT4OID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID}
+		"changed_at = excluded.changed_at, version = excluded.version",
+		8, {TEXTOID, INT4OID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, INT8OID}
 	};
 
 	for (int i = 0; i < nservers; i++)
 	{
 		MaServer   *server = servers[i];
-		Datum		values[7];
-		char		nulls[] = "       ";
+		Datum		values[8];
+		char		nulls[] = "        ";
 
 		if (!server->changed)
 			continue;
@@ -194,6 +213,7 @@ ma_lanes_store(void)
 		values[4] = Int32GetDatum(server->day);
 		values[5] = Int64GetDatum(server->sent_today);
 		values[6] = TimestampTzGetDatum(ma_now());
+		values[7] = Int64GetDatum((int64) server->version);
 		(void) ma_run(&store, values, nulls, MA_RUN_WRITE_LATEST);
 	}
 }
@@ -221,6 +241,9 @@ bucket_room(Bucket *bucket, const MaRate *rate)
 	int64		interval = Max(interval_of(rate), 1);
 	TimestampTz now = claimed_at;
 
+	/* More than an interval ahead it has been only since the clock was set back. */
+	if (bucket->next > now + interval)
+		memset(bucket, 0, sizeof(*bucket));
 	bucket->next = Max(bucket->next, now - Max(interval, USECS_PER_SEC));
 	return bucket->next > now ? 0 : (int) Min((now - bucket->next) / interval, PG_INT32_MAX / 2);
 }
@@ -247,10 +270,35 @@ warm_up_room(const MaServer *server)
 	return left <= 0 ? 0 : (int) Min(left, PG_INT32_MAX / 2);
 }
 
+/*
+ * A claim costs as much for one message as for many, so a fast server gets many at once; one
+ * that takes a second for each gets few, since what is claimed waits after its second
+ * look, and is in doubt after a crash if there is no journal.
+ */
 static int
 capacity(const MaServer *server)
 {
-	return Min(Max(server->options->max_connections * 4, MANY), server->ramp);
+	int			many = Max(server->options->max_connections * 4, MANY);
+
+	if (ma_journal_is_open())
+		many = Max(many, Min(server->pace * 2, AHEAD_MOST));
+	return Min(many, server->ramp);
+}
+
+static void
+count_pace(MaServer *server)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		passed = now - server->counted_from;
+
+	server->counted++;
+	if (passed < AHEAD_MS * 1000)
+		return;
+	/* After a pause it begins anew. */
+	server->pace = passed > AHEAD_MS * 10000 ? 0 :
+		(int) (server->counted * INT64CONST(1000) * AHEAD_MS / passed);
+	server->counted_from = now;
+	server->counted = 0;
 }
 
 /* Messages that may be claimed for the server now. */
@@ -265,7 +313,12 @@ room_of(MaServer *server)
 		return strcmp(server->name, only) == 0 ? ONLY_MANY : 0;
 	if (!armed)
 		return MANY;			/* the gate defers them */
-	if (!ma_transport_serves(server->options->kind) || server->open_until > claimed_at)
+	if (!ma_transport_serves(server->options->kind))
+	{
+		unserved |= server->options->kind != MA_SERVER_OUTSIDE;
+		return 0;
+	}
+	if (ma_server_resting(server->open_until, claimed_at))
 		return 0;
 	room = capacity(server) - server->under_way - server->planned;
 	if (room > 0 && server->options->rate.count > 0)
@@ -291,7 +344,7 @@ ma_lanes_begin(void)
 	armed = ma_armed();
 	claimed_at = GetCurrentTimestamp();
 	starved_until = DT_NOEND;
-	wanted = false;
+	wanted = unserved = false;
 	for (int i = 0; i < nservers; i++)
 		servers[i]->planned = 0;
 	for (int i = 0; i < nsenders; i++)
@@ -317,6 +370,12 @@ ma_lane_room(int32 lane)
 	}
 	/* The spool, or a sender that is gone: its messages get another one. */
 	return only == NULL ? PG_INT32_MAX : 0;
+}
+
+bool
+ma_lanes_unserved(void)
+{
+	return unserved;
 }
 
 /* The claims that follow are for this server alone; NULL: for all again. */
@@ -491,7 +550,8 @@ bool
 ma_lanes_have_room(void)
 {
 	for (int i = 0; i < nservers && wanted; i++)
-		if (servers[i]->options != NULL && servers[i]->open_until <= GetCurrentTimestamp() &&
+		if (servers[i]->options != NULL &&
+			!ma_server_resting(servers[i]->open_until, GetCurrentTimestamp()) &&
 			servers[i]->under_way * 2 <= capacity(servers[i]))
 			return true;
 	return false;
@@ -504,6 +564,8 @@ ma_lane_worked(MaServer *server)
 
 	if (server == NULL)
 		return;
+	server->works = true;
+	count_pace(server);
 	if (server->ramp < PG_INT32_MAX)
 		server->ramp = server->ramp > 1000 ? PG_INT32_MAX : server->ramp * 2;
 	if (server->failures > 0)
@@ -521,22 +583,28 @@ ma_lane_worked(MaServer *server)
 	server->changed = true;
 }
 
-/* One fault, however many messages met it: those of one settling count once. */
-void
+/*
+ * One fault, however many messages met it: those of one settling count once.  True if the
+ * server worked for others right before: then it may be this message that it refuses.
+ */
+bool
 ma_lane_failed(MaServer *server, const char *reason)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		worked = server != NULL && server->works;
 	double		pause;
 
-	if (server == NULL || server->open_until > now)
-		return;
+	if (server == NULL || ma_server_resting(server->open_until, now))
+		return false;
+	server->works = false;
 	server->failures = Min(server->failures + 1, 1000);
 	pause = Min(PAUSE_MIN * (double) (1 << Min(server->failures - 1, 20)), PAUSE_MAX);
-	pause *= 0.8 + 0.4 * pg_prng_double(&pg_global_prng_state);
+	pause *= 1 - PAUSE_SPREAD + 2 * PAUSE_SPREAD * pg_prng_double(&pg_global_prng_state);
 	server->open_until = now + (int64) (pause * USECS_PER_SEC);
 	server->ramp = 1;
 	ma_text_clip(server->reason, reason ? reason : "", sizeof(server->reason));
 	server->changed = true;
+	return worked;
 }
 
 int64
@@ -544,6 +612,6 @@ ma_lane_rest(const MaServer *server)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	return server == NULL || server->open_until <= now ? 1 :
+	return server == NULL || !ma_server_resting(server->open_until, now) ? 1 :
 		(server->open_until - now) / USECS_PER_SEC + 1;
 }

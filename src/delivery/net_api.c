@@ -7,8 +7,6 @@
 #include "delivery/delivery_internal.h"
 #include "worker/worker.h"
 
-static const char *credentials_directory(void);
-
 static const MaHelper helper = {
 	.name = "marketing_automation delivery",
 	.library = MA_EXTENSION "_net",
@@ -16,7 +14,8 @@ static const MaHelper helper = {
 };
 
 static const MaDeliveryApi api = {
-	ma_helper_run, ma_transport_add, ma_network_set, ma_message_finished, credentials_directory
+	ma_helper_run, ma_transport_add, ma_network_set, ma_message_handed, ma_message_finished,
+	ma_credential_read
 };
 
 void
@@ -24,11 +23,4 @@ ma_net_api_init(void)
 {
 	*find_rendezvous_variable(MA_DELIVERY_RENDEZVOUS) = unconstify(MaDeliveryApi *, &api);
 	ma_worker_register_helper(&helper);
-}
-
-static const char *
-credentials_directory(void)
-{
-	return ma_guc_credentials_directory && ma_guc_credentials_directory[0] != '\0' ?
-		ma_guc_credentials_directory : NULL;
 }

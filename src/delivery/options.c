@@ -28,6 +28,8 @@
 #define HTTP (1 << MA_SERVER_HTTP)
 #define OUTSIDE (1 << MA_SERVER_OUTSIDE)
 #define MAX_FILE_NAME 63
+#define KEY_LENGTH 33			/* of a message, and what stands before it */
+#define LOCAL_PART 64			/* of an address (RFC 5321) */
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 typedef enum Form
@@ -61,6 +63,9 @@ static const char *const tls_choices[] = {"none", "require", "implicit", NULL};
 static const char *const auth_choices[] = {
 	"none", "basic", "bearer", "header", "aws", "signed", NULL
 };
+static const char *const signer_choices[] = {
+	"nobody", "sendgrid", "sns", "mailgun", "webhook", NULL
+};
 static const char *const in_doubt_choices[] = {"by_topic", "hold", "resend", NULL};
 
 #define AT(field) offsetof(MaServerOptions, field)
@@ -92,12 +97,16 @@ static const Option options[] = {
 	{"connect_timeout", SMTP | HTTP, FORM_NUMBER, AT(connect_timeout), 1, 300, 30},
 	{"timeout", SMTP | HTTP, FORM_NUMBER, AT(timeout), 1, 3600, 0},
 	{"max_connections", SMTP | HTTP, FORM_NUMBER, AT(max_connections), 1, 100, 4},
-	{"rate", SMTP | HTTP | OUTSIDE, FORM_RATE, AT(rate)},
-	{"domain_rate", SMTP | HTTP | OUTSIDE, FORM_RATE, AT(domain_rate)},
-	{"warm_up", SMTP | HTTP | OUTSIDE, FORM_NUMBER, AT(warm_up), 1, 100000000, 0},
-	{"warm_up_from", SMTP | HTTP | OUTSIDE, FORM_DAY, AT(warm_up_from)},
+	{"rate", SMTP | HTTP, FORM_RATE, AT(rate)},
+	{"domain_rate", SMTP | HTTP, FORM_RATE, AT(domain_rate)},
+	{"warm_up", SMTP | HTTP, FORM_NUMBER, AT(warm_up), 1, 100000000, 0},
+	{"warm_up_from", SMTP | HTTP, FORM_DAY, AT(warm_up_from)},
 	{"in_doubt", SMTP | HTTP | OUTSIDE, FORM_CHOICE, AT(in_doubt), 0, 0, MA_IN_DOUBT_BY_TOPIC,
 	in_doubt_choices},
+	{"hook_signed_by", SMTP | HTTP | OUTSIDE, FORM_CHOICE, AT(hook_signed_by), 0, 0, MA_HOOK_NOBODY,
+	signer_choices},
+	{"hook_key_file", SMTP | HTTP | OUTSIDE, FORM_FILE, AT(hook_key_file)},
+	{"hook_topic", SMTP | HTTP | OUTSIDE, FORM_TEXT, AT(hook_topic)},
 	{"password", SMTP | HTTP, FORM_TEXT, AT(password), .of_user = true},
 	{"allow_inline_secret", SMTP | HTTP, FORM_BOOL, 0, .of_user = true},
 };
@@ -283,6 +292,9 @@ fault_of(const Option *option, const char *value, const char **hint)
 				value[strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789_.-")] == '\0' ? NULL :
 				"it is not the name of a file of credentials";
 		case FORM_DAY:
+			/* No other form means the same to everybody, and some mean another day each day. */
+			if (strlen(value) != 10 || strspn(value, "0123456789-") != 10 || value[4] != '-')
+				return psprintf("\"%s\" is not a day as in 2026-11-01", value);
 			(void) DirectFunctionCall1(date_in, CStringGetDatum(value));
 			return NULL;
 		case FORM_TEMPLATE:
@@ -385,10 +397,26 @@ check_together(List *given, MaServerKind kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"verp\" needs option \"return_path\"")));
+	if (all->verp && strcspn(all->return_path, "@") + KEY_LENGTH > LOCAL_PART)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("option \"return_path\" is too long for \"verp\""),
+				 errdetail("\"+\" and the key of a message, %d octets, are added before the @, where an address has %d at most.",
+						   KEY_LENGTH, LOCAL_PART)));
 	if ((all->warm_up > 0) != (all->warm_up_from != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("options \"warm_up\" and \"warm_up_from\" belong together")));
+	if ((all->hook_signed_by != MA_HOOK_NOBODY) != (all->hook_key_file != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("options \"hook_signed_by\" and \"hook_key_file\" belong together")));
+	/* Whoever has an account there can have Amazon sign a topic of his own. */
+	if ((all->hook_signed_by == MA_HOOK_SNS) != (all->hook_topic != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("option \"hook_topic\" belongs to hook_signed_by 'sns'"),
+				 errhint("It is the ARN of the topic, as in arn:aws:sns:eu-west-1:123456789012:bounces.")));
 	if (kind == MA_SERVER_HTTP)
 		ma_preset_check(all);
 }

@@ -15,7 +15,6 @@
 #include "utils/jsonb.h"
 #include "worker/worker.h"
 
-#define PRIORITY_TRANSACTIONAL 100
 #define PRIORITY_LIMIT 1000
 
 static void fill(const MaMessageRequest *request, MaTemplate **template, MaTopic **topic,
@@ -81,7 +80,7 @@ append_request(StringInfo json, int n, const MaMessageRequest *request,
 	int			priority = request->priority;
 
 	if (priority == MA_PRIORITY_DEFAULT)
-		priority = topic->kind == MA_TOPIC_TRANSACTIONAL ? PRIORITY_TRANSACTIONAL : 0;
+		priority = topic->kind == MA_TOPIC_TRANSACTIONAL ? MA_PRIORITY_TRANSACTIONAL : 0;
 	appendStringInfo(json, "%s{\"n\":%d,\"contact_id\":" INT64_FORMAT ",\"topic_id\":%d,"
 					 "\"template_id\":%d,\"priority\":%d,\"lane\":%d", n > 1 ? "," : "", n,
 					 request->contact_id, topic->id, template->id, priority, lane);

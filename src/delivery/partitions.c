@@ -12,7 +12,7 @@
 
 static bool tick(void);
 
-static const MaPartitioned logs[] = {
+const MaPartitioned ma_message_logs[MA_MESSAGE_LOGS] = {
 	{.name = "message_log", .column = "settled_at", .key = "contact_id, message_id, settled_at",
 	.index = "message_id"},
 	{.name = "message_decision", .column = "decided_at",
@@ -36,20 +36,20 @@ ma_delivery_partitions_init(void)
 static bool
 tick(void)
 {
-	for (int i = 0; i < lengthof(logs); i++)
-		ma_partitions_extend(&logs[i]);
+	for (int i = 0; i < MA_MESSAGE_LOGS; i++)
+		ma_partitions_extend(&ma_message_logs[i]);
 	return false;
 }
 
 void
 ma_hits_partitions_ensure(void)
 {
-	ma_partitions_ensure(&logs[HITS]);
+	ma_partitions_ensure(&ma_message_logs[HITS]);
 }
 
 void
 ma_delivery_partitions_ensure(void)
 {
 	for (int i = 0; i < HITS; i++)
-		ma_partitions_ensure(&logs[i]);
+		ma_partitions_ensure(&ma_message_logs[i]);
 }

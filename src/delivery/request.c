@@ -22,10 +22,14 @@
 
 static char *render(MaServerOptions *options, int which, const char *source, const char *what,
 					Datum data);
+static char *in_utf8(const char *text);
 static void append_member(StringInfo json, const char *name, const char *value);
 static void append_options(StringInfo json, const MaServerOptions *options);
 static char *from_header(const MaSender *sender);
+static Datum message_data(const MaMessage *message, const MaRendered *rendered,
+						  const char *unsubscribe_url, bool in_lines);
 static Datum parse_json(const char *json);
+static char *answer_text(const char *octets, int length);
 static char *answer_json(const MaOutgoing *outgoing);
 static void append_headers(StringInfo json, const char *headers);
 static bool is_json(const char *text);
@@ -59,6 +63,13 @@ render(MaServerOptions *options, int which, const char *source, const char *what
 				 errmsg("option \"%s\" of server \"%s\" gave up: %s", what, options->name,
 						reason ? reason : "")));
 	return result;
+}
+
+/* Requests are UTF-8, whatever the database is. */
+static char *
+in_utf8(const char *text)
+{
+	return pg_server_to_any(text, (int) strlen(text), PG_UTF8);
 }
 
 static void
@@ -102,6 +113,51 @@ parse_json(const char *json)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }
 
+/* What templates call `message`; in lines, for headers: without the octets that would end one. */
+static Datum
+message_data(const MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url,
+			 bool in_lines)
+{
+	const MaOutgoing *outgoing = &message->outgoing;
+	const MaSender *sender = message->sender;
+	const struct
+	{
+		const char *name;
+		const char *value;
+	}			members[] = {
+		{"key", outgoing->key},
+		{"channel", message->channel},
+		{"to", outgoing->to_address},
+		{"from", sender->from_address},
+		{"from_name", sender->from_name},
+		{"from_header", from_header(sender)},
+		{"reply_to", sender->reply_to},
+		{"subject", rendered->subject},
+		{"text", rendered->text},
+		{"html", rendered->html},
+		{"template", message->template_name},
+		{"unsubscribe_url", unsubscribe_url},
+		{"mime", outgoing->content},
+	};
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"message\": {");
+	for (int i = 0; i < lengthof(members); i++)
+	{
+		char	   *value = members[i].value ? pstrdup(members[i].value) : NULL;
+
+		for (char *p = value; in_lines && p != NULL && *p != '\0'; p++)
+			if ((unsigned char) *p < ' ' || *p == 0x7f)
+				*p = ' ';
+		append_member(&json, members[i].name, value);
+	}
+	appendStringInfoChar(&json, '}');
+	append_options(&json, message->options);
+	appendStringInfoChar(&json, '}');
+	return parse_json(json.data);
+}
+
 /* In a transaction; an error is one of this message or of its server. */
 void
 ma_request_build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url)
@@ -109,7 +165,6 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 	MaOutgoing *outgoing = &message->outgoing;
 	MaServerOptions *options = message->options;
 	StringInfoData server;
-	StringInfoData json;
 	Datum		data;
 
 	if (ma_preset_missing(options) != NULL)
@@ -121,30 +176,14 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 	appendStringInfoChar(&server, '{');
 	append_options(&server, options);
 	appendStringInfoChar(&server, '}');
-	outgoing->url = render(options, TEMPLATE_URL, options->url, "url", parse_json(server.data));
+	outgoing->url = in_utf8(render(options, TEMPLATE_URL, options->url, "url",
+								   parse_json(server.data)));
 
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"message\": {");
-	append_member(&json, "key", outgoing->key);
-	append_member(&json, "channel", message->channel);
-	append_member(&json, "to", outgoing->to_address);
-	append_member(&json, "from", message->sender->from_address);
-	append_member(&json, "from_name", message->sender->from_name);
-	append_member(&json, "from_header", from_header(message->sender));
-	append_member(&json, "reply_to", message->sender->reply_to);
-	append_member(&json, "subject", rendered->subject);
-	append_member(&json, "text", rendered->text);
-	append_member(&json, "html", rendered->html);
-	append_member(&json, "template", message->template_name);
-	append_member(&json, "unsubscribe_url", unsubscribe_url);
-	append_member(&json, "mime", outgoing->content);
-	appendStringInfoChar(&json, '}');
-	append_options(&json, options);
-	appendStringInfoChar(&json, '}');
-	data = parse_json(json.data);
 	if (options->headers != NULL)
-		outgoing->headers = render(options, TEMPLATE_HEADERS, options->headers, "headers", data);
-	outgoing->content = render(options, TEMPLATE_BODY, options->body, "body", data);
+		outgoing->headers = in_utf8(render(options, TEMPLATE_HEADERS, options->headers, "headers",
+										   message_data(message, rendered, unsubscribe_url, true)));
+	data = message_data(message, rendered, unsubscribe_url, false);
+	outgoing->content = in_utf8(render(options, TEMPLATE_BODY, options->body, "body", data));
 	outgoing->length = strlen(outgoing->content);
 }
 
@@ -175,6 +214,20 @@ is_json(const char *text)
 	return valid;
 }
 
+/* Octets of somebody else's as a text that templates can look at: what is none is told so. */
+static char *
+answer_text(const char *octets, int length)
+{
+	char	   *text = palloc(length + 1);
+	bool		is_text = GetDatabaseEncoding() == PG_UTF8 &&
+		pg_encoding_verifymbstr(PG_UTF8, octets, length) == length;
+
+	for (int i = 0; i < length; i++)
+		text[i] = octets[i] == '\0' || (!is_text && IS_HIGHBIT_SET(octets[i])) ? '?' : octets[i];
+	text[length] = '\0';
+	return text;
+}
+
 /* Names in small letters. */
 static void
 append_headers(StringInfo json, const char *headers)
@@ -185,15 +238,16 @@ append_headers(StringInfo json, const char *headers)
 		Size		length = strcspn(headers, "\r\n");
 		const char *colon = memchr(headers, ':', length);
 
-		if (colon != NULL && pg_encoding_verifymbstr(PG_UTF8, headers, length) == (int) length)
+		if (colon != NULL)
 		{
-			char	   *name = pnstrdup(headers, colon - headers);
+			char	   *name = answer_text(headers, (int) (colon - headers));
 			const char *value = colon + 1 + strspn(colon + 1, " \t");
 
 			for (char *p = name; *p != '\0'; p++)
 				*p = *p == '"' || *p == '\\' || (unsigned char) *p < ' ' ? '_' :
 					pg_ascii_tolower((unsigned char) *p);
-			append_member(json, name, pnstrdup(value, Max(headers + length - value, 0)));
+			append_member(json, name,
+						  answer_text(value, (int) Max(headers + length - value, 0)));
 		}
 		headers += length;
 		headers += strspn(headers, "\r\n");
@@ -205,15 +259,8 @@ static char *
 answer_json(const MaOutgoing *outgoing)
 {
 	StringInfoData json;
-	int			length = (int) outgoing->body_length;
-	char	   *body = pnstrdup(outgoing->body, outgoing->body_length);
+	char	   *body = answer_text(outgoing->body, (int) outgoing->body_length);
 
-	/* What is not UTF-8 is no text that a template could look at. */
-	if (pg_encoding_verifymbstr(PG_UTF8, body, length) != length ||
-		GetDatabaseEncoding() != PG_UTF8)
-		for (int i = 0; i < length; i++)
-			if ((unsigned char) body[i] >= 0x80)
-				body[i] = '?';
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"status\": %d", outgoing->status);
 	append_headers(&json, outgoing->answer_headers);

@@ -6,7 +6,8 @@
  * The spool is done when it returns.  What goes over a network is under way for as long
  * as its server takes, so it only begins here; the delivery worker's wait looks at the
  * sockets (MaPump), and a tick comes to settle what has finished: 20 ms after the first
- * one or when there are 32, since what is not settled when the process dies is in doubt.
+ * one or when there are 32; where there is a journal, which knows of them if the process dies,
+ * half of what is under way.
  */
 #include "base/base.h"
 
@@ -20,6 +21,7 @@
 #define RETRY_MAX (6 * 3600)
 #define SETTLE_MS 20			/* so long a finished message waits for others */
 #define SETTLE_MANY 32
+#define SETTLE_JOURNAL_MS 100
 #define ASK_MS 100				/* a tick that could not come is asked for again */
 #define END_MS 3000				/* after that what is in the midst of something is in doubt */
 
@@ -37,15 +39,19 @@ static MaMessage **flying = NULL;	/* under way or finished, not settled */
 static int	nflying = 0;
 static int	flying_size = 0;
 static int	nfinished = 0;
-static int64 finished_at = 0;	/* the first of them */
+static int	nstuck = 0;			/* of them, could not be settled: they are with the next poll */
+static int64 finished_at = 0;	/* the first of the others */
 static int64 ending_at = 0;
 static int64 asked_at = 0;		/* when a tick was asked for; 0: it has come */
 
 static int64 now_ms(void);
 static const MaTransport *transport_for(const MaMessage *message);
 static void add_flying(MaMessage *message, Claimed *claimed);
+static void write_down(const MaOutgoing *message);
 static void judge(MaMessage *message);
 static int	pump_file(void);
+static int	settle_many(void);
+static int	settle_ms(void);
 static long pump_timeout(void);
 static bool pump_run(void);
 
@@ -146,13 +152,36 @@ ma_send(MemoryContext context, MaMessage *messages, int n)
 	MemoryContextSwitchTo(previous);
 }
 
+/*
+ * What is known is known also to who takes over, unless a template has yet to say what
+ * the answer means.
+ */
+static void
+write_down(const MaOutgoing *message)
+{
+	if (message->outcome == MA_OUTCOME_UNKNOWN ||
+		(message->status != 0 && message->options->response != NULL))
+		return;
+	if (message->outcome == MA_OUTCOME_SENT)
+		ma_journal_set(message->message_id, MA_PHASE_SENT, message->answer);
+	else
+		ma_journal_set(message->message_id, MA_PHASE_CLAIMED, NULL);
+}
+
+void
+ma_message_handed(MaOutgoing *message)
+{
+	ma_journal_set(message->message_id, MA_PHASE_HANDED, NULL);
+}
+
 void
 ma_message_finished(MaOutgoing *message)
 {
 	if (message->finished)
 		return;
 	message->finished = true;
-	if (nfinished++ == 0)
+	write_down(message);
+	if (nfinished++ == nstuck)
 		finished_at = now_ms();
 }
 
@@ -188,6 +217,7 @@ ma_send_settled(void)
 {
 	int			count = 0;
 
+	nstuck = 0;
 	for (int i = 0; i < nflying; i++)
 	{
 		MaMessage  *message = flying[i];
@@ -196,6 +226,7 @@ ma_send_settled(void)
 		if (!message->settling)
 		{
 			flying[count++] = message;
+			nstuck += message->outgoing.finished ? 1 : 0;
 			continue;
 		}
 		nfinished--;
@@ -206,6 +237,13 @@ ma_send_settled(void)
 	nflying = count;
 	finished_at = now_ms();
 	asked_at = 0;
+}
+
+/* Some could not be settled the last time. */
+bool
+ma_send_stuck(void)
+{
+	return nstuck > 0;
 }
 
 /* ... or after an error in it. */
@@ -251,17 +289,25 @@ judge(MaMessage *message)
 			break;
 		case MA_OUTCOME_SERVER:
 			if (!again)
-				ma_lane_failed(message->server, outgoing->answer);
+				message->suspected = ma_lane_failed(message->server, outgoing->answer);
 			message->becomes = MA_MESSAGE_DEFERRED;
 			message->gate = "server";
 			message->reason = psprintf("server %s: %s", message->server_name,
 									   outgoing->answer ? outgoing->answer : "it does not work");
 			message->pause = ma_lane_rest(message->server) + message->message_id % 5;
-			message->untried = true;
+			message->untried = !message->suspected;
+			/* Else one message that a server always refuses would rest it for ever. */
+			if (message->suspected)
+				ma_send_retry(message);
 			return;
 		case MA_OUTCOME_UNKNOWN:
+			/* Each further message would be in doubt, too. */
+			if (!again)
+				(void) ma_lane_failed(message->server, outgoing->answer);
 			ma_settle_doubt(message, message->options,
 							outgoing->answer ? outgoing->answer : "the connection was lost");
+			if (message->becomes == MA_MESSAGE_QUEUED)
+				ma_send_retry(message);
 			return;
 	}
 	if (!again)
@@ -294,14 +340,26 @@ pump_timeout(void)
 	long		timeout = network->timeout();
 	long		starved = ma_lanes_pause();
 
-	if (nfinished > 0)
+	if (nfinished > nstuck)
 	{
-		int64		due = asked_at != 0 ? asked_at + ASK_MS : finished_at + SETTLE_MS;
+		int64		due = asked_at != 0 ? asked_at + ASK_MS : finished_at + settle_ms();
 		long		left = (long) Max(due - now_ms(), 0);
 
 		timeout = timeout < 0 ? left : Min(timeout, left);
 	}
 	return starved < 0 ? timeout : timeout < 0 ? starved : Min(timeout, starved);
+}
+
+static int
+settle_many(void)
+{
+	return ma_journal_is_open() ? Max(nflying / 2, SETTLE_MANY) : SETTLE_MANY;
+}
+
+static int
+settle_ms(void)
+{
+	return ma_journal_is_open() ? SETTLE_JOURNAL_MS : SETTLE_MS;
 }
 
 /* True when there is something for the next tick. */
@@ -317,8 +375,8 @@ pump_run(void)
 	}
 	if (asked_at != 0 && now_ms() - asked_at < ASK_MS)
 		return false;
-	if ((nfinished > 0 && (nfinished >= SETTLE_MANY || nfinished == nflying ||
-						   now_ms() - finished_at >= SETTLE_MS)) ||
+	if ((nfinished > nstuck && (nfinished - nstuck >= settle_many() || nfinished == nflying ||
+								now_ms() - finished_at >= settle_ms())) ||
 		ma_lanes_starved() || ma_lanes_have_room())
 	{
 		asked_at = now_ms();

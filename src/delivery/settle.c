@@ -28,6 +28,7 @@ static int	nlisteners = 0;
 
 static bool is_end(MaMessageState state);
 static MaMessageState state_of(const char *name);
+static void settle_free(void *arg);
 static int	pick(MaMessage **messages, int n, bool ended, MaMessage **picked);
 static void end_messages(MaMessage **messages, int n);
 static void return_coupons(MaMessage **messages, int n);
@@ -88,6 +89,46 @@ ma_settle(MaMessage **messages, int n)
 		change_messages(picked, count);
 }
 
+/* Not where another transaction has its row, as one that erases the contact. */
+static void
+settle_free(void *arg)
+{
+	static MaStatement lock = {
+		"SELECT FROM marketing_internal.message WHERE contact_id OPERATOR(pg_catalog.=) $1 "
+		"AND message_id OPERATOR(pg_catalog.=) $2 FOR UPDATE NOWAIT",
+		2, {INT8OID, INT8OID}
+	};
+	MaMessage  *message = arg;
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(message->contact_id);
+	values[1] = Int64GetDatum(message->message_id);
+	(void) ma_run(&lock, values, NULL, MA_RUN_WRITE_LATEST);
+	ma_settle(&message, 1);
+}
+
+int
+ma_settle_each(MaMessage **messages, int n)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		ErrorData  *error = ma_attempt(settle_free, messages[i]);
+
+		if (error == NULL)
+			count++;
+		else
+		{
+			messages[i]->settling = false;
+			if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+				ma_count_error(error->sqlerrcode, error->message);
+			FreeErrorData(error);
+		}
+	}
+	return count;
+}
+
 /* Those that end, or those that stay. */
 static int
 pick(MaMessage **messages, int n, bool ended, MaMessage **picked)
@@ -114,13 +155,13 @@ end_messages(MaMessage **messages, int n)
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
 		"RETURNING m.contact_id, m.message_id, r.ended, r.why, r.detail, r.gate, m.channel, "
 		"m.topic_id, m.template_id, m.template, r.version, m.journey, m.step, m.enrollment_id, "
-		"COALESCE(r.address, m.address) AS address, m.server, m.attempts, m.created_at), "
+		"COALESCE(r.address, m.address) AS address, m.server, m.attempts, m.created_at, m.test_for), "
 		"logged AS (INSERT INTO marketing_internal.message_log (contact_id, message_id, state, "
 		"reason, detail, settled_at, channel, topic_id, template_id, template, version, journey, "
-		"step, enrollment_id, address, server, attempts, created_at) "
+		"step, enrollment_id, address, server, attempts, created_at, test_for) "
 		"SELECT contact_id, message_id, ended, why, detail, $9, channel, topic_id, template_id, "
-		"template, version, journey, step, enrollment_id, address, server, attempts, created_at "
-		"FROM gone), "
+		"template, version, journey, step, enrollment_id, address, server, attempts, created_at, "
+		"test_for FROM gone), "
 		"noted AS (INSERT INTO marketing_internal.message_decision "
 		"(contact_id, message_id, decided_at, decision, gate, reason) "
 		"SELECT contact_id, message_id, $9, ended, gate, why FROM gone) "
@@ -303,7 +344,8 @@ raise_event(const MaSettled *message, const MaRows *rows, uint64 row)
 	MaRows		built;
 	bool		isnull;
 
-	if (event == NULL || (!event->row_grade && !event->set_grade) ||
+	/* A test happened to nobody. */
+	if (message->contact_id == 0 || event == NULL || (!event->row_grade && !event->set_grade) ||
 		ma_builtin_columns(name) == NULL)
 		return;
 	values[0] = CStringGetTextDatum(ma_text(rows, row, 9));
@@ -321,14 +363,15 @@ raise_event(const MaSettled *message, const MaRows *rows, uint64 row)
 
 /*
  * Called by who has just got the lock of delivery: whatever is `sending` was claimed by
- * a process that died.  A file in the spool is evidence; without it nobody knows:
- * a transactional message is sent again under the same number, others are held.
+ * a process that died.  A file in the spool is evidence, and so is what that process has
+ * written down (journal.c); without either nobody knows: a transactional message is sent
+ * again under the same number, others are held.
  */
 void
 ma_settle_abandoned(void)
 {
 	static MaStatement find = {
-		"SELECT contact_id, message_id, topic_id, channel, attempts, template, server "
+		"SELECT contact_id, message_id, topic_id, channel, attempts, template, server, since "
 		"FROM marketing_internal.message WHERE state OPERATOR(pg_catalog.=) 'sending' "
 		"AND leased_until IS NULL "
 		"ORDER BY message_id",
@@ -348,6 +391,8 @@ abandoned(const MaRows *rows, uint64 row)
 {
 	MaMessage  *message = palloc0_object(MaMessage);
 	const char *server;
+	MaPhase		phase;
+	bool		isnull;
 
 	message->contact_id = ma_int64(rows, row, 1);
 	message->message_id = ma_int64(rows, row, 2);
@@ -362,7 +407,25 @@ abandoned(const MaRows *rows, uint64 row)
 		message->becomes = MA_MESSAGE_SENT;
 		return message;
 	}
+	phase = ma_journal_find(message->message_id,
+							DatumGetTimestampTz(ma_value(rows, row, 8, &isnull)),
+							&message->detail);
+	if (phase == MA_PHASE_SENT)
+	{
+		message->becomes = MA_MESSAGE_SENT;
+		return message;
+	}
 	message->detail = NULL;
+	if (phase == MA_PHASE_CLAIMED)
+	{
+		bool		again = message->attempts < MAX_RESENDS;
+
+		/* One that is under way in every crash may be what brings them about. */
+		message->becomes = again ? MA_MESSAGE_QUEUED : MA_MESSAGE_SUSPECT;
+		message->reason = again ? "its sending was interrupted before it was handed over" :
+			"its sending was interrupted too often; it was never handed over";
+		return message;
+	}
 	ma_settle_doubt(message, server ? ma_server_options(server) : NULL,
 					"its sending was interrupted");
 	return message;
@@ -391,11 +454,12 @@ close_suspects(void)
 {
 	static MaStatement find = {
 		"SELECT contact_id, message_id FROM marketing_internal.message "
-		"WHERE state OPERATOR(pg_catalog.=) 'suspect' AND not_after OPERATOR(pg_catalog.<) $1",
+		"WHERE state OPERATOR(pg_catalog.=) 'suspect' AND not_after OPERATOR(pg_catalog.<) $1 "
+		"FOR UPDATE SKIP LOCKED",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		value = TimestampTzGetDatum(ma_now());
-	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_WRITE_LATEST);
 	MaMessage **messages = palloc_array(MaMessage *, Max(rows.n, 1));
 
 	for (uint64 i = 0; i < rows.n; i++)

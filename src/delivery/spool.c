@@ -148,6 +148,7 @@ send_all(MaOutgoing **messages, int n)
 		errno = 0;
 		if (!ready || !write_file(hidden, message->content, message->length, &message->answer))
 			continue;
+		ma_message_handed(message);
 		if (durable_rename(hidden, path, LOG) != 0)
 		{
 			message->answer = psprintf("could not rename \"%s\": %s", hidden, strerror(errno));

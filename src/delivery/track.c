@@ -27,6 +27,7 @@ typedef struct Link
 {
 	int64		id;
 	char	   *url;
+	int64		contact_id;		/* whose message it is in; 0: of several */
 } Link;
 
 static struct
@@ -43,6 +44,7 @@ static int64 link_number(const char *url);
 static int	write_number(uint8 *bytes, uint64 number, bool whole);
 static uint64 read_number(const uint8 *bytes, int length);
 static void sign(const uint8 *body, int length, uint8 *mac);
+static int	batch_links(Datum *values);
 static int	by_number(const ListCell *left, const ListCell *right);
 
 void
@@ -87,9 +89,11 @@ bool
 ma_hit_token_read(const char *text, char kind, MaHitToken *token)
 {
 	char		padded[MAX_TEXT + 4];
+	char		again[MAX_TEXT + 4];
 	uint8		bytes[MAX_TEXT];
 	uint8		mac[MAC_BYTES];
 	int			length = strlen(text);
+	int			padded_length;
 	int			message;
 	int			contact;
 	uint8		differs = 0;
@@ -105,8 +109,13 @@ ma_hit_token_read(const char *text, char kind, MaHitToken *token)
 	}
 	while (length % 4 != 0)
 		padded[length++] = '=';
+	padded_length = length;
 	length = pg_b64_decode(padded, length, (MA_BASE64_BYTE *) bytes, sizeof(bytes));
 	if (length < 2 + MAC_BYTES)
+		return false;
+	/* Bits of the last character that say nothing. */
+	if (pg_b64_encode((const MA_BASE64_BYTE *) bytes, length, again, sizeof(again)) != padded_length ||
+		memcmp(again, padded, padded_length) != 0)
 		return false;
 	message = bytes[1] >> 4;
 	contact = bytes[1] & 15;
@@ -204,6 +213,7 @@ track(const MaRenderRequest *request, const char *url, const char *tags)
 	link = palloc_object(Link);
 	link->id = token.link_id;
 	link->url = pstrdup(tagged);
+	link->contact_id = request->contact_id;
 	batch.list = lappend(batch.list, link);
 	MemoryContextSwitchTo(before);
 	return psprintf("%s/c/%s", batch.url, ma_hit_token_make(&token));
@@ -224,49 +234,86 @@ by_number(const ListCell *left, const ListCell *right)
 	return ma_compare_int64(&((Link *) lfirst(left))->id, &((Link *) lfirst(right))->id);
 }
 
-/* Stores where the links lead.  A batch that was not rendered to its end has none. */
-void
-ma_track_end(void)
+/* The links of the batch, each once, ascending: as parameters of the statements below. */
+static int
+batch_links(Datum *values)
 {
-	static MaStatement store = {
-		"INSERT INTO marketing_internal.link (link_id, url, first_used) "
-		"SELECT u.link_id, u.url, $3 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-		"AS u (link_id, url) ON CONFLICT (link_id) DO NOTHING",
-		3, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
-	};
-	static MaStatement compare = {
-		"SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (link_id, url) "
-		"JOIN marketing_internal.link AS l ON l.link_id OPERATOR(pg_catalog.=) u.link_id "
-		"WHERE l.url OPERATOR(pg_catalog.<>) u.url",
-		2, {INT8ARRAYOID, TEXTARRAYOID}
-	};
 	int			most = list_length(batch.list);
 	int64	   *ids = palloc_array(int64, Max(most, 1));
 	char	  **urls = palloc_array(char *, Max(most, 1));
+	int64	   *contacts = palloc_array(int64, Max(most, 1));
 	int			n = 0;
-	Datum		values[3];
 	ListCell   *cell;
 
-	batch.url = NULL;
 	list_sort(batch.list, by_number);
 	foreach(cell, batch.list)
 	{
 		Link	   *link = lfirst(cell);
 
 		if (n > 0 && ids[n - 1] == link->id)
+		{
+			if (contacts[n - 1] != link->contact_id)
+				contacts[n - 1] = 0;
 			continue;
+		}
 		ids[n] = link->id;
-		urls[n++] = link->url;
+		urls[n] = link->url;
+		contacts[n++] = link->contact_id;
 	}
-	batch.list = NIL;
-	if (n == 0)
-		return;
 	values[0] = ma_int8_array(ids, n);
 	values[1] = ma_text_array(urls, n);
-	values[2] = TimestampTzGetDatum(ma_now());
-	if (ma_run(&store, values, NULL, MA_RUN_WRITE_LATEST).n < n &&
-		ma_run(&compare, values, NULL, MA_RUN_READ_LATEST).n > 0)
+	values[2] = ma_int8_array(contacts, n);
+	values[3] = TimestampTzGetDatum(ma_now());
+	return n;
+}
+
+#define LINKS_SQL \
+	"ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) " \
+	"AS u (link_id, url, contact_id)"
+#define LINKS_ARGS 4, {INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}
+
+/*
+ * Stores where the links lead.  A batch that was not rendered to its end has none.  Of
+ * those that are there already it is noted that they are in use, once a day, and when
+ * they are somebody else's, too: the row of one that all have stays as it is.
+ */
+void
+ma_track_end(void)
+{
+	static MaStatement store = {
+		"INSERT INTO marketing_internal.link (link_id, url, last_used, contact_id) "
+		"SELECT u.link_id, u.url, $4, NULLIF(u.contact_id, 0) FROM " LINKS_SQL
+		" ON CONFLICT (link_id) DO NOTHING",
+		LINKS_ARGS
+	};
+	static MaStatement compare = {
+		"SELECT FROM " LINKS_SQL
+		" JOIN marketing_internal.link AS l ON l.link_id OPERATOR(pg_catalog.=) u.link_id "
+		"WHERE l.url OPERATOR(pg_catalog.<>) u.url",
+		LINKS_ARGS
+	};
+	static MaStatement use = {
+		"WITH old AS MATERIALIZED (SELECT l.link_id, u.contact_id FROM " LINKS_SQL
+		" JOIN marketing_internal.link AS l ON l.link_id OPERATOR(pg_catalog.=) u.link_id "
+		"WHERE l.last_used OPERATOR(pg_catalog.<) ($4 OPERATOR(pg_catalog.-) '1 day'::pg_catalog.interval) "
+		"OR l.contact_id OPERATOR(pg_catalog.<>) u.contact_id ORDER BY l.link_id FOR UPDATE OF l) "
+		"UPDATE marketing_internal.link AS l SET last_used = $4, "
+		"contact_id = CASE WHEN l.contact_id OPERATOR(pg_catalog.=) old.contact_id THEN l.contact_id END "
+		"FROM old WHERE l.link_id OPERATOR(pg_catalog.=) old.link_id",
+		LINKS_ARGS
+	};
+	Datum		values[4];
+	int			n = 0;
+
+	batch.url = NULL;
+	if (batch.list != NIL)
+		n = batch_links(values);
+	batch.list = NIL;
+	if (n == 0 || ma_run(&store, values, NULL, MA_RUN_WRITE_LATEST).n == n)
+		return;
+	if (ma_run(&compare, values, NULL, MA_RUN_READ_LATEST).n > 0)
 		elog(ERROR, "cannot happen: two addresses of links have the same keyed hash");
+	ma_run(&use, values, NULL, MA_RUN_WRITE_LATEST);
 }
 
 /* The html with the picture that tells of an opening, at its end. */

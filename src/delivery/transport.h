@@ -11,7 +11,7 @@
 #ifndef MA_DELIVERY_TRANSPORT_H
 #define MA_DELIVERY_TRANSPORT_H
 
-#include "base/base.h"
+#include "delivery/delivery.h"
 
 #include "utils/memutils.h"
 
@@ -81,6 +81,9 @@ typedef struct MaServerOptions
 	int			warm_up;		/* messages of the first day; 0: no warm-up */
 	char	   *warm_up_from;	/* that day */
 	MaInDoubt	in_doubt;
+	MaHookSigner hook_signed_by;
+	char	   *hook_key_file;
+	char	   *hook_topic;
 	/* SMTP */
 	char	   *host;
 	int			port;
@@ -187,8 +190,10 @@ typedef struct MaDeliveryApi
 	void		(*run) (void);	/* main loop of the delivery worker */
 	void		(*add_transport) (const MaTransport *transport);
 	void		(*set_network) (const MaNetwork *network);
+	void		(*handed) (MaOutgoing *message);	/* before what completes it is given away */
 	void		(*finished) (MaOutgoing *message);
-	const char *(*credentials_directory) (void);	/* NULL: none is set */
+	char	   *(*read_credential) (const char *name, bool is_secret, Size most, Size *length,
+									const char **error);
 } MaDeliveryApi;
 
 #define MA_DELIVERY_RENDEZVOUS "marketing_automation delivery " MA_VERSION

@@ -125,7 +125,7 @@ date_period(const MaNode *node, TimestampTz x, TimestampTz t, pg_tz *zone)
 	if (!truth.truth && near > t)
 		truth.until = near;
 	else
-		truth.until = Min(high > t ? high : t + USECS_PER_HOUR, ma_next_transition(t, zone));
+		truth.until = ma_period_changes(t, node->period, zone);
 	return truth;
 }
 

@@ -18,6 +18,9 @@ static bool to_local(TimestampTz at, pg_tz *zone, struct pg_tm *tm, fsec_t *frac
 static TimestampTz from_local(struct pg_tm *tm, fsec_t fraction, pg_tz *zone);
 static TimestampTz add_exact(TimestampTz at, int64 usecs);
 static TimestampTz add_months(TimestampTz at, int months, pg_tz *zone);
+static bool period_midnight(TimestampTz at, MaPeriod period, int shift, pg_tz *zone,
+							struct pg_tm *midnight);
+static TimestampTz next_transition(TimestampTz at, pg_tz *zone);
 
 /*
  * As SQL reads it (AT TIME ZONE), so that evaluator and plain SQL agree: a name that is
@@ -101,8 +104,9 @@ ma_time_add(TimestampTz at, const MaDuration *by, bool back, pg_tz *zone)
 	return add_months(at, back ? -by->months : by->months, zone);
 }
 
-TimestampTz
-ma_period_start(TimestampTz at, MaPeriod period, int shift, pg_tz *zone)
+/* The midnight on the wall; false beyond the ends of time. */
+static bool
+period_midnight(TimestampTz at, MaPeriod period, int shift, pg_tz *zone, struct pg_tm *midnight)
 {
 	struct pg_tm tm;
 	fsec_t		fraction;
@@ -110,7 +114,7 @@ ma_period_start(TimestampTz at, MaPeriod period, int shift, pg_tz *zone)
 	int			months = 0;
 
 	if (!to_local(at, zone, &tm, &fraction))
-		return at;
+		return false;
 	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
 	switch (period)
 	{
@@ -142,11 +146,45 @@ ma_period_start(TimestampTz at, MaPeriod period, int shift, pg_tz *zone)
 		tm.tm_year = total / MONTHS_PER_YEAR;
 		tm.tm_mon = total % MONTHS_PER_YEAR + 1;
 	}
-	return from_local(&tm, 0, zone);
+	*midnight = tm;
+	return true;
 }
 
 TimestampTz
-ma_next_transition(TimestampTz at, pg_tz *zone)
+ma_period_start(TimestampTz at, MaPeriod period, int shift, pg_tz *zone)
+{
+	struct pg_tm midnight;
+
+	if (!period_midnight(at, period, shift, zone, &midnight))
+		return at;
+	return from_local(&midnight, 0, zone);
+}
+
+/*
+ * Where clocks are set back over midnight it comes twice.  A day begins at the second
+ * (from_local), but the date is another one from the first on, and again the old one
+ * when they are set back.
+ */
+TimestampTz
+ma_period_changes(TimestampTz at, MaPeriod period, pg_tz *zone)
+{
+	TimestampTz changes = next_transition(at, zone);
+	struct pg_tm midnight;
+	Timestamp	wall;
+	TimestampTz bound;
+
+	if (!period_midnight(at, period, 1, zone, &midnight))
+		return changes;
+	bound = from_local(&midnight, 0, zone);
+	changes = Min(changes, bound > at ? bound : at + USECS_PER_HOUR);
+	if (tm2timestamp(&midnight, 0, NULL, &wall) != 0)
+		return changes;
+	bound = ma_instant_of_local(wall, zone);
+	return bound > at ? Min(changes, bound) : changes;
+}
+
+static TimestampTz
+next_transition(TimestampTz at, pg_tz *zone)
 {
 	pg_time_t	time = timestamptz_to_time_t(at);
 	pg_time_t	boundary;

@@ -377,16 +377,27 @@ check_condition(MaParser *parser, const MaEventSource *source)
 		parser->rule->sync = parser->rule->plain = false;
 }
 
+const char *
+ma_row_sql_people(const MaEvent *event, const char *condition)
+{
+	const MaBuiltinColumn *column = ma_builtin_columns(event->name);
+
+	while (event->builtin && column->name != NULL && strcmp(column->name, "machine") != 0)
+		column++;
+	if (!event->builtin || column->name == NULL ||
+		(condition != NULL && strstr(condition, "'machine'") != NULL))
+		return NULL;
+	return "(" MA_ROW_ALIAS ".properties OPERATOR(pg_catalog.->>) "
+		"'machine'::pg_catalog.text) IS DISTINCT FROM 'true'::pg_catalog.text";
+}
+
 /* Opens and clicks that a machine made count nowhere, unless the where names `machine`. */
 static void
 leave_machines(const MaLeaf *leaf, MaStreamPart *part)
 {
-	static const char people[] = "(" MA_ROW_ALIAS ".properties OPERATOR(pg_catalog.->>) "
-		"'machine'::pg_catalog.text) IS DISTINCT FROM 'true'::pg_catalog.text";
-	const char *type;
+	const char *people = part->source ? NULL : ma_row_sql_people(leaf->event, part->filter);
 
-	if (part->source != NULL || !leaf->event->builtin || !part_has(leaf, NULL, "machine", &type) ||
-		(part->filter != NULL && strstr(part->filter, "'machine'") != NULL))
+	if (people == NULL)
 		return;
 	part->filter = part->filter ? psprintf("(%s) AND %s", part->filter, people) : pstrdup(people);
 	part->direct_filter = part->direct_filter ?

@@ -3,6 +3,9 @@
  *		SQL over the row of an event where it stands in its table, with columns of the
  *		event's lookups: conditions and points of score rules.
  *
+ * Tracked and built-in events have no table of the user's: there a name is a property,
+ * read as its type.
+ *
  * What is stored names the lookup's row as `lookup_product`, and the lookup is joined
  * when a statement is made of it: so it follows the table when that is renamed, as all
  * that is attached does.  Without lookups it is an expression like any other over one row.
@@ -16,8 +19,11 @@
 #include "utils/lsyscache.h"
 
 static Node *resolve(List *names, int location, void *arg);
+static Node *resolve_property(MaLeaf *leaf, const char *name, int location);
+static bool stands_in_tables(const MaLeaf *leaf);
 static void unknown_column(const MaLeaf *leaf, const char *name, int location,
 						   List *candidates) pg_attribute_noreturn();
+static Oid	relation_of(const MaEventSource *source);
 static char *alias_of(const MaLookup *lookup);
 static MaLookup *lookup_of(const MaEventSource *source, const char *column, const char **own);
 static bool has_lookup(const MaEventSource *source, const char *column);
@@ -41,17 +47,54 @@ resolve(List *names, int location, void *arg)
 	if (list_length(names) == 1 ||
 		(list_length(names) == 2 && (strcmp(first, MA_ROW_ALIAS) == 0 ||
 									 strcmp(first, leaf->event->name) == 0 ||
-									 strcmp(first, source->table->name) == 0)))
+									 (source != NULL && strcmp(first, source->table->name) == 0))))
 	{
+		if (source == NULL)
+			return resolve_property(leaf, name, location);
 		if (get_attnum(source->table->relid, name) == InvalidAttrNumber)
 			unknown_column(leaf, name, location, ma_column_names(source->table->relid));
 		return ma_scope_column(MA_ROW_ALIAS, name);
 	}
-	lookup = list_length(names) == 2 ? ma_leaf_take_lookup(leaf, first, name, location) : NULL;
+	lookup = list_length(names) == 2 && source != NULL ?
+		ma_leaf_take_lookup(leaf, first, name, location) : NULL;
 	if (lookup == NULL)
 		unknown_column(leaf, psprintf("%s.%s", first, name), location,
 					   ma_lookup_names(leaf->parts, name));
 	return ma_scope_column(alias_of(lookup), name);
+}
+
+/* A property; of an event that stands in tables as well only `properties` is the same in all. */
+static Node *
+resolve_property(MaLeaf *leaf, const char *name, int location)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MaMemberType member;
+	MaCall		call;
+
+	if (!leaf->event->builtin &&
+		(strcmp(name, "properties") == 0 || strcmp(name, "occurred_at") == 0))
+		return ma_scope_column(MA_ROW_ALIAS, name);
+	if (stands_in_tables(leaf))
+		unknown_column(leaf, name, location, NIL);
+	/* The expression is checked as the caller; declared types stand in our tables. */
+	ma_call_begin(&call);
+	MemoryContextSwitchTo(context);
+	member = ma_event_member(leaf->parser->definitions, leaf->event, name);
+	ma_call_end(&call);
+	if (!member.known)
+		unknown_column(leaf, name, location, member.candidates);
+	return ma_scope_member(MA_ROW_ALIAS, "properties", name, member.type);
+}
+
+static bool
+stands_in_tables(const MaLeaf *leaf)
+{
+	ListCell   *cell;
+
+	foreach(cell, ma_event_sources(leaf->parser->definitions, leaf->event))
+		if (lfirst(cell) != NULL)
+			return true;
+	return false;
 }
 
 static void
@@ -62,10 +105,19 @@ unknown_column(const MaLeaf *leaf, const char *name, int location, List *candida
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("%s: there is no column \"%s\"", leaf->parser->what, name),
+			 leaf->source_part != NULL ?
 			 errdetail("Names are columns of table \"%s\" here, and of its lookups.",
-					   leaf->source_part->table->name),
+					   leaf->source_part->table->name) :
+			 errdetail("Names are columns of event \"%s\" here.", leaf->event->name),
 			 nearest ? errhint("Did you mean %s?", nearest) : 0,
 			 ma_rule_place(leaf->parser->text, location)));
+}
+
+static Oid
+relation_of(const MaEventSource *source)
+{
+	return source ? source->table->relid :
+		get_relname_relid("event", ma_extension_required()->internal_schema);
 }
 
 MaExpression *
@@ -75,7 +127,8 @@ ma_row_sql_check(const MaEvent *event, const MaEventSource *source, const char *
 	MaExpression *result = palloc0_object(MaExpression);
 	MaParser	parser = {text};
 	MaLeaf		leaf = {&parser};
-	MaScopeTable *tables = palloc0_array(MaScopeTable, list_length(source->lookups) + 1);
+	List	   *lookups = source ? source->lookups : NIL;
+	MaScopeTable *tables = palloc0_array(MaScopeTable, list_length(lookups) + 1);
 	MaScope		scope = {tables, 1, resolve, &leaf, NULL};
 	MaScopedExpression *checked;
 	ListCell   *cell;
@@ -86,8 +139,8 @@ ma_row_sql_check(const MaEvent *event, const MaEventSource *source, const char *
 	leaf.event = unconstify(MaEvent *, event);
 	leaf.source_part = unconstify(MaEventSource *, source);
 	leaf.parts = list_make1(leaf.source_part);
-	tables[0] = (MaScopeTable) {MA_ROW_ALIAS, source->table->relid};
-	foreach(cell, source->lookups)
+	tables[0] = (MaScopeTable) {MA_ROW_ALIAS, relation_of(source)};
+	foreach(cell, lookups)
 	{
 		MaLookup   *lookup = lfirst(cell);
 
@@ -148,8 +201,7 @@ has_lookup(const MaEventSource *source, const char *column)
 bool
 ma_row_sql_fits(const MaEventSource *source, List *columns)
 {
-	Oid			relid = source ? source->table->relid :
-		get_relname_relid("event", ma_extension_required()->internal_schema);
+	Oid			relid = relation_of(source);
 	ListCell   *cell;
 
 	/* Nobody has rows of a table that was dropped. */

@@ -226,7 +226,8 @@ extern void ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries,
 /*
  * Checks an expression of `type` (boolean or a number) as ma_expression_check() does; it may
  * also read columns of the source's lookups.  `definer` is whose rights on those are
- * checked.  Its columns hold them as "product.category".
+ * checked.  Its columns hold them as "product.category".  Without a source, of a tracked or
+ * a built-in event, names are properties.
  */
 extern MaExpression *ma_row_sql_check(const MaEvent *event, const MaEventSource *source,
 									  const char *text, Oid type, const char *what, Oid definer);
@@ -234,6 +235,11 @@ extern MaExpression *ma_row_sql_check(const MaEvent *event, const MaEventSource 
 extern bool ma_row_sql_fits(const MaEventSource *source, List *columns);
 /* The checked text as SQL over the source's row, as alias t, in parentheses. */
 extern char *ma_row_sql(const MaEventSource *source, const char *expression, List *columns);
+/*
+ * SQL over a row of a built-in event that leaves out what a machine did; NULL where nothing
+ * tells that, or the condition (may be NULL) names `machine` itself.
+ */
+extern const char *ma_row_sql_people(const MaEvent *event, const char *condition);
 
 extern void ma_rules_init(void);
 

@@ -339,8 +339,8 @@ extern char *ma_rule_from_json(Jsonb *json, const char *what);
 extern TimestampTz ma_time_add(TimestampTz at, const MaDuration *by, bool back, pg_tz *zone);
 /* Start of the period holding `at`, `shift` periods on. */
 extern TimestampTz ma_period_start(TimestampTz at, MaPeriod period, int shift, pg_tz *zone);
-/* The first instant after `at` at which local time jumps; DT_NOEND: none. */
-extern TimestampTz ma_next_transition(TimestampTz at, pg_tz *zone);
+/* An instant after `at` up to which ma_period_start() stays what it is. */
+extern TimestampTz ma_period_changes(TimestampTz at, MaPeriod period, pg_tz *zone);
 /* A local timestamp as an instant. */
 extern TimestampTz ma_local_to_instant(Timestamp local, pg_tz *zone);
 extern pg_tz *ma_zone(const char *name);

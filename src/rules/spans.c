@@ -123,16 +123,12 @@ calendar_next(const Spans *spans, TimestampTz t)
 	const MaWindow *window = spans->window;
 	TimestampTz low = ma_period_start(t, window->period, window->last ? -1 : 0, spans->zone);
 	bool		matters = false;
-	TimestampTz bound;
 
 	for (int i = 0; i < spans->n && !matters; i++)
 		matters = spans->spans[i].at >= low - MARGIN;
 	if (!matters)
 		return DT_NOEND;
-	bound = ma_period_start(t, window->period, 1, spans->zone);
-	if (bound <= t)
-		bound = t + USECS_PER_HOUR;
-	return Min(bound, ma_next_transition(t, spans->zone));
+	return ma_period_changes(t, window->period, spans->zone);
 }
 
 /* Time of the first row after `at`, up to `last`; DT_NOEND if there is none. */

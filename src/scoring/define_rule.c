@@ -58,12 +58,12 @@ static void read_points(RuleOptions *options, FunctionCallInfo fcinfo, bool expr
 static char *check_expression(RuleOptions *options, const char *source, Oid type, const char *what);
 static MaExpression *try_on(const MaEvent *event, const MaEventSource *part, const char *source,
 							Oid type, const char *what, ErrorData **missing);
+static void require_rows(const char *builtin);
 static List *parts_of_event(const char *event_name, MaEvent **event);
 static MaExpression *check_on(const MaEvent *event, const MaEventSource *part, const char *source,
 							  Oid type, const char *what);
 static void check_rights(Oid relid, List *columns);
 static void add_columns(RuleOptions *options, List *columns);
-static void warn_empty(const MaEvent *event);
 static char *define(RuleOptions *options);
 static bool stored_texts(int32 model_id, const char *name, char **texts);
 static void write_rule(int32 model_id, const RuleOptions *options);
@@ -272,6 +272,17 @@ try_on(const MaEvent *event, const MaEventSource *part, const char *source, Oid 
 	return checked;
 }
 
+/* Points are computed from rows: those of a built-in event must stand somewhere. */
+static void
+require_rows(const char *builtin)
+{
+	if (ma_builtin_rows(builtin) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("event \"%s\" cannot give points", builtin),
+				 errdetail("Rows of this built-in event are not kept.")));
+}
+
 /*
  * Where rows of the event may stand (MaEventSource): the table attached under its name,
  * else all whose rows name their event, and (NULL) that of tracked events.
@@ -284,11 +295,11 @@ parts_of_event(const char *event_name, MaEvent **event)
 	ListCell   *cell;
 
 	if (ma_builtin_columns(event_name) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("SQL over the rows of built-in event \"%s\" is not supported yet",
-						event_name),
-				 errhint("Leave condition out, and give points as a number.")));
+	{
+		require_rows(event_name);
+		*event = ma_builtin_event(definitions, event_name);
+		return list_make1(NULL);
+	}
 	*event = ma_event_by_name(definitions, event_name);
 	if (*event == NULL)
 	{
@@ -315,21 +326,20 @@ static MaExpression *
 check_on(const MaEvent *event, const MaEventSource *part, const char *source, Oid type,
 		 const char *what)
 {
-	Oid			relid = part != NULL ? part->table->relid :
-		get_relname_relid("event", ma_extension_required()->internal_schema);
-	MaExpression *checked = part != NULL && part->lookups != NIL ?
+	MaExpression *checked = part == NULL || part->lookups != NIL ?
 		ma_row_sql_check(event, part, source, type, what, GetUserId()) :
-		ma_expression_check(source, relid, type, what);
+		ma_expression_check(source, part->table->relid, type, what);
 
 	if (!checked->builtin_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_INVALID_EXPRESSION),
 				 errmsg("%s uses a function that is not built in", what),
+				 part == NULL ? errdetail("It would run as the owner of the extension.") :
 				 errdetail("It would run in the commit of everybody who writes to table \"%s\".",
-						   get_rel_name(relid)),
+						   get_rel_name(part->table->relid)),
 				 errhint("Use built-in functions only.")));
 	if (part != NULL)
-		check_rights(relid, checked->columns);
+		check_rights(part->table->relid, checked->columns);
 	return checked;
 }
 
@@ -366,16 +376,6 @@ add_columns(RuleOptions *options, List *columns)
 	}
 }
 
-/* Nobody gets points by an event whose rows are not kept. */
-static void
-warn_empty(const MaEvent *event)
-{
-	if (event->builtin)
-		ereport(NOTICE,
-				(errmsg("event \"%s\" gives no points yet", event->name),
-				 errdetail("This version does not count rows of built-in events.")));
-}
-
 /* Stores the rule; returns the answer. */
 static char *
 define(RuleOptions *options)
@@ -387,7 +387,8 @@ define(RuleOptions *options)
 	char	   *changes = NULL;
 	bool		known;
 
-	warn_empty(event);
+	if (event->builtin)
+		require_rows(event->name);
 	options->values[FIELD_EVENT] = Int32GetDatum(event->id);
 	options->nulls[FIELD_EVENT] = false;
 	known = stored_texts(model->id, options->name, before);

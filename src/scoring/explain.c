@@ -138,7 +138,7 @@ read_rule(Lines *lines, MaScoreRule *rule)
 
 	if (event == NULL)
 		return;
-	foreach(cell, ma_event_sources(definitions, event))
+	foreach(cell, ma_score_sources(event))
 		if (ma_score_rule_fits(rule, lfirst(cell)))
 			read_source(lines, rule, event, lfirst(cell));
 	judge(lines, first);
@@ -150,10 +150,11 @@ read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource
 	Oid			type;
 	int64	   *ids;
 	Datum	   *keys;
-	int			nkeys = ma_event_keys(source, lines->contact, 1, &ids, &keys);
+	int			nkeys = ma_score_keys(event, source, lines->contact, 1, MA_RUN_READ, &ids, &keys);
+	char	   *condition = ma_score_condition(rule, event, source);
 	char	   *columns = psprintf("r.at AS at, %s::pg_catalog.float8 AS points, %s AS row_key",
 								   ma_row_sql(source, rule->points, rule->columns),
-								   row_key_sql(source));
+								   event->builtin ? "NULL::pg_catalog.text" : row_key_sql(source));
 	char	   *sql = ma_event_select(event, source, columns, "ANY ($1)", &type);
 	Datum		argument = ma_datum_array(keys, nkeys, type);
 	Oid			array_type = get_array_type(type);
@@ -161,8 +162,8 @@ read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource
 	MaRows		rows;
 	int			zone = -1;
 
-	if (rule->condition != NULL)
-		sql = psprintf("%s AND %s", sql, ma_row_sql(source, rule->condition, rule->columns));
+	if (condition != NULL)
+		sql = psprintf("%s AND %s", sql, ma_row_sql(source, condition, rule->columns));
 	if (source != NULL)
 	{
 		zone = ma_pin_time_zone(source->time_zone);

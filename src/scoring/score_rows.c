@@ -25,8 +25,8 @@
 /* How the rows of one source of an event are read. */
 typedef struct Fetch
 {
-	int32		event_id;
-	MaEventSource *source;		/* NULL: tracked */
+	const MaEvent *event;
+	MaEventSource *source;		/* NULL: tracked, or built-in */
 	Oid			key_type;
 	int			nrules;
 	MaScoreRule **rules;		/* those that fit the source */
@@ -73,8 +73,8 @@ typedef struct Reading
 static void prepare(MaScoreModels *models);
 static List *fetches_of_event(MaScoreModels *models, const MaEvent *event);
 static Fetch *make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source);
-static void set_statements(Fetch *fetch, const MaEvent *event);
-static char *rule_column(const MaScoreRule *rule, const MaEventSource *source);
+static void set_statements(Fetch *fetch);
+static char *rule_column(const MaScoreRule *rule, const Fetch *fetch);
 static void begin(Work *work, MaScorePair *pairs, int npairs);
 static bool is_wanted(const Work *work, const Fetch *fetch, int contact);
 static void read_source(Work *work, Fetch *fetch);
@@ -143,7 +143,7 @@ fetches_of_event(MaScoreModels *models, const MaEvent *event)
 	List	   *fetches = NIL;
 	ListCell   *cell;
 
-	foreach(cell, ma_event_sources(ma_definitions(), event))
+	foreach(cell, ma_score_sources(event))
 	{
 		Fetch	   *fetch = make_fetch(models, event, lfirst(cell));
 
@@ -151,6 +151,55 @@ fetches_of_event(MaScoreModels *models, const MaEvent *event)
 			fetches = lappend(fetches, fetch);
 	}
 	return fetches;
+}
+
+List *
+ma_score_sources(const MaEvent *event)
+{
+	if (event->builtin)
+		return ma_builtin_rows(event->name) ? list_make1(NULL) : NIL;
+	return ma_event_sources(ma_definitions(), event);
+}
+
+int
+ma_score_keys(const MaEvent *event, const MaEventSource *source, MaContactChange *contacts, int n,
+			  MaRun how, int64 **ids, Datum **keys)
+{
+	int			total = 0;
+	int			space = n;
+
+	if (!event->builtin)
+		return ma_event_keys(source, contacts, n, ids, keys);
+	*ids = palloc_array(int64, Max(space, 1));
+	*keys = palloc_array(Datum, Max(space, 1));
+	for (int i = 0; i < n; i++)
+	{
+		Datum	   *own;
+		int			nown = ma_builtin_keys(&contacts[i], how, &own);
+
+		if (total + nown > space)
+		{
+			space = (total + nown) * 2;
+			*ids = repalloc(*ids, mul_size(sizeof(int64), space));
+			*keys = repalloc(*keys, mul_size(sizeof(Datum), space));
+		}
+		for (int j = 0; j < nown; j++)
+		{
+			(*ids)[total] = contacts[i].contact_id;
+			(*keys)[total++] = own[j];
+		}
+	}
+	return total;
+}
+
+char *
+ma_score_condition(const MaScoreRule *rule, const MaEvent *event, const MaEventSource *source)
+{
+	const char *people = source ? NULL : ma_row_sql_people(event, rule->condition);
+
+	if (people == NULL)
+		return rule->condition;
+	return rule->condition ? psprintf("(%s) AND %s", rule->condition, people) : pstrdup(people);
 }
 
 static Fetch *
@@ -161,7 +210,7 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 	ListCell   *outer;
 	ListCell   *cell;
 
-	fetch->event_id = event->id;
+	fetch->event = event;
 	fetch->source = source;
 	fetch->rules = palloc_array(MaScoreRule *, models->nrules);
 	fetch->columns = palloc0_array(int, models->nrules);
@@ -172,12 +221,12 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 
 			if (rule->event_id != event->id || !ma_score_rule_fits(rule, source))
 				continue;
-			if (!rule->is_constant || rule->condition != NULL)
+			if (!rule->is_constant || ma_score_condition(rule, event, source) != NULL)
 				fetch->columns[fetch->nrules] = ++ncolumns;
 			fetch->rules[fetch->nrules++] = rule;
 		}
 	if (fetch->nrules > 0)
-		set_statements(fetch, event);
+		set_statements(fetch);
 	return fetch;
 }
 
@@ -192,7 +241,7 @@ ma_score_rule_fits(const MaScoreRule *rule, const MaEventSource *source)
  * set of one costs more than the rows.
  */
 static void
-set_statements(Fetch *fetch, const MaEvent *event)
+set_statements(Fetch *fetch)
 {
 	StringInfoData columns;
 
@@ -201,13 +250,13 @@ set_statements(Fetch *fetch, const MaEvent *event)
 	for (int i = 0; i < fetch->nrules; i++)
 		if (fetch->columns[i] > 0)
 			appendStringInfo(&columns, ", %s AS p%d",
-							 rule_column(fetch->rules[i], fetch->source), i);
+							 rule_column(fetch->rules[i], fetch), i);
 	fetch->many.sql = psprintf("SELECT k.n, e.* FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
 							   "CROSS JOIN LATERAL (%s) AS e",
-							   ma_event_select(event, fetch->source, columns.data, "k.key",
+							   ma_event_select(fetch->event, fetch->source, columns.data, "k.key",
 											   &fetch->key_type));
 	fetch->one.sql = psprintf("SELECT 1::pg_catalog.int8, e.* FROM (%s) AS e",
-							  ma_event_select(event, fetch->source, columns.data, "$1",
+							  ma_event_select(fetch->event, fetch->source, columns.data, "$1",
 											  &fetch->key_type));
 	fetch->many.nargs = fetch->one.nargs = 1;
 	fetch->many.argtypes[0] = get_array_type(fetch->key_type);
@@ -216,19 +265,20 @@ set_statements(Fetch *fetch, const MaEvent *event)
 
 /* What the row gives under the rule: points, or true where the points are constant. */
 static char *
-rule_column(const MaScoreRule *rule, const MaEventSource *source)
+rule_column(const MaScoreRule *rule, const Fetch *fetch)
 {
+	char	   *condition = ma_score_condition(rule, fetch->event, fetch->source);
 	char	   *sql;
 
 	/* The printed expression does not show an implicit cast. */
 	if (rule->is_constant)
-		sql = rule->condition;
-	else if (rule->condition == NULL)
+		sql = condition;
+	else if (condition == NULL)
 		sql = psprintf("(%s)::pg_catalog.float8", rule->points);
 	else
-		sql = psprintf("CASE WHEN (%s) THEN (%s)::pg_catalog.float8 END", rule->condition,
+		sql = psprintf("CASE WHEN (%s) THEN (%s)::pg_catalog.float8 END", condition,
 					   rule->points);
-	return ma_row_sql(source, sql, rule->columns);
+	return ma_row_sql(fetch->source, sql, rule->columns);
 }
 
 void
@@ -300,7 +350,7 @@ read_source(Work *work, Fetch *fetch)
 	for (int i = 0; i < work->n; i++)
 		if (is_wanted(work, fetch, i))
 			wanted[nwanted++] = work->contacts[i];
-	nkeys = ma_event_keys(fetch->source, wanted, nwanted, &ids, &keys);
+	nkeys = ma_score_keys(fetch->event, fetch->source, wanted, nwanted, work->how, &ids, &keys);
 	if (nkeys == 0)
 		return;
 	reading.ids = ids;

@@ -113,6 +113,15 @@ extern void ma_score_fetches_free(MaScoreModels *models);
 /* Reads of one source of an event as `key` says it; columns that rules read exist there. */
 extern bool ma_score_rule_fits(const MaScoreRule *rule, const MaEventSource *source);
 
+/* Where rows of the event stand (MaEventSource; NULL: tracked, or the event is built in). */
+extern List *ma_score_sources(const MaEvent *event);
+/* As ma_event_keys(); of a built-in event the rows of merged contacts count as well. */
+extern int	ma_score_keys(const MaEvent *event, const MaEventSource *source,
+						  MaContactChange *contacts, int n, MaRun how, int64 **ids, Datum **keys);
+/* The rule's condition, without what machines did; NULL: all rows fit. */
+extern char *ma_score_condition(const MaScoreRule *rule, const MaEvent *event,
+								const MaEventSource *source);
+
 /* Time zones of contacts, by their places; the model's where a contact has none. */
 extern pg_tz **ma_score_zones(MaContactChange *contacts, int n, MaRun how);
 extern pg_tz *ma_score_zone(const MaScoreModel *model, pg_tz *contacts);

@@ -11,14 +11,11 @@
 #include "catalog/pg_type.h"
 #include "segments/segments_internal.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "worker/worker.h"
 
 #define DUTY_EVERY_MS (10 * 60 * 1000)
 
 static bool duty_tick(void);
-static TimestampTz month_start(TimestampTz at, char **partition);
-static int	drop_months(const char *partition);
 
 MA_FUNCTION(ma_prune_segment_history);
 
@@ -55,45 +52,6 @@ ma_transitions_ensure(void)
 
 /* ---- pruning ---- */
 
-/* Start of the month in UTC, as the partitions are, and the name of its partition. */
-static TimestampTz
-month_start(TimestampTz at, char **partition)
-{
-	struct pg_tm tm;
-	fsec_t		fraction;
-
-	if (TIMESTAMP_NOT_FINITE(at) || at > ma_now() ||
-		timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("before must be an instant of the past")));
-	*partition = psprintf("%s_%04d_%02d", transitions.name, tm.tm_year, tm.tm_mon);
-	return (date2j(tm.tm_year, tm.tm_mon, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
-}
-
-/* Drops the partitions of the months before this one. */
-static int
-drop_months(const char *partition)
-{
-	static MaStatement read = {
-		"SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_inherits AS i "
-		"JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid "
-		"WHERE i.inhparent OPERATOR(pg_catalog.=) "
-		"'marketing_internal.segment_transition'::pg_catalog.regclass "
-		"AND c.relname::pg_catalog.text OPERATOR(pg_catalog.~) '_[0-9]{4}_[0-9]{2}$' "
-		"AND c.relname::pg_catalog.text COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.<) $1 ORDER BY 1",
-		1, {TEXTOID}
-	};
-	Datum		value = CStringGetTextDatum(partition);
-	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
-
-	for (uint64 i = 0; i < rows.n; i++)
-		ma_run_once(psprintf("DROP TABLE marketing_internal.%s",
-							 quote_identifier(ma_text(&rows, i, 1))),
-					0, NULL, NULL, NULL, MA_RUN_WRITE);
-	return (int) rows.n;
-}
-
 /* prune_segment_history(before) */
 Datum
 ma_prune_segment_history(PG_FUNCTION_ARGS)
@@ -107,7 +65,6 @@ ma_prune_segment_history(PG_FUNCTION_ARGS)
 	};
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz before;
-	char	   *partition;
 	char	   *answer;
 	MaCall		call;
 	Datum		value;
@@ -119,9 +76,9 @@ ma_prune_segment_history(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("before must not be null")));
 	ma_call_begin(&call);
-	before = month_start(PG_GETARG_TIMESTAMPTZ(0), &partition);
+	before = ma_partitions_month(PG_GETARG_TIMESTAMPTZ(0));
 	ma_segments_lock();
-	months = drop_months(partition);
+	months = ma_partitions_drop(&transitions, before);
 	/* What stands in the default partition. */
 	value = TimestampTzGetDatum(before);
 	rows = ma_run(&rest, &value, NULL, MA_RUN_WRITE_LATEST);

@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "delivery/delivery.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "web/web_internal.h"
 
@@ -57,13 +58,14 @@ ma_web_open(const MaWebRequest *request, MaWebAnswer *answer)
 	answer->content_length = sizeof(picture) - 1;
 }
 
-/* As it can stand in a header: what is not ASCII, or ends a line, by its octets. */
+/* As it can stand in a header: what is not ASCII, or ends a line, by its octets in UTF-8. */
 static char *
 location_of(const char *url)
 {
 	StringInfoData location;
 
 	initStringInfo(&location);
+	url = pg_server_to_any(url, strlen(url), PG_UTF8);
 	for (; *url != '\0'; url++)
 		if (*url > ' ' && *url <= '~')
 			appendStringInfoChar(&location, *url);

@@ -3,7 +3,8 @@
  *		/hook/SERVER/TOKEN: what providers tell of messages, in their own words.
  *
  * The path is the secret: its token is an HMAC of the server's name under the shop's key,
- * so that every provider can be told where to call, whatever signatures it knows.  Whose
+ * so that every provider can be told where to call, whatever signatures it knows; where the
+ * server's options name a key, the provider's own signature is demanded besides.  Whose
  * words they are is seen by their form, since a provider tells of mails the same way
  * whether they came to it by SMTP or by HTTP.  Each form is one statement that reads the
  * events out of it; marketing.record_delivery_event() does the rest and takes each once.
@@ -24,14 +25,20 @@
 #define TOKEN_LENGTH 24			/* as text */
 #define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
-/* What the events of the form e are told as; e has the columns of the call. */
+/*
+ * What the events of the form e are told as; e has the columns of the call.  By contact:
+ * each locks his, and two that are told many at once would wait for each other.
+ */
 #define TELL(e) \
 	"SELECT pg_catalog.count(marketing.record_delivery_event($2, e.id, e.kind, " \
 	"message => e.message, recipient => e.recipient, status => e.status, " \
-	"detail => e.detail, occurred_at => e.at)) " \
-	"FROM (" e ") AS e WHERE e.kind IS NOT NULL AND (e.message IS NOT NULL OR e.recipient IS NOT NULL)"
+	"detail => e.detail, occurred_at => e.at)) FROM (SELECT e.* FROM (" e ") AS e " \
+	"WHERE e.kind IS NOT NULL AND (e.message IS NOT NULL OR e.recipient IS NOT NULL) " \
+	"ORDER BY marketing_internal.contact_of_message(e.message), e.at) AS e"
 
 #define FROM_EPOCH(text) "pg_catalog.to_timestamp((" text ")::pg_catalog.float8)"
+
+static const char sns[] = "Amazon SNS";
 
 typedef struct Form
 {
@@ -91,9 +98,10 @@ static const Form forms[] = {
 			 "AS at FROM (SELECT $1 AS e) AS d")
 	},
 	{
-		"Amazon SNS",
+		sns,
 		"$1 OPERATOR(pg_catalog.?) 'TopicArn' AND $1 ->> 'Type' OPERATOR(pg_catalog.=) 'Notification'",
-		TELL("SELECT pg_catalog.concat($1 ->> 'MessageId', ' ', r.address) AS id, r.kind, "
+		/* By its place: an id is kept longer than the address may be. */
+		TELL("SELECT pg_catalog.concat($1 ->> 'MessageId', ' ', r.n) AS id, r.kind, "
 			 "COALESCE((SELECT h ->> 'value' FROM pg_catalog.jsonb_array_elements(m -> 'mail' -> 'headers') AS h "
 			 "WHERE pg_catalog.lower(h ->> 'name') OPERATOR(pg_catalog.=) 'x-ma-key'), "
 			 "pg_catalog.btrim(m -> 'mail' -> 'commonHeaders' ->> 'messageId', '<>')) AS message, "
@@ -102,16 +110,18 @@ static const Form forms[] = {
 			 "m -> 'delivery' ->> 'timestamp')::pg_catalog.timestamptz AS at "
 			 "FROM (SELECT ($1 ->> 'Message')::pg_catalog.jsonb AS m) AS n CROSS JOIN LATERAL ("
 			 "SELECT 'delivered' AS kind, d #>> '{}' AS address, NULL AS status, "
-			 "m -> 'delivery' ->> 'smtpResponse' AS detail "
-			 "FROM pg_catalog.jsonb_array_elements(m -> 'delivery' -> 'recipients') AS d "
+			 "m -> 'delivery' ->> 'smtpResponse' AS detail, n "
+			 "FROM pg_catalog.jsonb_array_elements(m -> 'delivery' -> 'recipients') "
+			 "WITH ORDINALITY AS d (d, n) "
 			 "UNION ALL SELECT 'bounced', b ->> 'emailAddress', "
 			 "CASE m -> 'bounce' ->> 'bounceType' WHEN 'Transient' THEN 'soft' "
-			 "ELSE COALESCE(b ->> 'status', 'hard') END, b ->> 'diagnosticCode' "
-			 "FROM pg_catalog.jsonb_array_elements(m -> 'bounce' -> 'bouncedRecipients') AS b "
+			 "ELSE COALESCE(b ->> 'status', 'hard') END, b ->> 'diagnosticCode', n "
+			 "FROM pg_catalog.jsonb_array_elements(m -> 'bounce' -> 'bouncedRecipients') "
+			 "WITH ORDINALITY AS b (b, n) "
 			 "UNION ALL SELECT 'complained', c ->> 'emailAddress', NULL, "
-			 "m -> 'complaint' ->> 'complaintFeedbackType' "
-			 "FROM pg_catalog.jsonb_array_elements(m -> 'complaint' -> 'complainedRecipients') AS c"
-			 ") AS r")
+			 "m -> 'complaint' ->> 'complaintFeedbackType', n "
+			 "FROM pg_catalog.jsonb_array_elements(m -> 'complaint' -> 'complainedRecipients') "
+			 "WITH ORDINALITY AS c (c, n)) AS r")
 	},
 	{
 		"events",
@@ -131,12 +141,15 @@ typedef struct Feedback
 {
 	const MaWebRequest *request;
 	char	   *server;
+	MaHookKey	key;
+	const char *refused;		/* what is wrong with its signature */
 	bool		understood;
 } Feedback;
 
 static char *token_of(const char *server);
 static bool is_ours(const char *rest, char **server);
 static void say(MaWebAnswer *answer, int status, const char *text);
+static bool vouched_for(Feedback *feedback, const char *form, Jsonb *content);
 static void take(void *arg);
 static const Form *form_of(Datum content);
 
@@ -152,7 +165,7 @@ token_of(const char *server)
 
 	if (pg_b64_encode((const MA_BASE64_BYTE *) VARDATA_ANY(mac), TOKEN_BYTES, token,
 					  TOKEN_LENGTH) != TOKEN_LENGTH)
-		elog(ERROR, "the code of a hook's address has another length");
+		elog(ERROR, "cannot happen: the code of a hook's address has another length");
 	for (char *c = token; *c != '\0'; c++)
 		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
 	return token;
@@ -244,12 +257,30 @@ log_confirmation(const char *server, Datum content)
 
 	find.sql = confirmation_sql;
 	rows = ma_run(&find, &content, NULL, MA_RUN_READ);
-	if (rows.n == 0)
+	if (rows.n == 0 || ma_text(&rows, 0, 1) == NULL || !ma_web_is_amazon(ma_text(&rows, 0, 1)))
 		return false;
 	ereport(LOG,
 			(errmsg("the topic of Amazon SNS for server \"%s\" waits for a confirmation", server),
 			 errhint("If it is yours, open %s.", ma_text(&rows, 0, 1))));
 	return true;
+}
+
+/* False if it must not be taken, or has been before. */
+static bool
+vouched_for(Feedback *feedback, const char *form, Jsonb *content)
+{
+	char	   *token;
+	int64		second;
+
+	feedback->refused = ma_web_signature_fault(feedback->request, &feedback->key, form, content);
+	if (feedback->refused != NULL)
+		return false;
+	if (!ma_web_signature_token(&feedback->key, content, &token, &second))
+		return true;
+	/* Told again by the provider, who has not seen our answer; or by who has seen the token. */
+	feedback->understood = true;
+	return ma_hook_token_use(feedback->server, token, second,
+							 (int64) timestamptz_to_time_t(ma_now()) - MA_WEB_TOKEN_SECONDS);
 }
 
 /* Parses and records: all of it, or nothing. */
@@ -271,6 +302,8 @@ take(void *arg)
 	values[0] = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 	values[1] = CStringGetTextDatum(feedback->server);
 	form = form_of(values[0]);
+	if (!vouched_for(feedback, form ? form->name : sns, DatumGetJsonbP(values[0])))
+		return;
 	if (form == NULL)
 	{
 		feedback->understood = log_confirmation(feedback->server, values[0]);
@@ -296,11 +329,20 @@ ma_web_hook(const MaWebRequest *request, MaWebAnswer *answer)
 		say(answer, MA_WEB_NOT_FOUND, "not found\n");
 		return;
 	}
+	feedback.key = ma_hook_key(feedback.server);
 	error = ma_attempt(take, &feedback);
 	/* Of the content, also if it is nested too deeply; all else is not the provider's fault. */
 	if (error != NULL && !ma_error_of_expression(error->sqlerrcode) &&
 		error->sqlerrcode != ERRCODE_STATEMENT_TOO_COMPLEX)
 		ReThrowError(error);
+	if (error == NULL && feedback.refused != NULL)
+	{
+		ereport(LOG,
+				(errmsg("what was told to the hook of server \"%s\" is refused: %s",
+						feedback.server, feedback.refused)));
+		say(answer, MA_WEB_FORBIDDEN, "not signed\n");
+		return;
+	}
 	if (error == NULL && feedback.understood)
 	{
 		say(answer, MA_WEB_OK, "ok\n");

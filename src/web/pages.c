@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "content/content.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -107,6 +108,7 @@ ma_web_page(MaWebAnswer *answer, int status, const char *page, const char *data)
 		rendering.page = ma_liquid_render(compiled_page(), rendering.data, NULL, &reason);
 	answer->status = status;
 	answer->content_type = "text/html; charset=utf-8";
-	answer->content = rendering.page;
-	answer->content_length = strlen(rendering.page);
+	/* It says so itself, whatever the database is in. */
+	answer->content = pg_server_to_any(rendering.page, strlen(rendering.page), PG_UTF8);
+	answer->content_length = strlen(answer->content);
 }

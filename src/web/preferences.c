@@ -29,7 +29,7 @@ hex_digit(char c)
 		c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Of application/x-www-form-urlencoded; NULL for what is no text of the database. */
+/* Of application/x-www-form-urlencoded, in UTF-8 as the page was; NULL for what is no text. */
 static char *
 decode(const char *text, int length)
 {
@@ -49,8 +49,7 @@ decode(const char *text, int length)
 		decoded[n++] = c;
 	}
 	decoded[n] = '\0';
-	/* A form is in UTF-8; names of topics in another encoding go by SQL. */
-	return strlen(decoded) == n && pg_verifymbstr(decoded, n, true) ? decoded : NULL;
+	return strlen(decoded) == n ? decoded : NULL;
 }
 
 /* The values of its fields `shown` and `wanted`. */
@@ -112,8 +111,9 @@ save(const MaWebRequest *request)
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		char	   *key = ma_text(&rows, i, 1);
+		const char *utf8 = pg_server_to_any(key, strlen(key), PG_UTF8);
 
-		if (!has(shown, key) || has(wanted, key) == ma_bool(&rows, i, 2))
+		if (!has(shown, utf8) || has(wanted, utf8) == ma_bool(&rows, i, 2))
 			continue;
 		appendStringInfoString(&changes, changes.len > 0 ? ", " : "{");
 		escape_json(&changes, key);

@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 
+#include "delivery/delivery.h"
 #include "utils/jsonb.h"
 
 typedef struct MaWebRequest
@@ -37,6 +38,7 @@ typedef struct MaWebAnswer
 #define MA_WEB_OK 200
 #define MA_WEB_FOUND 302
 #define MA_WEB_BAD_REQUEST 400
+#define MA_WEB_FORBIDDEN 403
 #define MA_WEB_NOT_FOUND 404
 #define MA_WEB_NOT_ALLOWED 405
 
@@ -44,6 +46,22 @@ typedef struct MaWebAnswer
 
 /* Text of a header, NULL if there is none; name in lower case. */
 extern const char *ma_web_header(const MaWebRequest *request, const char *name);
+
+/* ---- signature.c ---- */
+
+/*
+ * What is wrong with the signature that the key demands, for the log; NULL: nothing.  What
+ * was told is in the form of that name (hooks.c), `content` as it was parsed.
+ */
+extern const char *ma_web_signature_fault(const MaWebRequest *request, const MaHookKey *key,
+										  const char *form, Jsonb *content);
+/* True for an https address of Amazon SNS. */
+extern bool ma_web_is_amazon(const char *url);
+/* The token and time of a signature that vouches for nothing but these two. */
+extern bool ma_web_signature_token(const MaHookKey *key, Jsonb *content, char **token,
+								   int64 *second);
+/* What such a signature is good for, in seconds. */
+#define MA_WEB_TOKEN_SECONDS (12 * 3600)
 
 /* ---- pages.c ---- */
 

@@ -28,10 +28,12 @@
 #include "utils/guc.h"
 
 static bool session_ends = false;	/* its user has cancelled CALL work() */
+static bool is_gentle = false;	/* a helper: a cancel costs a tick and ends nothing */
 
 void
 ma_process_signals(bool gently)
 {
+	is_gentle = gently;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, gently ? SignalHandlerForShutdownRequest : die);
 	BackgroundWorkerUnblockSignals();
@@ -100,8 +102,8 @@ ma_process_reload(void)
 bool
 ma_worker_is_ending(void)
 {
-	return ProcDiePending || QueryCancelPending || session_ends || ShutdownRequestPending ||
-		ma_process_should_stop();
+	return ProcDiePending || (QueryCancelPending && !is_gentle) || session_ends ||
+		ShutdownRequestPending || ma_process_should_stop();
 }
 
 void

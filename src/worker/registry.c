@@ -253,6 +253,12 @@ ma_scheduler_wake(Oid database)
 		process_set_latch(&slot->process[MA_PROCESS_SCHEDULER]);
 }
 
+bool
+ma_worker_is_preloaded(void)
+{
+	return ma_registry != NULL;
+}
+
 /* Wakes a database's helper, or has one started; takes no lock. */
 void
 ma_helper_wake(Oid database)

@@ -108,6 +108,9 @@ extern void ma_worker_pause(long ms);
 extern TimestampTz ma_deadline_set(int ms);
 extern bool ma_deadline_end(bool interrupted, TimestampTz outer);
 
+/* False: this server has no workers, and only CALL marketing.work() does their duties. */
+extern bool ma_worker_is_preloaded(void);
+
 /* True in a scheduler or in CALL marketing.work(), whose locks may wait. */
 extern bool ma_worker_is_active(void);
 

@@ -58,7 +58,8 @@ for file in "${wanted[@]}"; do
 		*.sql) run=(psql -X -q -v ON_ERROR_STOP=1 -f "$scratch/test/bench/$file") ;;
 	esac
 	if ! bounded "${BENCH_TIMEOUT:-3600}" env PGHOST="$scratch/bench" PGUSER=postgres \
-		PGDATABASE="$name" SCALE="${SCALE:-1}" EMPTY_TRIGGER="$scratch/empty/empty_trigger" "${run[@]}"; then
+		PGDATABASE="$name" SCALE="${SCALE:-1}" EMPTY_TRIGGER="$scratch/empty/empty_trigger" \
+		MA_BENCH_TOP="$scratch/test" "${run[@]}"; then
 		echo "--- $name: missed its bar or failed"
 		missed=$((missed + 1))
 	fi

@@ -7,13 +7,12 @@
 
 #define ABSENT(name) \
 	extern void name(void); \
-	void \
+	__attribute__((weak)) void \
 	name(void) \
 	{ \
 		abort(); \
 	}
 
-ABSENT(pg_detoast_datum_packed)
 ABSENT(text_to_cstring)
 ABSENT(cstring_to_text)
 ABSENT(pg_server_to_any)
@@ -23,3 +22,23 @@ ABSENT(ma_datum_array)
 ABSENT(BlessTupleDesc)
 ABSENT(heap_form_tuple)
 ABSENT(HeapTupleHeaderGetDatum)
+ABSENT(ma_topic_by_id)
+ABSENT(ma_int8_array)
+ABSENT(ma_text_array)
+ABSENT(ma_now)
+ABSENT(ma_run)
+ABSENT(ma_text)
+ABSENT(ma_bool)
+ABSENT(ma_channel_number)
+ABSENT(ma_channel_by_number)
+ABSENT(ma_register_link_tracker)
+ABSENT(list_sort)
+ABSENT(escape_json)
+ABSENT(ma_web_page)
+ABSENT(ma_preferences_token_valid)
+ABSENT(MHD_resume_connection)
+ABSENT(MHD_run)
+ABSENT(MHD_get_timeout)
+ABSENT(MHD_quiesce_daemon)
+ABSENT(MHD_stop_daemon)
+ABSENT(ma_url_with_tags)

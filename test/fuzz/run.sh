@@ -1,9 +1,9 @@
 #!/bin/bash
 # run.sh [TARGET ...]
 #
-# Fuzzes what reads the texts of users and what writes mails, outside the server, with libFuzzer under
-# AddressSanitizer and UndefinedBehaviorSanitizer: template, html, mime, address. RUNS inputs each
-# (default 1000000). Inputs that are worth keeping are in CORPUS/TARGET (default: a scratch directory),
+# Fuzzes what reads the texts of users and of strangers and what writes mails, outside the server, with libFuzzer under
+# AddressSanitizer and UndefinedBehaviorSanitizer: template, html, mime, address, token, request, smtp. RUNS inputs each
+# (default 1000000), no longer than SECONDS_EACH (default 0, no limit). Inputs that are worth keeping are in CORPUS/TARGET (default: a scratch directory),
 # what was found in FINDINGS (default /tmp/ma_fuzz_findings), to be run again with
 #   RUNS=0 test/fuzz/run.sh TARGET=FILE
 #
@@ -16,6 +16,7 @@ set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 pg_config=${PG_CONFIG:-pg_config}
 runs=${RUNS:-1000000}
+seconds=${SECONDS_EACH:-0}
 findings=${FINDINGS:-/tmp/ma_fuzz_findings}
 scratch=$(mktemp -d /tmp/ma_fuzz.XXXXXX)
 trap 'rm -rf "$scratch"' EXIT
@@ -26,14 +27,19 @@ declare -A sources=(
 	[html]="mime/html_text links sms"
 	[mime]="mime/mime mime/encode mime/address"
 	[address]="mime/address mime/encode ../contacts/people/address"
+	[token]="../consent/token ../delivery/track ../delivery/message_key"
+	[request]="../web/server/request"
+	[smtp]="../delivery/net/smtp_dialogue ../delivery/net/smtp_reply"
 )
-flags="-g -O1 -fno-omit-frame-pointer -fno-strict-aliasing -fwrapv -w -D_GNU_SOURCE"
+# Of what is short by nature long inputs are only slow.
+declare -A lengths=([address]=400 [token]=200 [request]=2000 [smtp]=1000)
+flags="-g -O2 -fno-omit-frame-pointer -fno-strict-aliasing -fwrapv -w -D_GNU_SOURCE"
 flags="$flags -I$top/src -I$top/test/fuzz -I$("$pg_config" --includedir-server) -DMA_VERSION=\"fuzz\""
 sanitizers="-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-sanitize=alignment"
 libdir=$("$pg_config" --pkglibdir)/..
 failed=0
 
-[ $# -gt 0 ] || set -- template html mime address
+[ $# -gt 0 ] || set -- template html mime address token request smtp
 mkdir -p "$findings"
 for target; do
 	file=
@@ -49,7 +55,7 @@ for target; do
 	fi
 	corpus=${CORPUS:-$scratch/corpus}/$target
 	mkdir -p "$corpus"
-	if ! ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 nice "$scratch/$target" -runs="$runs" -max_len=4096 -timeout=60 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
+	if ! ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 nice "$scratch/$target" -runs="$runs" -max_total_time="$seconds" -max_len="${lengths[$target]:-4096}" -timeout=60 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
 		-dict="$top/test/fuzz/words.dict" -artifact_prefix="$findings/$target-" "$corpus" \
 		"$top/test/fuzz/seeds/$target" > "$scratch/log" 2>&1; then
 		failed=1

@@ -121,6 +121,7 @@ sub mail_shop
 		SELECT marketing.define_template('offer', topic => 'offers', subject => 'Offer {{ contact.id }}', text => 'Hello, number {{ contact.id }}.
 .with a dot');
 		SELECT marketing.define_template('receipt', topic => 'transactional', subject => 'Receipt', text => 'Thanks.');
+		SELECT marketing.configure('public_url', 'https://m.shop.example');
 		SELECT marketing.arm();
 	});
 }

@@ -8,6 +8,7 @@ request becomes a line of JSON in FOLDER/ledger. The path, or a word "do-..." in
     close  reset         the connection ends without one    endless  headers without end
     big                  64 MB of body                      slow     an octet every second
     redirect             302 to another path of itself      drop     like close, at the second request of a connection
+    nul                  200, NUL and octets of no text
     anything else        200 {"id": "n"}
 
 Options: cert, key (TLS), port, life.
@@ -70,6 +71,10 @@ async def request(reader, writer, number):
         for _ in range(1024):
             writer.write(b"x" * 65536)
             await writer.drain()
+    elif words[0] == "nul":
+        data = b"x\0" + b"\xff" * 39998
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        await writer.drain()
     elif words[0] == "slow":
         for octet in b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":
             writer.write(bytes([octet]))

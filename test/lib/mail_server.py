@@ -9,13 +9,15 @@ What it says instead of what it should is a directive: a reply (`451 4.3.0 later
     hole     no answer at all                    close    the connection is closed
     reset    ... by RST                          endless  lines of a reply that never ends
     huge     a line of a megabyte                slow     an octet every second
-    noise    something that is no reply
+    noise    something that is no reply    flood    a line without end, as fast as it goes
+    held     the usual reply, once there is a file FOLDER/go
 Directives stand in options banner, ehlo, starttls, auth, mail, rcpt, data, dot, or, for the stages that know a
 recipient, in its local part: `dot-451-x@example.com`, `rcpt-close@...`; FOLDER/directives (JSON, by stage)
 holds while it is there. body=N resets the connection when it has read N octets of a message.
 
 Further options: tls=none|starttls|tls, cert, key, login=USER:PASSWORD, pipelining=no, delay=SECONDS before the
-reply to the dot, messages=N a connection, life=SECONDS.
+reply to the dot, messages=N a connection, life=SECONDS; strip=1 and no_auth=1 offer no STARTTLS and no login,
+tls_max=1.1 knows no better TLS.
 """
 import asyncio
 import base64
@@ -26,6 +28,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 
 folder = sys.argv[1]
 options = dict(argument.split("=", 1) for argument in sys.argv[2:])
@@ -37,6 +40,10 @@ STAGES = ("banner", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "dot")
 def tls_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options["cert"], options["key"])
+    if options.get("tls_max") == "1.1":
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
     return context
 
 
@@ -93,8 +100,19 @@ class Session:
         if told == "reset":
             self.abort()
         if told == "endless":
-            while True:
+            # Under TLS nothing tells that the client has gone.
+            for _ in range(3000):
                 await self.say("250-and so on")
+            raise Ended()
+        if told == "flood":
+            while True:
+                self.writer.write(b"x" * (1 << 20))
+                await self.writer.drain()
+        if told == "held":
+            while not os.path.exists(os.path.join(folder, "go")):
+                await asyncio.sleep(0.02)
+            await self.say(usual)
+            return True
         if told == "huge":
             self.writer.write(b"250-" + b"x" * (1 << 20))
             await self.say("")
@@ -156,7 +174,7 @@ class Session:
         bad = b"\n" in raw.replace(b"\r\n", b"") or b"\r" in raw.replace(b"\r\n", b"")
         record = {"rcpt": self.rcpt, "from": self.sender, "key": key and key.group(1).decode(),
                   "id": number and number.group(1).decode(), "tls": self.tls, "user": self.user,
-                  "bare": bad, "octets": len(raw), "connection": id(self)}
+                  "bare": bad, "octets": len(raw), "connection": id(self), "at": time.time()}
         return record, raw
 
     def write_down(self, record, raw):
@@ -178,8 +196,8 @@ class Session:
                     offers.append("PIPELINING")
                 offers += ["SIZE 10000000", "8BITMIME"]
                 if options.get("tls") == "starttls" and not self.tls:
-                    offers.append("STARTTLS")
-                elif options.get("login"):
+                    offers += [] if options.get("strip") else ["STARTTLS"]
+                elif options.get("login") and not options.get("no_auth"):
                     offers.append("AUTH PLAIN LOGIN")
                 lines = [f"250{'-' if i < len(offers) - 1 else ' '}{o}" for i, o in enumerate(offers)]
                 await self.answer("ehlo", "\r\n".join(lines))

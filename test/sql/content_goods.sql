@@ -103,3 +103,11 @@ SELECT marketing.define_template('priced', topic => 'offers', subject => 'Fiyat'
 SELECT marketing.define_template('priced', topic => 'offers', subject => 'Fiyat KKTC', text => '{{ 1234.5 | money: "EUR" }} {{ "2026-05-01" | date: "%B" }}', locale => 'tr-CY');
 UPDATE marketing_internal.contact SET locale = CASE contact_id WHEN 1 THEN 'tr_TR.UTF-8' WHEN 2 THEN 'tr-CY' WHEN 3 THEN 'de' END;
 SELECT i, subject, rtrim(text, E'\n') FROM generate_series(1, 4) AS i, marketing.preview_message(i::text, 'priced');
+
+-- large attachments: what is too much for one batch goes with the next one, and none twice
+SELECT marketing.define_asset('big.bin', decode(repeat('00ff', 4500000), 'hex'));
+SELECT marketing.define_template('big', topic => 'offers', subject => 'x', text => 'x', attachments => '{big.bin}');
+SELECT count(marketing.send_message(1, 'big', dedup_key => 'big ' || i)) FROM generate_series(1, 6) AS i;
+CALL marketing.work();
+SELECT state, attempts, count(*) FROM marketing.messages WHERE template = 'big' GROUP BY 1, 2;
+SELECT gate, reason, count(*) FROM marketing_internal.message_decision WHERE gate = 'size' GROUP BY 1, 2;

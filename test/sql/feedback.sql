@@ -26,6 +26,10 @@ INSERT INTO codes (status) VALUES ('5.1.1'), ('550 5.1.1 <x@example.com>: user u
 	('550'), ('550 no such user'), ('551 x'), ('552 over quota'), ('553 x'), ('554 x'), ('421 later'), ('450'), ('hard'), ('Permanent'), ('transient'), ('blocked'), ('what?'),
 	('10.5.1.1 is the host'), ('x5.1.1'), ('5.1.1.1'), ('smtp; 550-5.1.1 gone'), ('5.1.'), ('5..1'), ('5.1.1111'), ('1550'), ('5500'), (''), (repeat('5.', 10000)), (NULL);
 SELECT left(status, 40), marketing.record_delivery_event('esp', n::text, 'bounced', recipient => 'code' || n || '@example.com', status => status) FROM codes ORDER BY n;
+-- a status of any length: what is kept of it is a text, not half a letter
+SELECT marketing.record_delivery_event('esp', 'long', 'bounced', recipient => 'long@example.com', status => '5.1.1 x' || repeat('ş', 300));
+SELECT count(*) AS texts FROM marketing_internal.suppression WHERE convert_from(convert_to(reason, 'UTF8'), 'UTF8') LIKE 'bounced: 5.1.1 xş%';
+SELECT marketing.record_delivery_event('esp', 'never', 'bounced', recipient => 'never@example.com', status => '4.2.2', occurred_at => '-infinity');
 
 -- a delivery: told once, however often; by key, Message-ID and number
 SELECT marketing.record_delivery_event('esp', 'e1', 'delivered', key(1)), marketing.record_delivery_event('esp', 'e1', 'delivered', key(1)),
@@ -73,11 +77,12 @@ TABLE soft_suppressed;
 -- a suppression of somebody's own is not lifted
 SELECT marketing.suppress('f@example.com');
 SELECT soft('f', '1', '2026-02-12 10:00+00'), soft('f', 'd', '2026-02-13 10:00+00', 'delivered'), marketing.unsuppress('f@example.com');
-SELECT marketing.set_bounce_limit(1, 10), marketing.set_bounce_limit(1, 10);
+SELECT marketing.configure('bounce_limit', '1 in 10 days'), marketing.configure('bounce_limit', '1 in 10 days');
 SELECT soft('g', '1', '2026-02-12 10:00+00');
-SELECT marketing.set_bounce_limit(0);
-SELECT marketing.set_bounce_limit(3, 1000);
-SELECT marketing.set_bounce_limit();
+SELECT marketing.configure('bounce_limit', '0 in 10 days');
+SELECT marketing.configure('bounce_limit', '3');
+SELECT marketing.configure('bounce_limit', '3 in 1000 days');
+SELECT marketing.configure('bounce_limit', NULL);
 
 -- what is told of a message in doubt settles it
 SELECT marketing.send_message(7, 'receipt') AS m \gset

@@ -24,6 +24,12 @@ CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.examp
 CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', return_path 'no address');
 CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', warm_up '50');
 CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', warm_up '50', warm_up_from 'some day');
+CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', warm_up '50', warm_up_from 'today');
+SET DateStyle = 'German';
+CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', warm_up '50', warm_up_from '13.02.2026');
+CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', warm_up '50', warm_up_from '2026-02-31');
+RESET DateStyle;
+CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', verp 'true', return_path 'bounces.of.all.our.letters.to.you@shop.example');
 CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', in_doubt 'drop');
 CREATE SERVER mail FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.example.com', url 'https://example.com');
 ALTER FOREIGN DATA WRAPPER marketing_smtp OPTIONS (ADD host 'x');
@@ -52,6 +58,7 @@ CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'https://exa
 CREATE SERVER hook FOREIGN DATA WRAPPER marketing_http OPTIONS (preset 'webhook', url 'https://example.com/hook', password_file 'hook_key');
 CREATE SERVER app FOREIGN DATA WRAPPER marketing_outside;
 CREATE SERVER app2 FOREIGN DATA WRAPPER marketing_outside OPTIONS (host 'x');
+CREATE SERVER app2 FOREIGN DATA WRAPPER marketing_outside OPTIONS (rate '1/second');
 
 -- senders
 CREATE FOREIGN DATA WRAPPER other;

@@ -53,6 +53,20 @@ for my $preloaded (0, 1)
 	like($err, qr/canceling statement due to user request/, "$with: can be cancelled");
 	is($node->psql($db, 'CALL marketing.work()'), 0, "$with: works after it");
 
+	# A session sends nothing over the network; where no worker will, it says so.
+	$node->safe_psql($db, q{
+		CREATE TABLE people (id int PRIMARY KEY, email text);
+		INSERT INTO people VALUES (1, 'one@example.com');
+		SELECT marketing.attach_contacts('people', id => 'id', email => 'email');
+		CREATE SERVER relay FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host '127.0.0.1', port '1', tls 'none');
+		SELECT marketing.define_sender('shop', channel => 'email', server => 'relay', from_address => 'hello@shop.example');
+		SELECT marketing.define_template('receipt', topic => 'transactional', subject => 'x', text => 'x');
+		SELECT marketing.arm();
+		SELECT marketing.send_message(1, 'receipt')});
+	is($node->psql($db, 'CALL marketing.work()', stderr => \$err), 0, "$with: works beside messages for a server");
+	($preloaded ? \&unlike : \&like)->($err, qr/NOTICE:  messages for real servers are left/, "$with: says whether they stay");
+	$node->safe_psql($db, 'SELECT marketing.detach_all(); DROP SERVER relay; DROP TABLE people');
+
 	# The extension goes while a call waits: the call ends with a clear error.
 	$session = IPC::Run::start(
 		[ 'psql', '-X', '-q', '-d', $node->connstr($db), '-c', "CALL marketing.work('1 hour')" ],

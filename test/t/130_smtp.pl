@@ -207,6 +207,7 @@ foreach my $case (
 	[ 'a wrong password', $tls, ($with =~ s/shop_password/wrong/r) . ", ca_file 'localhost.crt'", '535 5.7.8' ],
 	[ 'a password file that others can read', $tls, ($with =~ s/shop_password/open/r), 'can be read by others' ],
 	[ 'a password file that is a link', $tls, ($with =~ s/shop_password/link/r), 'cannot be read' ],
+	[ 'a password file that is a pipe', $tls, ($with =~ s/shop_password/pipe/r), 'not a plain file' ],
 	[ 'a password file that is not there', $tls, ($with =~ s/shop_password/none/r), 'cannot be read' ])
 {
 	my ($what, $whose, $options, $reason) = @$case;
@@ -217,6 +218,7 @@ foreach my $case (
 		append_to_file("$credentials/open", $secret);
 		chmod(0444, "$credentials/open");
 		symlink("$credentials/shop_password", "$credentials/link");
+		system_or_bail('mkfifo', '-m', '0600', "$credentials/pipe");
 	}
 	use_peer($whose, $options);
 	%number = send_to('never@example.com');

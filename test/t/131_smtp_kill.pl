@@ -4,7 +4,7 @@
 # writes each message down before it answers. With `hold` nobody gets a message twice and none is lost:
 # each is in the server's ledger once, or in doubt. With `resend` nothing is in doubt, a message comes
 # twice at most once for each kill that found it under way, and always under the same Message-ID.
-# MESSAGES and KILLS of the environment make it longer.
+# MESSAGES, KILLS and CONNECTIONS of the environment make it longer.
 use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
@@ -17,6 +17,7 @@ my $db = 'postgres';
 my $messages = $ENV{MESSAGES} || 600;
 my $kills = $ENV{KILLS} || 6;
 my $customers = 200;
+my $connections = $ENV{CONNECTIONS} || 4;
 my $seed = $ENV{SEED} || $$;
 my $node = new_server('kill', conf => "restart_after_crash = on\nmax_worker_processes = 16\nfsync = off");
 
@@ -46,7 +47,7 @@ sub run_round
 
 	$node->safe_psql($db, qq{
 		CREATE SERVER mail_$rule FOREIGN DATA WRAPPER marketing_smtp
-			OPTIONS (host '127.0.0.1', port '$peer->{port}', tls 'none', in_doubt '$rule');
+			OPTIONS (host '127.0.0.1', port '$peer->{port}', tls 'none', in_doubt '$rule', max_connections '$connections');
 		SELECT marketing.define_sender('shop', channel => 'email', server => 'mail_$rule', from_address => 'hello\@shop.example');
 		SELECT marketing.send_message(i % $customers + 1, 'offer') FROM generate_series(1, $messages) AS i;
 	});

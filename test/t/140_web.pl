@@ -85,6 +85,21 @@ foreach my $bad ("garbage\r\n\r\n", "\0\0\0\0\r\n\r\n", "GET /health HTTP/1.1\r\
 	ok(!defined $got || $got >= 400, 'malformed: ' . ($got // 'closed'));
 }
 
+# A request whose end the server before us may see elsewhere is refused, and nothing behind it is read as another.
+foreach my $framing ("Content-Length: 0\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5", "Content-Length: 0\r\nContent-Length: 5",
+	"Transfer-Encoding: gzip, chunked", "Transfer-Encoding: xchunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", "Transfer-Encoding: identity")
+{
+	my $client = web_open($web);
+	print $client "POST /u/x HTTP/1.1\r\nHost: x\r\n$framing\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+	is((web_read($client))[0], 400, "refused: $framing" =~ s/\r\n/, /gr);
+	ok(!defined((eval { web_read($client) })[0]), 'and closed');
+}
+is((web_ask($web, 'POST', '/u/x', undef, "Transfer-Encoding: Chunked\r\n\r\n0\r\n"))[0], 404, 'content in pieces is read');
+
+# What a client says makes no line of its own in the log.
+is((web_ask($web, 'GET', '/health%0Aforged%20line/x'))[0], 404, 'a line end in the path');
+is((web_ask($web, "FOR\eGED", '/health'))[0], 405, 'a method of other letters');
+
 # A body in pieces without an end is cut off.
 my $endless = web_open($web);
 print $endless "POST $links[1] HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -132,6 +147,50 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 is((web_read($_))[0], 200, 'and who waited') foreach @waiting;
 
+# ---- what all clients together may hold ----
+
+# A hook takes more than a form, but not as often as there are clients.
+my $other = web_start($node, $db, '--timeout', 10, '--clients', 200, '--connections', 1);
+my @large = map {
+	my $s = web_open($other);
+	print $s "POST /hook/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n", 'a' x 1000000;
+	$s
+} 1 .. 80;
+my $full = IO::Select->new(@large);
+my @cut = $full->can_read($PostgreSQL::Test::Utils::timeout_default);
+ok(@cut > 0, 'more than so much at once is cut off');
+is((web_ask($other, 'POST', '/u/x', 'x'))[0], 404, 'a form is not concerned');
+close $_ foreach @large;
+my $fits = 0;
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if $fits = ((web_ask($other, 'POST', '/hook/x', 'a' x 1000000))[0] // 0) == 404;
+}
+ok($fits, 'and there is room again when they are gone');
+web_stop($other);
+
+# ---- the end while the database holds up what was asked ----
+
+$other = web_start($node, $db, '--timeout', 2, '--connections', 1);
+my $patient = web_open($other);
+print $patient "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+is((web_read($patient))[0], 200, 'a client that stays');
+$holder = $node->background_psql($db);
+$holder->query_safe("BEGIN; SELECT marketing.unsubscribe('8')");
+my $used = (times)[2];
+kill 'TERM', $other->{pid};
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if web_log($other) =~ /ending/;
+	select undef, undef, undef, 0.05;
+}
+print $patient "POST $links[7] HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+waitpid $other->{pid}, 0;
+is($?, 0, 'it ends as it should');
+cmp_ok((times)[2] - $used, '<', 1, 'and has not been busy with it');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+
 # ---- the database goes and comes ----
 
 $node->stop('fast');
@@ -161,6 +220,7 @@ ok(web_alive($web), 'it has run all the time');
 is(web_stop($web), 0, 'SIGTERM ends it');
 my $log = web_log($web);
 like($log, qr{POST /u 200 \d+ ms}, 'it logs requests');
+unlike($log, qr/forged|\eGED/, 'nothing that a client could use to write its own');
 unlike($log, qr/\Q$_\E/, 'but no token') foreach substr($links[0], 3);
 
 command_fails_like(['bash', '-c', "exec \$($ENV{PG_CONFIG} --bindir)/marketing-web --listen nonsense"], qr/HOST:PORT/, 'a wrong address');

@@ -160,6 +160,23 @@ reads_source(MaDefinitions *definitions, const MaEventSource *source, TimestampT
 	return false;
 }
 
+bool
+ma_builtin_read_before(const char *table, TimestampTz before)
+{
+	ListCell   *cell;
+
+	foreach(cell, ma_definitions()->events)
+	{
+		const MaEvent *event = lfirst(cell);
+		const MaBuiltinRows *rows = event->builtin ? ma_builtin_rows(event->name) : NULL;
+
+		if (rows != NULL && event->set_grade && strcmp(rows->table, table) == 0 &&
+			before > ma_event_read_from(event->id))
+			return true;
+	}
+	return false;
+}
+
 /* Nothing that counts rows of the event reads one from before this instant any more. */
 TimestampTz
 ma_event_read_from(int32 event_id)

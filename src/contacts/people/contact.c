@@ -331,6 +331,18 @@ ma_key_text(const MaSource *source, const char *external_id)
 	return psprintf("%s:%s", source->name, external_id);
 }
 
+bool
+ma_contact_known(int64 contact_id)
+{
+	static MaStatement find = {
+		"SELECT FROM marketing_internal.contact WHERE contact_id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(contact_id);
+
+	return ma_run(&find, &value, NULL, MA_RUN_READ_LATEST).n > 0;
+}
+
 static Datum
 contact_text_answer(FunctionCallInfo fcinfo, bool now)
 {

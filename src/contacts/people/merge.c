@@ -62,6 +62,14 @@ ma_register_contact_listener(const MaContactListener *listener)
 	listeners[nlisteners++] = listener;
 }
 
+void
+ma_contacts_tell_erased(Datum contact_ids)
+{
+	for (int i = 0; i < nlisteners; i++)
+		if (listeners[i]->erased != NULL)
+			listeners[i]->erased(contact_ids);
+}
+
 /* marketing.merge_contacts(contact, other) */
 Datum
 ma_merge_contacts(PG_FUNCTION_ARGS)

@@ -307,36 +307,44 @@ write_plain_body(StringInfo out, const char *body)
 	}
 }
 
-/* Lines of at most 76 octets; the last character of a line,
-			a dot or From at its start are coded. */
+/*
+ * Lines of at most 76 octets; the last character of a line, a dot or From at its start are
+ * coded.  A line is put together before it is appended: most of a mail goes through here.
+ */
 static void
 write_quoted_body(StringInfo out, const char *body)
 {
+	static const char digits[] = "0123456789ABCDEF";
+	char		line[MIME_LINE + 8];
+
 	for (const char *at = body; *at;)
 	{
 		const char *end = line_end(at);
-		int			line = 0;
+		int			n = 0;
 
 		for (const char *c = at; c < end; c++)
 		{
 			unsigned char byte = *c;
 			bool		coded = (byte < ' ' && byte != '\t') || byte >= 0x7F || byte == '=' ||
 				((byte == ' ' || byte == '\t') && c + 1 == end) ||
-				(line == 0 && (byte == '.' || byte == '-' || byte == 'F'));
+				(n == 0 && (byte == '.' || byte == '-' || byte == 'F'));
 
-			if (line + (coded ? 3 : 1) > MIME_LINE - 1)
+			if (n + (coded ? 3 : 1) > MIME_LINE - 1)
 			{
-				appendStringInfoString(out, "=\r\n");
-				line = 0;
+				memcpy(line + n, "=\r\n", 3);
+				appendBinaryStringInfo(out, line, n + 3);
+				n = 0;
 				coded |= (byte == '.' || byte == '-' || byte == 'F');
 			}
+			line[n++] = coded ? '=' : (char) byte;
 			if (coded)
-				appendStringInfo(out, "=%02X", byte);
-			else
-				appendStringInfoChar(out, byte);
-			line += coded ? 3 : 1;
+			{
+				line[n++] = digits[byte >> 4];
+				line[n++] = digits[byte & 15];
+			}
 		}
-		appendStringInfoString(out, "\r\n");
+		memcpy(line + n, "\r\n", 2);
+		appendBinaryStringInfo(out, line, n + 2);
 		at = next_line(end);
 	}
 }

@@ -268,8 +268,10 @@ write_entity(TextWriter *writer, const char *at)
 	unsigned long code;
 	unsigned char utf8[8];
 
+	/* Their texts are UTF-8; what a database of another encoding may not have stays as it is. */
 	for (int i = 0; i < lengthof(entities); i++)
-		if (strncmp(at, entities[i].name, strlen(entities[i].name)) == 0)
+		if (strncmp(at, entities[i].name, strlen(entities[i].name)) == 0 &&
+			(!IS_HIGHBIT_SET(entities[i].text[0]) || GetDatabaseEncoding() == PG_UTF8))
 		{
 			write_text(writer, entities[i].text, strlen(entities[i].text));
 			return at + strlen(entities[i].name);

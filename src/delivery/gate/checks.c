@@ -16,6 +16,8 @@
 static const MaGateCheck *checks[MAX_CHECKS];
 static int	nchecks = 0;
 
+static void append_checks(StringInfo sql, bool tests);
+
 void
 ma_register_gate_check(const MaGateCheck *check)
 {
@@ -39,7 +41,7 @@ ma_gate_init(void)
 {
 	static MaGateCheck own[] = {
 		{"not_after", MA_GATE_EXPIRE,
-		"CASE WHEN m.not_after OPERATOR(pg_catalog.<) $1 THEN 'it came too late' END"},
+		"CASE WHEN m.not_after OPERATOR(pg_catalog.<) $1 THEN 'it came too late' END", true},
 		/* Merged after this claim looked for that: the next one finds the other contact. */
 		{"merged", MA_GATE_LEAVE,
 		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
@@ -52,14 +54,14 @@ ma_gate_init(void)
 		"THEN 'the contact has just been merged into another one' END"},
 		{"contact", MA_GATE_SKIP,
 		"CASE WHEN NOT EXISTS (SELECT FROM marketing_internal.contact_key AS k "
-		"WHERE k.contact_id OPERATOR(pg_catalog.=) m.contact_id AND NOT k.excluded) "
-		"THEN 'the contact is not there any more' END"},
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) COALESCE(m.test_for, m.contact_id) "
+		"AND NOT k.excluded) THEN 'the contact is not there any more' END", true},
 		{"template", MA_GATE_SKIP,
 		"CASE WHEN NOT r.has_template THEN COALESCE((SELECT 'its template is now one for ' "
 		"OPERATOR(pg_catalog.||) t.channel FROM marketing_internal.template AS t "
 		"WHERE t.template_id OPERATOR(pg_catalog.=) m.template_id "
 		"AND t.channel OPERATOR(pg_catalog.<>) m.channel), "
-		"'its template does not exist any more') END"},
+		"'its template does not exist any more') END", true},
 		{"waiting", MA_GATE_LEAVE,
 		"CASE WHEN r.waiting AND (m.topic_id OPERATOR(pg_catalog.<>) 0 "
 		"OR m.enrollment_id IS NOT NULL) "
@@ -75,9 +77,15 @@ ma_gate_init(void)
 		"WHEN 'sms' THEN 'the contact has no valid phone number' "
 		"ELSE 'the contact has no address for ' OPERATOR(pg_catalog.||) m.channel END END"},
 		{"consent", MA_GATE_SKIP, NULL},
-		{"suppression", MA_GATE_SKIP, NULL},
+		{"suppression", MA_GATE_SKIP, NULL, true},
 		{"armed", MA_GATE_DEFER,
-		"CASE WHEN r.server IS NOT NULL AND NOT $2 THEN 'disarmed' END"},
+		"CASE WHEN r.server IS NOT NULL AND NOT $2 THEN 'disarmed' END", true},
+		/* Nobody could unsubscribe. */
+		{"public_url", MA_GATE_DEFER,
+		"CASE WHEN r.server IS NOT NULL AND m.topic_id OPERATOR(pg_catalog.<>) 0 "
+		"AND NOT EXISTS (SELECT FROM marketing_internal.setting AS s "
+		"WHERE s.name OPERATOR(pg_catalog.=) 'public_url') "
+		"THEN 'public_url is not set, and links would lead nowhere' END"},
 	};
 
 	for (int i = 0; i < lengthof(own); i++)
@@ -96,12 +104,28 @@ ma_gate_verdict_sql(void)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "COALESCE(");
-	for (int i = 0; i < nchecks; i++)
-		appendStringInfo(&sql, "%s'%d:' OPERATOR(pg_catalog.||) (%s)", i > 0 ? ", " : "", i,
-						 checks[i]->reason);
-	appendStringInfoString(&sql, ")");
+	appendStringInfoString(&sql, "CASE WHEN m.test_for IS NULL THEN ");
+	append_checks(&sql, false);
+	appendStringInfoString(&sql, " ELSE ");
+	append_checks(&sql, true);
+	appendStringInfoString(&sql, " END");
 	return sql.data;
+}
+
+/* The first reason of all conditions, or of those that hold for tests. */
+static void
+append_checks(StringInfo sql, bool tests)
+{
+	const char *before = "COALESCE(";
+
+	for (int i = 0; i < nchecks; i++)
+		if (checks[i]->tests || !tests)
+		{
+			appendStringInfo(sql, "%s'%d:' OPERATOR(pg_catalog.||) (%s)", before, i,
+							 checks[i]->reason);
+			before = ", ";
+		}
+	appendStringInfoChar(sql, ')');
 }
 
 const MaGateCheck *
@@ -111,13 +135,20 @@ ma_gate_read_verdict(const char *verdict, char **reason)
 	return checks[atoi(verdict)];
 }
 
+/*
+ * Each message is found by its key, whatever the planner thinks of the table: there is an
+ * index of all that are due, which may be millions.
+ */
 const char *
 ma_gate_asked_sql(void)
 {
 	return "ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
 		"pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
 		"pg_catalog.unnest($9)) WITH ORDINALITY AS r (contact_id, message_id, address, "
-		"address_hash, server, has_template, waiting, n)";
+		"address_hash, server, has_template, waiting, n) CROSS JOIN LATERAL ("
+		"SELECT * FROM marketing_internal.message AS x "
+		"WHERE x.contact_id OPERATOR(pg_catalog.=) r.contact_id "
+		"AND x.message_id OPERATOR(pg_catalog.=) r.message_id LIMIT 1) AS m";
 }
 
 void

@@ -35,17 +35,20 @@ static bool in_pass = false;
 static TimestampTz pass_begun;
 static int	left_in_pass = 0;	/* neither claimed nor turned away: it is tried again soon */
 static Place chosen;			/* the last place of what was chosen last */
+static int32 last_lane = -1;	/* whose turn it was; known when that has been committed */
 
 /* Columns of read_message(); m, the message, and c, its contact. */
 #define MESSAGE_COLUMNS \
 	"m.message_id, m.contact_id, m.template_id, m.topic_id, m.channel, m.template, " \
-	"m.enrollment_id, m.next_at, CASE m.channel WHEN 'email' THEN c.email " \
-	"WHEN 'sms' THEN c.phone WHEN 'push' THEN c.push_token END, m.priority, m.not_after, " \
-	"c.time_zone, m.journey " \
+	"m.enrollment_id, m.next_at, CASE WHEN m.test_for IS NOT NULL THEN m.address ELSE " \
+	"CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone " \
+	"WHEN 'push' THEN c.push_token END END, m.priority, m.not_after, c.time_zone, m.test_for, " \
+	"m.journey " \
 	"FROM marketing_internal.message AS m LEFT JOIN marketing_internal.contact AS c " \
 	"ON c.contact_id OPERATOR(pg_catalog.=) m.contact_id "
 
 static void begin_pass(TimestampTz now);
+static MaMessage *look_at(Place *place, int limit, TimestampTz now, int *n);
 static MaMessage *choose_from(Place *place, int limit, TimestampTz now, int *n);
 static void read_message(const MaRows *rows, uint64 row, MaMessage *message);
 static void follow_merges(MaMessage *messages, int n);
@@ -72,6 +75,7 @@ ma_gate_resume(void)
 void
 ma_gate_pass_over(void)
 {
+	last_lane = chosen.lane;
 	for (int i = 0; i < nplaces; i++)
 		if (in_pass && places[i].priority == chosen.priority && places[i].lane == chosen.lane)
 			places[i] = chosen;
@@ -114,35 +118,57 @@ begin_pass(TimestampTz now)
 	pass_begun = now;
 }
 
+/* The most urgent first; of equal ones the lanes in turn: a long one keeps back no other. */
 MaMessage *
 ma_gate_choose(int limit, TimestampTz now, int *n)
 {
 	TimestampTz clock = GetCurrentTimestamp();
+	int			end;
 
 	*n = 0;
 	if (!in_pass || clock - pass_begun > PASS_USEC || clock < pass_begun)
 		begin_pass(clock);
-	for (int i = 0; i < nplaces; i++)
+	for (int begin = 0; begin < nplaces; begin = end)
 	{
-		MaMessage  *messages;
-		int			room = places[i].done ? 0 : ma_lane_room(places[i].lane);
+		int			first;
 
-		places[i].full |= !places[i].done && room == 0;
-		if (room == 0)
-			continue;
-		messages = choose_from(&places[i], Min(limit, room), now, n);
-		if (*n > 0)
+		for (end = begin; end < nplaces && places[end].priority == places[begin].priority;)
+			end++;
+		for (first = begin; first < end && places[first].lane <= last_lane;)
+			first++;
+		for (int i = 0; i < end - begin; i++)
 		{
-			follow_merges(messages, *n);
-			follow_templates(messages, *n);
-			return messages;
+			Place	   *place = &places[begin + (first - begin + i) % (end - begin)];
+			MaMessage  *messages = look_at(place, limit, now, n);
+
+			if (*n > 0)
+				return messages;
 		}
-		places[i].done = true;
 	}
 	in_pass = false;
 	if (left_in_pass > 0)
 		ma_worker_again_soon();
 	return NULL;
+}
+
+/* The next ones of a place, if its lane has room; without any it is done for this pass. */
+static MaMessage *
+look_at(Place *place, int limit, TimestampTz now, int *n)
+{
+	int			room = place->done ? 0 : ma_lane_room(place->lane);
+	MaMessage  *messages;
+
+	place->full |= !place->done && room == 0;
+	if (room == 0)
+		return NULL;
+	messages = choose_from(place, Min(limit, room), now, n);
+	place->done = *n == 0;
+	if (*n > 0)
+	{
+		follow_merges(messages, *n);
+		follow_templates(messages, *n);
+	}
+	return messages;
 }
 
 static MaMessage *
@@ -202,7 +228,8 @@ read_message(const MaRows *rows, uint64 row, MaMessage *message)
 	if (isnull)
 		message->not_after = DT_NOEND;
 	message->time_zone = ma_text(rows, row, 12);
-	message->journey = ma_text(rows, row, 13);
+	message->test_for = ma_int64(rows, row, 13);
+	message->journey = ma_text(rows, row, 14);
 }
 
 /* A message of a contact that was merged into another one is that one's. */
@@ -245,6 +272,8 @@ follow_merges(MaMessage *messages, int n)
 		moved = ma_run(&move, values, NULL, MA_RUN_WRITE_LATEST);
 		if (moved.n == 0)
 			continue;
+		/* It may have been tried, and shown them, before the merge. */
+		ma_coupons_move(message->contact_id, now, message->message_id);
 		message->contact_id = now;
 		message->address = ma_text(&moved, 0, 1);
 		message->time_zone = ma_text(&moved, 0, 2);

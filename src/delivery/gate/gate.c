@@ -121,9 +121,7 @@ ask(MaMessage **messages, int n)
 
 	if (statement.sql == NULL)
 		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
-			"SELECT r.n, %s FROM %s JOIN marketing_internal.message AS m "
-			"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
-			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
+			"SELECT r.n, %s FROM %s "
 			"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 			"AND m.next_at OPERATOR(pg_catalog.<=) $1 ORDER BY r.n",
 			ma_gate_verdict_sql(), ma_gate_asked_sql()));
@@ -191,9 +189,7 @@ claim(MaMessage **messages, int n)
 	if (statement.sql == NULL)
 		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
 			"WITH v AS MATERIALIZED (SELECT r.n, m.contact_id, m.message_id, r.address, r.server, "
-			"%s AS verdict FROM %s JOIN marketing_internal.message AS m "
-			"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
-			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id "
+			"%s AS verdict FROM %s "
 			"WHERE m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 			"AND m.next_at OPERATOR(pg_catalog.<=) $1), "
 			"claimed AS (UPDATE marketing_internal.message AS m SET state = 'sending', "
@@ -201,14 +197,14 @@ claim(MaMessage **messages, int n)
 			"attempts = m.attempts OPERATOR(pg_catalog.+) 1 FROM v "
 			"WHERE m.contact_id OPERATOR(pg_catalog.=) v.contact_id "
 			"AND m.message_id OPERATOR(pg_catalog.=) v.message_id AND v.verdict IS NULL "
-			"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
-			"AND m.next_at OPERATOR(pg_catalog.<=) $1 "
-			"RETURNING m.contact_id, m.message_id, m.entry, m.data, m.attempts), "
+			"AND CASE WHEN m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
+			"THEN m.next_at OPERATOR(pg_catalog.<=) $1 END "
+			"RETURNING v.n, m.contact_id, m.message_id, m.entry, m.data, m.attempts), "
 			"noted AS (INSERT INTO marketing_internal.message_decision "
 			"(contact_id, message_id, decided_at, decision) "
 			"SELECT contact_id, message_id, $1, 'claimed' FROM claimed) "
-			"SELECT v.n, v.verdict, c.message_id IS NOT NULL, c.entry, c.data, c.attempts "
-			"FROM v LEFT JOIN claimed AS c ON c.message_id OPERATOR(pg_catalog.=) v.message_id",
+			"SELECT v.n, v.verdict, NULL, NULL, NULL FROM v WHERE v.verdict IS NOT NULL "
+			"UNION ALL SELECT c.n, NULL, c.entry, c.data, c.attempts FROM claimed AS c",
 			ma_gate_verdict_sql(), ma_gate_asked_sql()));
 	ma_gate_asked_values(messages, n, values);
 	rows = ma_run(&statement, values, NULL, MA_RUN_WRITE_LATEST);
@@ -224,7 +220,7 @@ claim(MaMessage **messages, int n)
 
 			turn_away(message, check, reason);
 		}
-		else if (ma_bool(&rows, i, 3))
+		else
 			read_claimed(&rows, i, message);
 	}
 }
@@ -233,13 +229,13 @@ static void
 read_claimed(const MaRows *rows, uint64 row, MaMessage *message)
 {
 	bool		isnull;
-	Datum		value = ma_value(rows, row, 4, &isnull);
+	Datum		value = ma_value(rows, row, 3, &isnull);
 
 	message->claimed = true;
 	message->entry = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-	value = ma_value(rows, row, 5, &isnull);
+	value = ma_value(rows, row, 4, &isnull);
 	message->data = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-	message->attempts = ma_int32(rows, row, 6);
+	message->attempts = ma_int32(rows, row, 5);
 }
 
 /* What becomes of a message that may not go; one that is left stays as it is. */
@@ -372,9 +368,7 @@ ma_gate_recheck(MaMessage *messages, int n)
 	look_for_waiting(messages, n);
 	if (statement.sql == NULL)
 		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
-			"SELECT r.n, %s FROM %s JOIN marketing_internal.message AS m "
-			"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
-			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id",
+			"SELECT r.n, %s FROM %s",
 			ma_gate_verdict_sql(), ma_gate_asked_sql()));
 	ma_gate_asked_values(asked, n, values);
 	rows = ma_run(&statement, values, NULL, MA_RUN_READ_LATEST);
@@ -392,7 +386,8 @@ ma_gate_recheck(MaMessage *messages, int n)
 			continue;
 		away[naway] = palloc_object(MaMessage);
 		*away[naway] = messages[place];
-		/* The next claim decides what becomes of it. */
+		/* The next claim decides what becomes of it; this one was no attempt. */
+		away[naway]->untried = true;
 		away[naway++]->becomes = MA_MESSAGE_QUEUED;
 	}
 	ma_settle(away, naway);
@@ -424,10 +419,7 @@ ma_gate_ask(int64 contact_id, int64 message_id)
 		message.address_hash = ma_address_hash(message.channel, message.address);
 	look_for_waiting(&message, 1);
 	ma_gate_asked_values(asked, 1, values);
-	rows = ma_run_once(psprintf("SELECT %s FROM %s JOIN marketing_internal.message AS m "
-								"ON m.contact_id OPERATOR(pg_catalog.=) r.contact_id "
-								"AND m.message_id OPERATOR(pg_catalog.=) r.message_id",
-								ma_gate_verdict_sql(), ma_gate_asked_sql()),
+	rows = ma_run_once(psprintf("SELECT %s FROM %s", ma_gate_verdict_sql(), ma_gate_asked_sql()),
 					   MA_ASKED_ARGS, types, values, NULL, MA_RUN_READ_LATEST);
 	text = rows.n == 0 ? NULL : ma_text(&rows, 0, 1);
 	if (text != NULL)

@@ -95,7 +95,7 @@ has_quiet_hours(void)
 static bool
 is_quiet(const MaMessage *message, TimestampTz now, TimestampTz *until, char **reason)
 {
-	if (message->topic_id == MA_TOPIC_TRANSACTIONAL_ID)
+	if (message->topic_id == MA_TOPIC_TRANSACTIONAL_ID || message->test_for != 0)
 		return false;
 	if (message->journey != NULL && own_quiet_hours != NULL &&
 		own_quiet_hours->find(message->journey, now, message->time_zone, until, reason))
@@ -146,7 +146,8 @@ ma_gate_limit(MaMessage **messages, int n, TimestampTz now)
 		Person	   *person;
 		Over		over;
 
-		if (message->gate != NULL || message->topic_id == MA_TOPIC_TRANSACTIONAL_ID)
+		if (message->gate != NULL || message->topic_id == MA_TOPIC_TRANSACTIONAL_ID ||
+			message->test_for != 0)
 			continue;
 		person = person_of(persons, npersons, message->contact_id);
 		if (!over_caps(message, person, now, &over))

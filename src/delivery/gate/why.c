@@ -171,7 +171,9 @@ take_message(MaWhyQuestion *question, const MaRows *rows)
 		MaGateVerdict *verdict = ma_gate_ask(ma_int64(rows, 0, 15), question->message_id);
 
 		message->gate = verdict ? unconstify(char *, verdict->gate) : NULL;
-		message->reason = verdict ? verdict->reason : NULL;
+		/* No gate is shut: what it was deferred with holds until its time comes. */
+		if (verdict != NULL || message->next_at <= ma_now())
+			message->reason = verdict ? verdict->reason : NULL;
 		message->next_try = verdict ? verdict->next_try : 0;
 	}
 }

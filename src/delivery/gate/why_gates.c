@@ -28,6 +28,7 @@ static void limit(const char *gate, MaWhyAnswer *answer);
 static void not_after(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void run(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void armed(const MaWhyQuestion *question, MaWhyAnswer *answer);
+static char *server_words(const MaWhyQuestion *question);
 static void delivery(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void bounce(const MaWhyQuestion *question, MaWhyAnswer *answer);
 
@@ -294,10 +295,37 @@ static void
 armed(const MaWhyQuestion *question, MaWhyAnswer *answer)
 {
 	answer->verdict = MA_WHY_SKIP;
+	answer->next = "marketing.configure('public_url', ...)";
+	if (decided("public_url", answer))
+		return;
+	answer->next = NULL;
 	if (!decided("armed", answer))
 		return;
 	answer->detail = "this database is disarmed: nothing leaves through real servers";
 	answer->next = "marketing.arm()";
+}
+
+/* Why no server takes it now, of those its sender has; NULL: one may. */
+static char *
+server_words(const MaWhyQuestion *question)
+{
+	MaTemplate *template = ma_template_by_id(question->template_id);
+	MaSender   *sender = ma_sender_for(ma_why_message.channel, template ? template->sender : NULL);
+	char	   *words = NULL;
+
+	for (int i = 0; i < sender->nroutes; i++)
+	{
+		const char *word;
+		char	   *detail;
+
+		(void) ma_server_condition(sender->routes[i].server, &word, &detail);
+		if (detail == NULL)
+			detail = ma_server_rate(sender->routes[i].server);
+		if (detail == NULL)
+			return NULL;
+		words = words ? psprintf("%s; %s", words, detail) : detail;
+	}
+	return words;
 }
 
 /* What became of it, when no gate before is shut. */
@@ -326,6 +354,8 @@ delivery(const MaWhyQuestion *question, MaWhyAnswer *answer)
 								question->message_id);
 		return;
 	}
+	if (answer->detail == NULL)
+		answer->detail = server_words(question);
 	if (answer->detail == NULL)
 		answer->detail = psprintf("it is %s", message->state);
 	answer->next = message->next_at > ma_now() ?

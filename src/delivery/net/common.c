@@ -5,63 +5,9 @@
  */
 #include "delivery/net/net.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "storage/fd.h"
 
 #define MAX_CA_FILE (1024 * 1024)
-
-/*
- * The file is opened below the directory without following a link, and what is secret
- * must be readable by the server's user alone, so that a name in CREATE SERVER opens no
- * other file.  In the current memory context, with a NUL behind it.
- */
-char *
-net_read_file(const char *name, bool is_secret, Size most, Size *length, const char **error)
-{
-	const char *directory = net_api->credentials_directory();
-	int			folder;
-	int			file;
-	struct stat status;
-	char	   *content = NULL;
-
-	*length = 0;
-	*error = "marketing_automation.credentials_directory is not set";
-	if (directory == NULL || directory[0] != '/')
-		return NULL;
-	folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*error = psprintf("file \"%s\" of the credentials cannot be read", name);
-	if (folder < 0)
-		return NULL;
-	file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	close(folder);
-	if (file < 0)
-		return NULL;
-	if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size > (off_t) most)
-		*error = psprintf("file \"%s\" of the credentials is not a plain file of at most %zu octets",
-						  name, most);
-	else if (is_secret && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-		*error = psprintf("file \"%s\" of the credentials can be read by others: chmod 0400", name);
-	else
-	{
-		content = palloc0(most + 1);
-		while (*length < most)
-		{
-			ssize_t		n = read(file, content + *length, most - *length);
-
-			if (n < 0 && errno == EINTR)
-				continue;
-			if (n <= 0)
-				break;
-			*length += n;
-		}
-		content[*length] = '\0';
-	}
-	close(file);
-	return content;
-}
 
 /* `secret` has NET_SECRET octets; who gets it wipes it. */
 bool
@@ -76,7 +22,8 @@ net_secret(const MaServerOptions *options, char *secret, const char **error)
 		strlcpy(secret, options->password, NET_SECRET);
 	if (options->password_file == NULL)
 		return true;
-	content = net_read_file(options->password_file, true, NET_SECRET - 1, &length, error);
+	content = net_api->read_credential(options->password_file, true, NET_SECRET - 1, &length,
+									   error);
 	if (content == NULL)
 		return false;
 	while (length > 0 && (content[length - 1] == '\n' || content[length - 1] == '\r'))
@@ -97,6 +44,10 @@ net_prepare(CURL *easy, const MaServerOptions *options, NetTransfer *transfer)
 {
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* A transfer that is given up does not wait for the name server; its thread ends by itself. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
@@ -109,7 +60,8 @@ net_prepare(CURL *easy, const MaServerOptions *options, NetTransfer *transfer)
 	{
 		const char *error;
 		Size		length;
-		char	   *content = net_read_file(options->ca_file, false, MAX_CA_FILE, &length, &error);
+		char	   *content = net_api->read_credential(options->ca_file, false, MAX_CA_FILE,
+													   &length, &error);
 		struct curl_blob blob = {content ? content : "", length, CURL_BLOB_COPY};
 
 		/* One that cannot be read certifies nobody. */

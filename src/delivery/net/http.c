@@ -186,6 +186,8 @@ set_options(Request *request, const char *secret, const char **error)
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
 	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) message->length);
+	/* What need not be rewound could be repeated. */
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, message->length == 0 ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
 	curl_easy_setopt(easy, CURLOPT_READDATA, request);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
@@ -293,6 +295,8 @@ on_read(char *buffer, size_t size, size_t n, void *arg)
 	memcpy(buffer, request->message->content + request->read, length);
 	request->read += length;
 	request->connected = true;
+	if (request->read >= request->message->length)
+		net_api->handed(request->message);
 	return length;
 }
 
@@ -349,16 +353,20 @@ on_connected(void *arg, char *address, char *own_address, int port, int own_port
 	Request    *request = arg;
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-	bool		is_public = false;
+	bool		allowed = request->message->options->allow_private;
 
-	if (request->message->options->allow_private)
-		return CURL_PREREQFUNC_OK;
-	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
-		is_public = http_address_public((struct sockaddr *) &v4);
-	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
-		is_public = http_address_public((struct sockaddr *) &v6);
-	request->refused = !is_public;
-	return is_public ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+	if (!allowed && inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+		allowed = http_address_public((struct sockaddr *) &v4);
+	else if (!allowed && inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
+		allowed = http_address_public((struct sockaddr *) &v6);
+	request->refused = !allowed;
+	/* Without a body nobody asks for one: the request goes out as soon as this returns. */
+	if (allowed && request->message->length == 0)
+	{
+		request->connected = true;
+		net_api->handed(request->message);
+	}
+	return allowed ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 /* ---- the end of it ---- */

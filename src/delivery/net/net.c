@@ -17,7 +17,7 @@
 PG_MODULE_MAGIC;
 
 #define EVENTS 64
-#define ROUNDS 32				/* of events, before the database has its turn */
+#define ROUNDS 128				/* of events, before the database has its turn */
 #define MAX_IDLE_CONNECTIONS 1000L
 #define OF_CURL (UINT64CONST(1) << 63)	/* epoll's data is libcurl's socket, not a NetWatch */
 

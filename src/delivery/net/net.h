@@ -48,10 +48,6 @@ typedef struct NetTransfer
 
 /* The password of a server; false and an English reason if it cannot be had. */
 extern bool net_secret(const MaServerOptions *options, char *secret, const char **error);
-/* A file of the directory of credentials, which may be public: certificates. */
-extern char *net_read_file(const char *name, bool is_secret, Size most, Size *length,
-						   const char **error);
-
 /* What all transfers have in common. */
 extern void net_prepare(CURL *easy, const MaServerOptions *options, NetTransfer *transfer);
 

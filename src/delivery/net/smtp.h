@@ -10,6 +10,7 @@
 #define SMTP_MAX_CONNECTIONS 100
 #define SMTP_LINE 2048			/* of a reply; RFC 5321 allows 512 */
 #define SMTP_MAX_LINES 200
+#define SMTP_MAX_LINE 65536		/* a longer one never ends */
 
 /* Where a dialogue stands: what the next reply answers. */
 typedef enum SmtpStage
@@ -52,6 +53,7 @@ typedef struct SmtpConnection
 	char		reply[NET_ANSWER];
 	int			reply_length;
 	bool		line_begun;
+	Size		line_octets;	/* with those that were passed over */
 
 	/* the message */
 	MaOutgoing *message;

@@ -7,6 +7,8 @@
  * written and the server has had its chance to say no.  With PIPELINING the envelope goes
  * in one piece (RFC 2920), so a message costs two round trips.
  *
+ * Reading and writing make no threads, so signals are not blocked for them (see net.h).
+ *
  * What stands in a command was checked when it was defined or attached; it is checked
  * here once more, right before use, since a line break in an address would be a command.
  */
@@ -85,7 +87,8 @@ smtp_start(SmtpConnection *connection, MaOutgoing *message)
 		bool		of_sender = !address_ok(path, utf8);
 
 		MemoryContextSwitchTo(previous);
-		give_back(connection, MA_OUTCOME_FAILED, of_sender ?
+		/* Who defined the sender can mend it. */
+		give_back(connection, of_sender ? MA_OUTCOME_RETRY : MA_OUTCOME_FAILED, of_sender ?
 				  "its sender's address cannot stand in an SMTP command" :
 				  "its recipient's address cannot stand in an SMTP command");
 		connection->stage = SMTP_IDLE;
@@ -103,31 +106,27 @@ static void
 stuff(SmtpConnection *connection)
 {
 	MaOutgoing *message = connection->message;
+	const char *at = message->content;
+	const char *end = at + message->length;
 	StringInfoData out;
-	bool		at_start = true;
 
 	initStringInfo(&out);
 	enlargeStringInfo(&out, (int) Min(message->length + message->length / 32 + 16,
 									  MaxAllocSize / 2));
-	for (Size i = 0; i < message->length; i++)
+	while (at < end)
 	{
-		char		c = message->content[i];
+		const char *feed = memchr(at, '\n', end - at);
+		const char *stop = feed ? feed : end;
+		const char *carriage = memchr(at, '\r', stop - at);
 
-		if (c == '\r' && i + 1 < message->length && message->content[i + 1] == '\n')
-			continue;
-		if (c == '\r' || c == '\n')
-		{
-			appendBinaryStringInfo(&out, "\r\n", 2);
-			at_start = true;
-			continue;
-		}
-		if (c == '.' && at_start)
-			appendStringInfoCharMacro(&out, '.');
-		appendStringInfoCharMacro(&out, c);
-		at_start = false;
-	}
-	if (!at_start)
+		if (carriage != NULL)
+			stop = carriage;
+		if (*at == '.')
+			appendStringInfoChar(&out, '.');
+		appendBinaryStringInfo(&out, at, stop - at);
 		appendBinaryStringInfo(&out, "\r\n", 2);
+		at = end - stop > 1 && stop[0] == '\r' && stop[1] == '\n' ? stop + 2 : stop + 1;
+	}
 	connection->body = out.data;
 	connection->body_length = out.len;
 }
@@ -179,7 +178,6 @@ pump_out(SmtpConnection *connection)
 	for (;;)
 	{
 		size_t		written = 0;
-		sigset_t	mask;
 		CURLcode	result;
 
 		if (connection->out_done == connection->out_length)
@@ -194,11 +192,11 @@ pump_out(SmtpConnection *connection)
 			connection->out_length = 3;
 			connection->out_done = 0;
 			connection->dot_begun = !connection->empty;
+			if (connection->dot_begun)
+				net_api->handed(connection->message);
 		}
-		net_enter(&mask);
 		result = curl_easy_send(connection->easy, connection->out + connection->out_done,
 								connection->out_length - connection->out_done, &written);
-		net_leave(&mask);
 		if (result == CURLE_AGAIN)
 		{
 			net_watch_change(&connection->watch, true);
@@ -238,12 +236,9 @@ read_replies(SmtpConnection *connection)
 	for (;;)
 	{
 		size_t		length = 0;
-		sigset_t	mask;
 		CURLcode	result;
 
-		net_enter(&mask);
 		result = curl_easy_recv(connection->easy, data, sizeof(data), &length);
-		net_leave(&mask);
 		if (result == CURLE_AGAIN)
 			return true;
 		if (result != CURLE_OK || length == 0)
@@ -256,6 +251,9 @@ read_replies(SmtpConnection *connection)
 		}
 		if (!take(connection, data, length))
 			return false;
+		/* What TLS has decrypted already, no event would tell of. */
+		if (length < sizeof(data) && connection->pool->options->tls == MA_TLS_NONE)
+			return true;
 	}
 }
 
@@ -275,9 +273,15 @@ take(SmtpConnection *connection, const char *data, size_t length)
 		{
 			connection->line_begun = true;
 			connection->line_length = 0;
+			connection->line_octets = 0;
 		}
 		if (data[i] != '\n')
 		{
+			if (++connection->line_octets > SMTP_MAX_LINE)
+			{
+				smtp_lost(connection, "a line without end");
+				return false;
+			}
 			if (connection->line_length < SMTP_LINE - 1)
 				connection->line[connection->line_length++] = data[i];
 			continue;
@@ -337,10 +341,12 @@ on_reply(SmtpConnection *connection, int code)
 	MaOutcome	outcome;
 	bool		goes_on = smtp_judge(connection->stage, code, &outcome);
 
-	if (connection->stage == SMTP_DOT && !connection->dot_begun && !connection->empty)
+	if (connection->stage == SMTP_DOT && !connection->empty &&
+		(!connection->dot_begun || connection->out_done < connection->out_length))
 	{
 		/* Said in the midst of the message; the connection is of no use any more. */
-		note_refusal(connection, code, code >= 500 ? MA_OUTCOME_FAILED : MA_OUTCOME_RETRY);
+		note_refusal(connection, code, code >= 500 ? MA_OUTCOME_FAILED :
+					 code >= 400 || !connection->dot_begun ? MA_OUTCOME_RETRY : MA_OUTCOME_UNKNOWN);
 		give_back(connection, connection->outcome, connection->answer);
 		smtp_close(connection, false);
 		return false;

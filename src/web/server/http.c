@@ -13,12 +13,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 
 #define PATH_LIMIT 512
 #define ALLOWED \
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./"
+#define METHOD_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define ROUTE_LETTERS "abcdefghijklmnopqrstuvwxyz"
 #define MEMORY_OF_CLIENT (16 * 1024)	/* request line and headers */
+
+/* How the content of a request is delimited. */
+typedef struct Framing
+{
+	int			lengths;		/* headers of each kind */
+	int			encodings;
+	bool		strange;		/* an encoding that we do not undo */
+} Framing;
 
 static const Options *options;
 static struct MHD_Daemon *http = NULL;
@@ -42,11 +53,46 @@ path_may_be_ours(const char *path)
 		strspn(path, ALLOWED) == length && strstr(path, "..") == NULL;
 }
 
-/* The first part of the path: what follows is a secret of the client's. */
-static int
-route_length(const char *path)
+/*
+ * A line for the request: of the path the first part, since what follows is a secret of the
+ * client's, and of both no more than what can stand in a line.
+ */
+static void
+log_request(const Request *request)
 {
-	return 1 + (int) strcspn(path + 1, "/");
+	log_line("%.*s %.*s %u %lld ms",
+			 (int) strspn(request->method, METHOD_LETTERS), request->method, 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
+			 request->status, (long long) (now_ms() - request->began));
+}
+
+/* Counts the headers that say how long the content is; see framing_fault(). */
+static enum MHD_Result
+count_framing(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	Framing    *framing = arg;
+
+	(void) kind;
+	if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0)
+		framing->lengths++;
+	else if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0)
+	{
+		framing->encodings++;
+		framing->strange |= value == NULL || strcasecmp(value, "chunked") != 0;
+	}
+	return MHD_YES;
+}
+
+/*
+ * True where the server before us may have seen another end of the request than
+ * libmicrohttpd does: what it takes for the content would be a request of its own here.
+ */
+static bool
+framing_fault(struct MHD_Connection *connection)
+{
+	Framing		framing = {0};
+
+	MHD_get_connection_values(connection, MHD_HEADER_KIND, count_framing, &framing);
+	return framing.lengths + framing.encodings > 1 || framing.strange;
 }
 
 static enum MHD_Result
@@ -79,8 +125,7 @@ send_answer(Request *request)
 	if (request->status == MHD_HTTP_SERVICE_UNAVAILABLE)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "30");
 	if (options->log_requests)
-		log_line("%s %.*s %u %lld ms", request->method, route_length(request->path), request->path,
-				 request->status, (long long) (now_ms() - request->began));
+		log_request(request);
 	result = MHD_queue_response(request->connection, request->status, response);
 	MHD_destroy_response(response);
 	return result;
@@ -95,7 +140,10 @@ begin_request(struct MHD_Connection *connection, const char *method, const char 
 	const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
 	*result = request;
-	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "POST") != 0)
+	if (framing_fault(connection))
+		request_refuse(request, MHD_HTTP_BAD_REQUEST, "Bad request.\n");
+	else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 &&
+			 strcmp(method, "POST") != 0)
 		request_refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "Method not allowed.\n");
 	else if (!path_may_be_ours(path))
 		request_refuse(request, MHD_HTTP_NOT_FOUND, "Not found.\n");
@@ -132,12 +180,13 @@ handle(void *arg, struct MHD_Connection *connection, const char *path, const cha
 	request->complete = true;
 	request_read_headers(request, options);
 	connections_busy(connection);
+	/* Before the pool gets it, which may be done with it at once. */
+	MHD_suspend_connection(connection);
 	if (!pool_submit(request))
 	{
 		request_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many requests at once.\n");
-		return send_answer(request);
+		MHD_resume_connection(connection);
 	}
-	MHD_suspend_connection(connection);
 	return MHD_YES;
 }
 
@@ -156,9 +205,11 @@ end_request(void *arg, struct MHD_Connection *connection, void **context,
 	}
 }
 
+/* From now on it is the client again that we wait for: to take the answer. */
 void
 http_done(Request *request)
 {
+	connections_idle(request->connection);
 	MHD_resume_connection(request->connection);
 }
 

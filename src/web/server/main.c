@@ -282,8 +282,10 @@ loop(int epoll, int http, int signals, const Options *options)
 		n = epoll_wait(epoll, events, EVENTS, wait);
 		for (int i = 0; i < n; i++)
 		{
-			if (events[i].data.u32 == SIGNAL_EVENT && end == 0)
+			if (events[i].data.u32 == SIGNAL_EVENT)
 			{
+				/* Once is enough; unread it would wake us for ever. */
+				epoll_ctl(epoll, EPOLL_CTL_DEL, signals, NULL);
 				log_line("ending");
 				http_quiesce();
 				end = now_ms() + (Milliseconds) options->timeout * 1000;
@@ -316,7 +318,9 @@ main(int argc, char **argv)
 	pool_start(epoll, &options, http_done);
 	log_line("ready");
 	loop(epoll, http, signals, &options);
+	/* libmicrohttpd aborts if a client is still suspended. */
 	pool_stop();
+	http_run();
 	http_stop();
 	return 0;
 }

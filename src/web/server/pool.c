@@ -446,11 +446,28 @@ pool_pending(void)
 	return pending;
 }
 
+/* What has no answer yet is refused. */
 void
 pool_stop(void)
 {
 	for (int i = 0; i < options->connections; i++)
+	{
+		Request    *request = all[i].request;
+
 		if (all[i].state != DOWN)
 			close_connection(&all[i]);
+		if (request != NULL)
+		{
+			refuse(request);
+			finish(request);
+		}
+	}
+	while (queue_first != NULL)
+	{
+		Request    *request = take_first();
+
+		refuse(request);
+		finish(request);
+	}
 	free(all);
 }

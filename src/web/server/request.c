@@ -17,6 +17,7 @@
 #define HOOK "/hook/"
 #define HOOK_LIMIT (1024 * 1024)	/* what a provider tells at once */
 #define FORM_LIMIT (16 * 1024)
+#define HOOKS_LIMIT (64 * 1024 * 1024)	/* ... all of them together, of which few are true ones */
 
 typedef struct Text
 {
@@ -24,6 +25,8 @@ typedef struct Text
 	size_t		length;
 	size_t		room;
 } Text;
+
+static size_t hooks_size = 0;	/* of the content of all requests that may be larger than a form */
 
 static void add(Text *text, const char *data, size_t length);
 static void add_json(Text *text, const char *data);
@@ -49,6 +52,8 @@ request_new(struct MHD_Connection *connection, const char *method, const char *p
 void
 request_free(Request *request)
 {
+	if (request->content_limit > FORM_LIMIT)
+		hooks_size -= request->content_length;
 	free(request->path);
 	free(request->headers);
 	free(request->content);
@@ -168,6 +173,12 @@ request_add_content(Request *request, const char *data, size_t length)
 {
 	if (length > request->content_limit - request->content_length)
 		return false;
+	if (request->content_limit > FORM_LIMIT)
+	{
+		if (hooks_size + length > HOOKS_LIMIT)
+			return false;
+		hooks_size += length;
+	}
 	request->content = must_resize(request->content, request->content_length + length);
 	memcpy(request->content + request->content_length, data, length);
 	request->content_length += length;

@@ -62,7 +62,7 @@ extern Request *request_new(struct MHD_Connection *connection, const char *metho
 extern void request_free(Request *request);
 /* Fills headers and address from the client's headers. */
 extern void request_read_headers(Request *request, const Options *options);
-/* False: more than the limit. */
+/* False: more than the limit, its own or that of all. */
 extern bool request_add_content(Request *request, const char *data, size_t length);
 /* Answers without the database. */
 extern void request_refuse(Request *request, unsigned int status, const char *text);
