@@ -118,7 +118,7 @@ CREATE FUNCTION marketing.define_journey(name text, definition jsonb) RETURNS te
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_journey';
 COMMENT ON FUNCTION marketing.define_journey(text, jsonb) IS
-	'Defines a journey, or a new draft version of one; nobody enters before activate_journey(). Answers created, unchanged or replaced. definition: {"entry": {"event": ..., "where": ..., "key": ..., "on_repeat": "ignore" | "restart" | "refresh"} or {"segment_entered": ...} or {"segment_left": ...}, "filter": a rule, "reentry": "once" | "after_exit" | "always" | "per_key" | {"every": "7 days"}, "max_live": a number, "holdout": a share, "quiet_hours": {"from": ..., "to": ...}, "send_window": {"between": [...], "days": [...], "holidays": "skip"}, "exit_on": [{"event": ..., "where": ...}, {"if": a rule}], "steps": [...]}. All errors are reported at once, each with its place.';
+	'Defines a journey, or a new draft version of one; nobody enters before activate_journey(). Answers created, unchanged or replaced. definition: {"entry": {"event": ..., "where": ..., "key": ..., "on_repeat": "ignore" | "restart" | "refresh"} or {"segment_entered": ...} or {"segment_left": ...}, "filter": a rule, "reentry": "once" | "after_exit" | "always" | "per_key" | {"every": "7 days"}, "max_live": a number, "holdout": a share, "max_lateness": a duration, "quiet_hours": {"from": ..., "to": ...}, "send_window": {"between": [...], "days": [...], "holidays": "skip"}, "exit_on": [{"event": ..., "where": ...}, {"if": a rule}], "steps": [...]}. All errors are reported at once, each with its place.';
 
 CREATE FUNCTION marketing.activate_journey(name text, existing text DEFAULT NULL, inside text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -15,7 +15,7 @@
 
 /* Keys that belong to the language and are not part of this version. */
 static const char *const later_keys[] = {
-	"goal", "milestones", "max_lateness", "surge_limit", NULL
+	"goal", "milestones", "surge_limit", NULL
 };
 static void parse_entry(MaProgram *program, const MaJson *json, List **problems);
 static void parse_entry_event(MaProgram *program, const MaJson *json, List **problems);
@@ -30,9 +30,9 @@ ma_program_parse(Datum definition, List **problems)
 	static const char *const keys[] = {
 		"entry", "reentry", "max_live", "filter", "exit_on", "steps", "campaign", "priority",
 		"description",
-		"quiet_hours", "send_window", "holdout",
+		"quiet_hours", "send_window", "holdout", "max_lateness",
 		/* parsed as later_keys */
-		"goal", "milestones", "max_lateness", "surge_limit", NULL
+		"goal", "milestones", "surge_limit", NULL
 	};
 	MaProgram  *program = palloc0_object(MaProgram);
 	MaJson	   *tree = ma_json_tree(definition);
@@ -59,6 +59,8 @@ ma_program_parse(Datum definition, List **problems)
 	program->filter = ma_read_text(tree, "filter", problems);
 	program->campaign = ma_read_text(tree, "campaign", problems);
 	(void) ma_read_text(tree, "description", problems);
+	if ((member = ma_json_member(tree, "max_lateness")) != NULL)
+		program->max_lateness = ma_read_duration(member, problems);
 	if ((member = ma_json_member(tree, "holdout")) != NULL)
 		program->holdout = ma_json_share(member, problems);
 	if ((member = ma_json_member(tree, "quiet_hours")) != NULL)

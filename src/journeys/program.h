@@ -151,6 +151,7 @@ typedef struct MaProgram
 	int			priority;
 	bool		has_priority;
 	double		holdout;		/* share of contacts who get no marketing message; 0: none */
+	char	   *max_lateness;	/* of a message behind its instant; NULL: any */
 	MaWindow   *quiet;			/* quiet hours; NULL: the channel's */
 	MaWindow   *send_window;	/* NULL: sends go at any time */
 	List	   *steps;			/* MaStep * of the main path */

@@ -15,6 +15,7 @@
 
 static bool is_ready(const MaTurnBatch *batch, const MaJourneyRun *run);
 static void do_step(MaTurnBatch *batch, MaJourneyRun **runs, int n);
+static TimestampTz latest(const MaJourneyRun *run);
 static MaJourneyRun **within_window(MaTurnBatch *batch, MaJourneyRun **runs, int *n);
 static void do_send(MaTurnBatch *batch, MaJourneyRun **runs, int n);
 static void do_branch(MaTurnBatch *batch, MaJourneyRun **runs, int n);
@@ -124,6 +125,15 @@ do_step(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 	}
 }
 
+/* Until when the message of a run that stands at a send may go; DT_NOEND: at any time. */
+static TimestampTz
+latest(const MaJourneyRun *run)
+{
+	const char *lateness = run->version->program->max_lateness;
+
+	return lateness == NULL ? DT_NOEND : ma_duration_add(run->due_at, lateness, ma_run_zone(run));
+}
+
 /* Who comes to a send after the window has closed waits for the next; returns who does not. */
 static MaJourneyRun **
 within_window(MaTurnBatch *batch, MaJourneyRun **runs, int *n)
@@ -138,7 +148,8 @@ within_window(MaTurnBatch *batch, MaJourneyRun **runs, int *n)
 	{
 		TimestampTz open = ma_window_open(window, batch->now, ma_run_zone(runs[i]));
 
-		if (open <= batch->now)
+		/* One that is too late by then expires, and so says why it never came. */
+		if (open <= batch->now || open > latest(runs[i]))
 			kept[nkept++] = runs[i];
 		else
 		{
@@ -176,7 +187,7 @@ do_send(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 		request->step = step->id;
 		request->entry = runs[i]->entry;
 		request->not_before = DT_NOBEGIN;
-		request->not_after = DT_NOEND;
+		request->not_after = latest(runs[i]);
 		request->priority = program->has_priority ? program->priority : MA_PRIORITY_DEFAULT;
 		senders[count++] = runs[i];
 	}

@@ -131,5 +131,29 @@ CALL marketing.work();
 SELECT at('2026-07-02 10:00+00');
 CALL marketing.work();
 SELECT journey, at, step, what, detail FROM story WHERE journey IN ('late', 'early', 'exits') ORDER BY journey, at, what;
+
+-- A message that is later than max_lateness behind its instant never comes: after a time without workers, and behind quiet hours.
+SELECT marketing.define_journey('wrong', '{"max_lateness": "soon", "steps": [{"send": "letter"}]}');
+SELECT marketing.set_quiet_hours('email', NULL, NULL);
+SELECT start('timely', '{"max_lateness": "2 hours", "steps": [{"wait": "1 hour"}, {"send": "letter", "otherwise": [{"exit": "too late"}]}, {"wait": "1 hour"},
+	{"send": "letter", "id": "second", "otherwise": [{"exit": "too late again"}]}, {"exit": "in time"}]}');
+SELECT start('shut', '{"max_lateness": "2 hours", "send_window": {"between": ["09:00", "12:00"]}, "steps": [{"send": "letter", "otherwise": [{"exit": "too late"}]}]}');
+SELECT start('still', '{"max_lateness": "2 hours", "quiet_hours": {"from": "10:00", "to": "20:00", "zone": "UTC"}, "steps": [{"send": "letter", "otherwise": [{"exit": "too late"}]}]}');
+SELECT at('2026-08-01 06:29+00');
+SELECT marketing.enroll(2, 'timely');
+SELECT at('2026-08-01 06:30+00');
+SELECT marketing.enroll(1, 'shut');
+SELECT marketing.enroll(1, 'timely');
+CALL marketing.work();
+SELECT at('2026-08-01 09:30+00');
+CALL marketing.work();
+SELECT at('2026-08-01 11:00+00');
+SELECT marketing.enroll(1, 'still');
+SELECT marketing.enroll(1, 'shut');
+CALL marketing.work();
+SELECT at('2026-08-01 13:30+00');
+CALL marketing.work();
+SELECT contact, journey, at, step, what, detail FROM story WHERE journey IN ('timely', 'shut', 'still') AND what <> 'message' ORDER BY journey, contact, at, what;
+SELECT contact, journey, step, state, reason FROM marketing.messages WHERE journey IN ('timely', 'shut', 'still') ORDER BY 1, 2, 3;
 DROP VIEW story, due;
 DROP EXTENSION marketing_automation;
