@@ -114,7 +114,8 @@ ma_hit_token_read(const char *text, char kind, MaHitToken *token)
 	if (length < 2 + MAC_BYTES)
 		return false;
 	/* Bits of the last character that say nothing. */
-	if (pg_b64_encode((const MA_BASE64_BYTE *) bytes, length, again, sizeof(again)) != padded_length ||
+	if (pg_b64_encode((const MA_BASE64_BYTE *) bytes, length, again,
+					  sizeof(again)) != padded_length ||
 		memcmp(again, padded, padded_length) != 0)
 		return false;
 	message = bytes[1] >> 4;

@@ -61,7 +61,8 @@ static void
 log_request(const Request *request)
 {
 	log_line("%.*s %.*s %u %lld ms",
-			 (int) strspn(request->method, METHOD_LETTERS), request->method, 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
+			 (int) strspn(request->method, METHOD_LETTERS), request->method,
+			 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
 			 request->status, (long long) (now_ms() - request->began));
 }
 
