@@ -49,7 +49,8 @@ static const MaHelpTopic topics[] = {
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
 		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
-			  "unsuppress", "import_suppressions", "web_request", "hook_url", "preferences", "preferences_by_token",
+			  "unsuppress", "import_suppressions", "web_request", "hook_url", "rotate_key", "retire_key", "signing_keys", "preferences",
+			  "preferences_by_token",
 			  "set_preferences_by_token", "consent_state", "consent_change", "verify_consent",
 			  "export_contact", "erase_contact"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
