@@ -82,7 +82,8 @@ static const MaHelpTopic topics[] = {
 	{
 		"journeys", "who enters, what is sent and done step by step, what ends it",
 		LINES("define_journey", "activate_journey", "journeys", "journey_status", "explain_enrollment",
-			  "contact_timeline", "enroll", "exit_journey", "retry_enrollment", "drop_journey"),
+			  "contact_timeline", "enroll", "exit_journey", "retry_enrollment", "drop_journey",
+			  "define_holiday", "drop_holiday", "holidays"),
 		LINES("SELECT marketing.define_journey('win_back', $$ {\"entry\": {\"segment_entered\": \"lapsed\"},",
 			  "    \"exit_on\": [{\"event\": \"order_placed\"}], \"steps\": [{\"send\": \"miss_you\"}]} $$);",
 			  "SELECT marketing.activate_journey('win_back', existing => 'skip');",
