@@ -14,8 +14,6 @@ DATA         = $(wildcard sql/updates/*--*--*.sql)
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
 PG_CPPFLAGS  = -Isrc -DMA_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS    = -fvisibility=hidden
-# Signatures of providers are checked with what the server itself is linked with.
-SHLIB_LINK   = $(if $(filter openssl,$(with_ssl)),-lcrypto)
 
 include test/targets.mk
 

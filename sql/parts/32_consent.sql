@@ -75,6 +75,35 @@ CREATE TABLE marketing_internal.shop_key (
 COMMENT ON TABLE marketing_internal.shop_key IS
 	'Secret keys made by this shop itself. Dumped with what they protect, which is worthless without them.';
 
+CREATE TABLE marketing_internal.signing_key (
+	key_no int PRIMARY KEY,
+	key bytea NOT NULL,
+	made_at timestamptz NOT NULL,
+	replaced_at timestamptz
+);
+CREATE UNIQUE INDEX signing_key_current ON marketing_internal.signing_key ((true)) WHERE replaced_at IS NULL;
+COMMENT ON TABLE marketing_internal.signing_key IS
+	'Keys that links of messages and addresses of hooks are signed with: the one that is not replaced signs, all are believed. Dumped, so that links of mails that were sent work after a restore.';
+
+CREATE FUNCTION marketing.rotate_key() RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_rotate_key';
+COMMENT ON FUNCTION marketing.rotate_key() IS
+	'Makes a new key for links of messages and addresses of hooks. What older keys have signed works until they are retired. Errors: 54000 when there are eight keys.';
+
+CREATE FUNCTION marketing.retire_key(key int, recent boolean DEFAULT false) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_retire_key';
+COMMENT ON FUNCTION marketing.retire_key(int, boolean) IS
+	'Forgets a key that was replaced: links of messages and addresses of hooks that it has signed are refused from now on. recent: also if it was replaced within the last 30 days, for a key that somebody else knows; whoever has got a mail lately cannot unsubscribe by it then. Errors: 42704 there is no such key, 55006 it is the one that signs, 55000 it was replaced lately.';
+
+CREATE VIEW marketing.signing_keys AS
+	SELECT k.key_no AS key, CASE WHEN k.replaced_at IS NULL THEN 'signs' ELSE 'believed' END AS state, k.made_at, k.replaced_at,
+		k.replaced_at OPERATOR(pg_catalog.+) INTERVAL '30 days' AS retirable_from
+	FROM marketing_internal.signing_key AS k;
+COMMENT ON VIEW marketing.signing_keys IS
+	'Keys of rotate_key(): which one signs links and addresses of hooks, since when the others do not, and from when on retire_key() takes them.';
+
 CREATE FUNCTION marketing.define_topic(
 	name text,
 	description text DEFAULT NULL,

@@ -90,11 +90,35 @@ CREATE TABLE marketing_internal.enrollment_log (
 COMMENT ON TABLE marketing_internal.enrollment_log IS
 	'What happened in journeys, step by step: entered, refused, waits, sends, lists, branches, exits, errors.';
 
+CREATE TABLE marketing_internal.holiday (
+	day date PRIMARY KEY,
+	name text NOT NULL
+);
+COMMENT ON TABLE marketing_internal.holiday IS
+	'Days on which windows of journeys that say "holidays": "skip" stay closed, wherever the contact lives.';
+
+CREATE FUNCTION marketing.define_holiday(holiday date, name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_define_holiday';
+COMMENT ON FUNCTION marketing.define_holiday(date, text) IS
+	'Makes a day a holiday: windows of journeys with "holidays": "skip" (wait_for_time, send_window) do not open on it. Answers created, unchanged or replaced.';
+
+CREATE FUNCTION marketing.drop_holiday(holiday date) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_holiday';
+COMMENT ON FUNCTION marketing.drop_holiday(date) IS
+	'Makes a holiday a day like any other; an error if it is none.';
+
+CREATE VIEW marketing.holidays AS
+	SELECT h.day AS holiday, h.name FROM marketing_internal.holiday AS h;
+COMMENT ON VIEW marketing.holidays IS
+	'Days on which windows of journeys with "holidays": "skip" do not open.';
+
 CREATE FUNCTION marketing.define_journey(name text, definition jsonb) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_journey';
 COMMENT ON FUNCTION marketing.define_journey(text, jsonb) IS
-	'Defines a journey, or a new draft version of one; nobody enters before activate_journey(). Answers created, unchanged or replaced. definition: {"entry": {"event": ..., "where": ..., "key": ..., "on_repeat": "ignore" | "restart" | "refresh"} or {"segment_entered": ...} or {"segment_left": ...}, "filter": a rule, "reentry": "once" | "after_exit" | "always" | "per_key" | {"every": "7 days"}, "max_live": a number, "exit_on": [{"event": ..., "where": ...}, {"if": a rule}], "steps": [...]}. All errors are reported at once, each with its place.';
+	'Defines a journey, or a new draft version of one; nobody enters before activate_journey(). Answers created, unchanged or replaced. definition: {"entry": {"event": ..., "where": ..., "key": ..., "on_repeat": "ignore" | "restart" | "refresh"} or {"segment_entered": ...} or {"segment_left": ...}, "filter": a rule, "reentry": "once" | "after_exit" | "always" | "per_key" | {"every": "7 days"}, "max_live": a number, "holdout": a share, "max_lateness": a duration, "quiet_hours": {"from": ..., "to": ...}, "send_window": {"between": [...], "days": [...], "holidays": "skip"}, "exit_on": [{"event": ..., "where": ...}, {"if": a rule}], "steps": [...]}. All errors are reported at once, each with its place.';
 
 CREATE FUNCTION marketing.activate_journey(name text, existing text DEFAULT NULL, inside text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -49,7 +49,8 @@ static const MaHelpTopic topics[] = {
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
 		LINES("define_topic", "drop_topic", "subscribe", "unsubscribe", "confirm", "unsubscribe_by_token", "suppress",
-			  "unsuppress", "import_suppressions", "web_request", "hook_url", "preferences", "preferences_by_token",
+			  "unsuppress", "import_suppressions", "web_request", "hook_url", "rotate_key", "retire_key", "signing_keys", "preferences",
+			  "preferences_by_token",
 			  "set_preferences_by_token", "consent_state", "consent_change", "verify_consent",
 			  "export_contact", "erase_contact"),
 		LINES("SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}');",
@@ -81,7 +82,8 @@ static const MaHelpTopic topics[] = {
 	{
 		"journeys", "who enters, what is sent and done step by step, what ends it",
 		LINES("define_journey", "activate_journey", "journeys", "journey_status", "explain_enrollment",
-			  "contact_timeline", "enroll", "exit_journey", "retry_enrollment", "drop_journey"),
+			  "contact_timeline", "enroll", "exit_journey", "retry_enrollment", "drop_journey",
+			  "define_holiday", "drop_holiday", "holidays"),
 		LINES("SELECT marketing.define_journey('win_back', $$ {\"entry\": {\"segment_entered\": \"lapsed\"},",
 			  "    \"exit_on\": [{\"event\": \"order_placed\"}], \"steps\": [{\"send\": \"miss_you\"}]} $$);",
 			  "SELECT marketing.activate_journey('win_back', existing => 'skip');",

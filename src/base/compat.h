@@ -46,10 +46,15 @@
 	(AssertMacro((classid) == NamespaceRelationId), pg_namespace_aclcheck(objectid, roleid, mode))
 #define ma_foreign_server_aclcheck(server, role, mode) \
 	pg_foreign_server_aclcheck(server, role, mode)
+#define ma_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
+#define ma_qualified_names(text) stringToQualifiedNameList(text)
 #else
 #include "catalog/pg_foreign_server.h"
 #define ma_foreign_server_aclcheck(server, role, mode) \
 	object_aclcheck(ForeignServerRelationId, server, role, mode)
+#define ma_function_aclcheck(function, role, mode) \
+	object_aclcheck(ProcedureRelationId, function, role, mode)
+#define ma_qualified_names(text) stringToQualifiedNameList(text, NULL)
 #endif
 
 /* 17 lets one ask for a lock of at least the mode, too. */

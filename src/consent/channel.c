@@ -13,7 +13,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hmac.h"
-#include "common/sha2.h"
 #include "consent/consent_internal.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -21,7 +20,6 @@
 
 #define LOCK_CLASS_RECIPIENT 6	/* of advisory locks; SQL's functions use 1 and 2 */
 #define LOCK_CLASS_ERASURE 8
-#define KEY_BYTES 32
 
 static const struct
 {
@@ -117,7 +115,7 @@ shop_key(void)
 		"SELECT key FROM marketing_internal.shop_key WHERE name OPERATOR(pg_catalog.=) 'address'",
 		0
 	};
-	static uint8 key[KEY_BYTES];
+	static uint8 key[MA_KEY_BYTES];
 	static uint64 epoch = 0;
 	static TransactionId made_in = InvalidTransactionId;
 	MaRows		rows;
@@ -129,15 +127,9 @@ shop_key(void)
 	rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
 	if (rows.n == 0)
 	{
-		bytea	   *fresh = palloc(VARHDRSZ + KEY_BYTES);
-		Datum		datum = PointerGetDatum(fresh);
+		Datum		fresh = ma_fresh_key();
 
-		SET_VARSIZE(fresh, VARHDRSZ + KEY_BYTES);
-		if (!pg_strong_random(VARDATA(fresh), KEY_BYTES))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate a random key")));
-		(void) ma_run(&make, &datum, NULL, MA_RUN_WRITE_LATEST);
+		(void) ma_run(&make, &fresh, NULL, MA_RUN_WRITE_LATEST);
 		/* Somebody may have been first; and ours may yet be rolled back: not remembered. */
 		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
 		made_in = GetTopTransactionId();
@@ -145,35 +137,53 @@ shop_key(void)
 	epoch = GetTopTransactionIdIfAny() == made_in && TransactionIdIsValid(made_in) ? 0 :
 		ma_definitions_epoch();
 	value = DatumGetByteaPP(ma_value(&rows, 0, 1, &isnull));
-	if (VARSIZE_ANY_EXHDR(value) != KEY_BYTES)
+	if (VARSIZE_ANY_EXHDR(value) != MA_KEY_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the key in marketing_internal.shop_key has %d bytes instead of %d",
-						(int) VARSIZE_ANY_EXHDR(value), KEY_BYTES),
+						(int) VARSIZE_ANY_EXHDR(value), MA_KEY_BYTES),
 				 errhint("Restore the row named \"address\" from a backup: suppressed addresses and "
-						 "links that were sent are known only by this key.")));
-	memcpy(key, VARDATA_ANY(value), KEY_BYTES);
+						 "messages that were sent are known only by this key.")));
+	memcpy(key, VARDATA_ANY(value), MA_KEY_BYTES);
 	return key;
 }
 
 Datum
-ma_shop_hmac(const void *data, Size length)
+ma_fresh_key(void)
 {
-	const uint8 *key = shop_key();
-	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
-	bytea	   *result = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	bool		done;
+	bytea	   *key = palloc(VARHDRSZ + MA_KEY_BYTES);
 
-	SET_VARSIZE(result, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	done = context != NULL && pg_hmac_init(context, key, KEY_BYTES) >= 0 &&
+	SET_VARSIZE(key, VARHDRSZ + MA_KEY_BYTES);
+	if (!pg_strong_random(VARDATA(key), MA_KEY_BYTES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random key")));
+	return PointerGetDatum(key);
+}
+
+void
+ma_hmac(const uint8 *key, const void *data, Size length, uint8 *result)
+{
+	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
+	bool		done = context != NULL && pg_hmac_init(context, key, MA_KEY_BYTES) >= 0 &&
 		pg_hmac_update(context, data, length) >= 0 &&
-		pg_hmac_final(context, (uint8 *) VARDATA(result), PG_SHA256_DIGEST_LENGTH) >= 0;
+		pg_hmac_final(context, result, MA_HMAC_BYTES) >= 0;
+
 	if (context != NULL)
 		pg_hmac_free(context);
 	if (!done)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a keyed hash")));
+}
+
+Datum
+ma_shop_hmac(const void *data, Size length)
+{
+	bytea	   *result = palloc(VARHDRSZ + MA_HMAC_BYTES);
+
+	SET_VARSIZE(result, VARHDRSZ + MA_HMAC_BYTES);
+	ma_hmac(shop_key(), data, length, (uint8 *) VARDATA(result));
 	return PointerGetDatum(result);
 }
 

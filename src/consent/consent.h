@@ -61,7 +61,10 @@ extern char *ma_channel_normalise(const char *channel, const char *address);
  */
 extern Datum ma_address_hash(const char *channel, const char *address);
 
-/* HMAC-SHA-256 (bytea) under the same key; `data` begins with what it is for. */
+/*
+ * HMAC-SHA-256 (bytea) under the same key, which stays for ever: for names that nobody can
+ * guess.  `data` begins with what it is for.
+ */
 extern Datum ma_shop_hmac(const void *data, Size length);
 
 /*
@@ -132,6 +135,22 @@ extern void ma_recipients_lock(const int64 *contact_ids, int n, List *channels, 
 extern bool ma_suppression_add(const char *channel, Datum address_hash, const char *reason);
 /* Takes it off again if it is there for this reason. */
 extern void ma_suppression_lift(const char *channel, Datum address_hash, const char *reason);
+
+/* ---- signing.c: keys of links, which can be replaced ---- */
+
+#define MA_SIGNED_BYTES 128		/* of a purpose and its data, at most */
+
+typedef struct MaSignedText
+{
+	const char *purpose;		/* what it is for: a signature is worth nothing for another one */
+	const void *data;
+	int			length;
+} MaSignedText;
+
+/* The first `length` bytes (at most 32) of its signature by the newest key. */
+extern void ma_sign(const MaSignedText *text, uint8 *signature, int length);
+/* True if a key that is not retired made it; compared in constant time. */
+extern bool ma_signed(const MaSignedText *text, const uint8 *signature, int length);
 
 /* ---- token.c ---- */
 

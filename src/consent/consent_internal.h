@@ -24,6 +24,14 @@ extern List *ma_topics(void);
 extern int	ma_channel_number(const char *channel);
 extern const char *ma_channel_by_number(int number);
 
+#define MA_KEY_BYTES 32
+#define MA_HMAC_BYTES 32
+
+/* Random bytes (bytea) that can be a key. */
+extern Datum ma_fresh_key(void);
+/* HMAC-SHA-256 under a key of MA_KEY_BYTES. */
+extern void ma_hmac(const uint8 *key, const void *data, Size length, uint8 *result);
+
 /* ---- cap.c ---- */
 
 /* What ma_kept() keeps of a definition table: a list, which may be empty. */

@@ -3,51 +3,45 @@
  *		Signed tokens of the links in messages: what a link may do, for whom.
  *
  * A token is a kind, the number of the contact, topic and channel, and half of an HMAC
- * over all of them under the shop's key, in the base64 of URLs.  It says nothing about
- * the person, cannot be made or changed without the key, and is compared in constant
- * time.
+ * over all of them (signing.c), in the base64 of URLs.  It says nothing about the person,
+ * and cannot be made or changed without the key.
  */
 #include "base/base.h"
 
 #include "common/base64.h"
 #include "consent/consent_internal.h"
 
+#define PURPOSE "token:"
 #define MAC_BYTES 16
 #define BODY_BYTES (1 + 8 + 4 + 1)
 #define TOKEN_BYTES (BODY_BYTES + MAC_BYTES)
 #define MAX_LENGTH 64
 
-static void sign(char kind, const MaToken *token, uint8 *bytes);
+static void write_body(char kind, const MaToken *token, uint8 *body);
 
-/* Body and signature. */
 static void
-sign(char kind, const MaToken *token, uint8 *bytes)
+write_body(char kind, const MaToken *token, uint8 *body)
 {
-	static const char purpose[] = "token:";
-	char		signed_bytes[sizeof(purpose) + BODY_BYTES];
-	Datum		mac;
-
-	bytes[0] = kind;
+	body[0] = kind;
 	for (int i = 0; i < 8; i++)
-		bytes[1 + i] = (uint8) ((uint64) token->contact_id >> (8 * (7 - i)));
+		body[1 + i] = (uint8) ((uint64) token->contact_id >> (8 * (7 - i)));
 	for (int i = 0; i < 4; i++)
-		bytes[9 + i] = (uint8) ((uint32) token->topic_id >> (8 * (3 - i)));
-	bytes[13] = (uint8) token->channel;
-	memcpy(signed_bytes, purpose, sizeof(purpose));
-	memcpy(signed_bytes + sizeof(purpose), bytes, BODY_BYTES);
-	mac = ma_shop_hmac(signed_bytes, sizeof(signed_bytes));
-	memcpy(bytes + BODY_BYTES, VARDATA_ANY(DatumGetByteaPP(mac)), MAC_BYTES);
+		body[9 + i] = (uint8) ((uint32) token->topic_id >> (8 * (3 - i)));
+	body[13] = (uint8) token->channel;
 }
 
+/* Body and signature. */
 char *
 ma_token_make(char kind, const MaToken *token)
 {
 	uint8		bytes[TOKEN_BYTES];
+	MaSignedText body = {PURPOSE, bytes, BODY_BYTES};
 	int			size = pg_b64_enc_len(TOKEN_BYTES);
 	char	   *text = palloc0(size + 1);
 	int			length;
 
-	sign(kind, token, bytes);
+	write_body(kind, token, bytes);
+	ma_sign(&body, bytes + BODY_BYTES, MAC_BYTES);
 	length = pg_b64_encode((const MA_BASE64_BYTE *) bytes, TOKEN_BYTES, text, size);
 	for (int i = 0; i < length; i++)
 		text[i] = text[i] == '+' ? '-' : text[i] == '/' ? '_' : text[i];
@@ -61,33 +55,27 @@ ma_token_try(const char *text, char kind, MaToken *token)
 {
 	char		padded[MAX_LENGTH + 4];
 	uint8		given[MAX_LENGTH];
-	uint8		expected[TOKEN_BYTES];
+	MaSignedText body = {PURPOSE, given, BODY_BYTES};
 	int			length = strlen(text);
-	uint8		differs = 1;
 
 	/* One form of a token only. */
-	if (length <= MAX_LENGTH && strpbrk(text, "+/=") == NULL)
-	{
-		for (int i = 0; i < length; i++)
-			padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
-		while (length % 4 != 0)
-			padded[length++] = '=';
-		if (pg_b64_decode(padded, length, (MA_BASE64_BYTE *) given, sizeof(given)) == TOKEN_BYTES)
-		{
-			token->contact_id = 0;
-			token->topic_id = 0;
-			for (int i = 0; i < 8; i++)
-				token->contact_id = (int64) (((uint64) token->contact_id << 8) | given[1 + i]);
-			for (int i = 0; i < 4; i++)
-				token->topic_id = (int32) (((uint32) token->topic_id << 8) | given[9 + i]);
-			token->channel = given[13];
-			sign(kind, token, expected);
-			differs = 0;
-			for (int i = 0; i < TOKEN_BYTES; i++)
-				differs |= given[i] ^ expected[i];
-		}
-	}
-	return differs == 0;
+	if (length > MAX_LENGTH || strpbrk(text, "+/=") != NULL)
+		return false;
+	for (int i = 0; i < length; i++)
+		padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
+	while (length % 4 != 0)
+		padded[length++] = '=';
+	if (pg_b64_decode(padded, length, (MA_BASE64_BYTE *) given, sizeof(given)) != TOKEN_BYTES ||
+		given[0] != (uint8) kind)
+		return false;
+	token->contact_id = 0;
+	token->topic_id = 0;
+	for (int i = 0; i < 8; i++)
+		token->contact_id = (int64) (((uint64) token->contact_id << 8) | given[1 + i]);
+	for (int i = 0; i < 4; i++)
+		token->topic_id = (int32) (((uint32) token->topic_id << 8) | given[9 + i]);
+	token->channel = given[13];
+	return ma_signed(&body, given + BODY_BYTES, MAC_BYTES);
 }
 
 void

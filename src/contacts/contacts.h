@@ -294,6 +294,10 @@ extern int64 ma_contact_now(int64 contact_id);
 /* False for a number whose contact has been erased. */
 extern bool ma_contact_known(int64 contact_id);
 
+/* Attributes as identify() takes them: an error unless they can be; and storing them (locked). */
+extern void ma_contact_attributes_check(Datum attributes);
+extern void ma_contact_attributes_set(const int64 *contact_ids, int n, Datum attributes);
+
 /* ---- changes.c: marks of the running transaction, used by track() and identify() ---- */
 
 /* The contact itself changed (attributes, keys). */

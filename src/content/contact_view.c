@@ -79,10 +79,10 @@ ma_members_notice(const char *who, List *names)
 	}
 	foreach(cell, names)
 	{
-		char	   *name = lfirst(cell);
+		char	   *name = (char *) lfirst(cell) + strlen("contact.");
 		int			limit = strlen(name) < 6 ? 1 : 2;
 		const char *near = NULL;
-		bool		found = false;
+		bool		found = strncmp(lfirst(cell), "contact.", 8) != 0 || strcmp(name, "*") == 0;
 
 		foreach(inner, told)
 			found |= strcmp(lfirst(inner), name) == 0;

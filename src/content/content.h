@@ -39,6 +39,12 @@ extern MaLiquid *ma_liquid_compile(const char *source, int length, MaEscape esca
 extern char *ma_liquid_render(MaLiquid *liquid, Datum data, const char *zone,
 							  char **abort_reason);
 
+/* As ma_liquid_render(), for a request that carries a mail with its files. */
+extern char *ma_liquid_render_large(MaLiquid *liquid, Datum data, char **abort_reason);
+
+/* True if the text shows this member of the variable `message`, or all of it. */
+extern bool ma_liquid_shows(const MaLiquid *liquid, const char *member);
+
 /*
  * The snippet of this name, compiled for HTML; NULL if there is none.  Valid to the end of the
  * transaction.  Inside ma_call_begin().
@@ -84,7 +90,7 @@ typedef struct MaRenderRequest
 	int64		message_id;		/* 0: none, it is only looked at: nothing is claimed for it */
 	int32		template_id;
 	int32		version;		/* 0: the current one of the contact's locale */
-	Datum		entry;			/* jsonb object, 0: none; {{ entry.x }} */
+	Datum		entry;			/* jsonb object; {{ entry.x }}; 0: a member of data */
 	Datum		data;			/* jsonb object, 0: none; {{ data.x }}, and {{ x }} */
 	int			nvariables;
 	const MaRenderVariable *variables;
@@ -223,6 +229,9 @@ typedef struct MaMimeMessage
  * bytes.
  */
 extern char *ma_mime_build(const MaMimeMessage *message, Size *length, const char **error);
+
+/* The html with the preheader (may be NULL) at its start, not seen in it. */
+extern char *ma_html_with_preheader(const char *html, const char *preheader);
 
 /* True if the address can stand in a header and in an SMTP command as it is (ASCII only). */
 extern bool ma_mime_address_ok(const char *address);

@@ -179,7 +179,9 @@ make_globals(Batch *batch, int place)
 	self->place = place;
 	globals->names = palloc_array(LiquidLocal, request->nvariables + 3);
 	add_name(globals, "contact", view->value);
-	add_name(globals, "entry", object_value(request->entry));
+	/* Without a journey it is what data says. */
+	if (request->entry != 0)
+		add_name(globals, "entry", object_value(request->entry));
 	add_name(globals, "data", data);
 	for (int i = 0; i < request->nvariables; i++)
 		if (request->variables[i].value != NULL)
@@ -629,7 +631,6 @@ ma_preview_message(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	bool		nulls[3];
 	char	   *name = ma_content_name(fcinfo, 1, "template");
-	JsonbValue	entry;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "cannot happen: preview_message() returns a row");
@@ -645,10 +646,6 @@ ma_preview_message(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("data must be an object")));
-		if (getKeyJsonValueFromContainer(&DatumGetJsonbP(request.data)->root, "entry", 5,
-					&entry) != NULL &&
-			entry.type == jbvBinary)
-			request.entry = JsonbPGetDatum(JsonbValueToJsonb(&entry));
 	}
 	MemoryContextSwitchTo(context);
 	ma_render_messages(&request, 1, &rendered);

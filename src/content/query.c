@@ -14,7 +14,6 @@
  */
 #include "base/base.h"
 
-#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "content/content_internal.h"
@@ -29,7 +28,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/ruleutils.h"
-#include "utils/resowner.h"
 
 /* The same in all messages: names that a query of templates cannot have. */
 static const char *const taken[] = {"contact", "entry",   "data",
@@ -45,9 +43,18 @@ static char *define_query(const char *name, char *sql, Datum params, Datum types
 static void place_callback(void *arg);
 static char **texts_of(ArrayType *array, int *n);
 static void run_all(const MaQuery *query, char **params, const int *which, int n, Datum *rows);
-static bool run_guarded(const MaQuery *query, char **params, const int *which, int n, Datum *rows,
-						char **error);
+static void run_part(void *arg);
 static char **params_of(ArrayType *array, int *n);
+
+/* A run of the query for some messages of a batch. */
+typedef struct Part
+{
+	const MaQuery *query;
+	char	  **params;
+	const int  *which;
+	int			n;
+	Datum	   *rows;
+} Part;
 
 MA_FUNCTION(ma_define_query);
 MA_FUNCTION(ma_drop_query);
@@ -290,59 +297,38 @@ ma_queries(void)
 
 /* ---- running ---- */
 
+static void
+run_part(void *arg)
+{
+	Part	   *part = arg;
+
+	run_all(part->query, part->params, part->which, part->n, part->rows);
+}
+
 void
 ma_query_run(const MaQuery *query, char **params, int n, Datum *rows, char **errors)
 {
 	int		   *which = palloc_array(int, Max(n, 1));
-	char	   *error;
+	Part		part = {query, params, which, n, rows};
+	ErrorData  *error;
 
 	for (int i = 0; i < n; i++)
 	{
 		which[i] = i;
 		errors[i] = NULL;
 	}
-	if (run_guarded(query, params, which, n, rows, &error))
+	error = ma_attempt(run_part, &part);
+	if (error == NULL)
 		return;
+	part.n = 1;
 	for (int i = 0; i < n; i++)
-		if (n == 1 || !run_guarded(query, params, &which[i], 1, rows, &error))
-			errors[i] = psprintf("query \"%s\": %s", query->name, error);
-}
-
-/* Runs the statement in a subtransaction; false with the error's text if it fails. */
-static bool
-run_guarded(const MaQuery *query, char **params, const int *which, int n, Datum *rows, char **error)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	volatile bool done = false;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
 	{
-		run_all(query, params, which, n, rows);
-		ReleaseCurrentSubTransaction();
-		done = true;
+		part.which = &which[i];
+		if (n > 1)
+			error = ma_attempt(run_part, &part);
+		if (error != NULL)
+			errors[i] = psprintf("query \"%s\": %s", query->name, error->message);
 	}
-	PG_CATCH();
-	{
-		ErrorData  *fault;
-
-		MemoryContextSwitchTo(context);
-		fault = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		/* Who cancels means all of it; what he ends is the tick's, not this one of ours. */
-		if (fault->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			fault->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			fault->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-			ReThrowError(fault);
-		*error = fault->message;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
-	return done;
 }
 
 static void

@@ -25,7 +25,6 @@ typedef struct Check
 	MaTemplate *template;
 	MaRule	   *rule;			/* NULL: every contact */
 	Datum		data;
-	Datum		entry;
 	ReturnSetInfo *result;
 } Check;
 
@@ -41,7 +40,6 @@ ma_check_template(PG_FUNCTION_ARGS)
 {
 	MaRuleScope scope = {"rule"};
 	Check		check = {0};
-	JsonbValue	entry;
 	MaCall		call;
 
 	if (PG_ARGISNULL(0))
@@ -58,9 +56,6 @@ ma_check_template(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("data must be an object")));
-		if (getKeyJsonValueFromContainer(&DatumGetJsonbP(check.data)->root, "entry", 5,
-										 &entry) != NULL && entry.type == jbvBinary)
-			check.entry = JsonbPGetDatum(JsonbValueToJsonb(&entry));
 	}
 	ma_call_begin(&call);
 	check.template = ma_template_required(text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -86,7 +81,6 @@ check_batch(const int64 *ids, int n, void *arg)
 		requests[i].contact_id = chosen[i];
 		requests[i].template_id = check->template->id;
 		requests[i].data = check->data;
-		requests[i].entry = check->entry;
 		requests[i].check = true;
 		requests[i].variables = ma_render_variables(chosen[i], check->template,
 													&requests[i].nvariables);

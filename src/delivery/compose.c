@@ -175,6 +175,7 @@ build(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_ur
 		refuse(message, of_text ? MA_MESSAGE_FAILED : MA_MESSAGE_DEFERRED,
 			   of_text ? "template" : "server", error->message);
 		message->pause = 600;
+		message->untried = !of_text;
 	}
 	PG_END_TRY();
 }

@@ -74,6 +74,21 @@ typedef struct MaGateCheck
 
 extern void ma_register_gate_check(const MaGateCheck *check);
 
+/* ---- limits.c: quiet hours of journeys ---- */
+
+/*
+ * Quiet hours that a journey has of its own replace the channel's.  `find` returns false
+ * if the journey (by name) has none, else sets *until when they end, 0 outside of them.
+ */
+typedef struct MaOwnQuietHours
+{
+	bool		(*any) (void);
+	bool		(*find) (const char *journey, TimestampTz now, const char *time_zone,
+						 TimestampTz *until, char **reason);
+} MaOwnQuietHours;
+
+extern void ma_register_own_quiet_hours(const MaOwnQuietHours *hours);
+
 /* ---- settle.c: what became of messages ---- */
 
 typedef enum MaMessageState

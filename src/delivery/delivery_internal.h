@@ -88,6 +88,7 @@ typedef struct MaMessage
 	TimestampTz not_after;		/* DT_NOEND: none */
 	int32		priority;
 	char	   *time_zone;		/* the contact's; NULL: not known */
+	char	   *journey;		/* NULL: it is no journey's */
 	bool		has_template;
 	char	   *address;		/* NULL: the contact has none */
 	Datum		address_hash;	/* 0 with it */

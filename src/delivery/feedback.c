@@ -158,11 +158,6 @@ read_arguments(FunctionCallInfo fcinfo, Feedback *feedback)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("%s must not be null", names[i])));
-	if (!PG_ARGISNULL(ARG_OCCURRED_AT) &&
-		TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("occurred_at must be a point in time, not infinity")));
 	if (PG_ARGISNULL(ARG_MESSAGE) && PG_ARGISNULL(ARG_RECIPIENT))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -467,7 +462,7 @@ ma_record_delivery_event(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &feedback);
 	ma_call_begin(&call);
 	feedback.occurred_at = ma_now();
-	/* Nothing happens later than now; before 2000, or at -infinity, only in a mistake. */
+	/* Nothing happens later than now; before 2000 only in a mistake. */
 	if (!PG_ARGISNULL(ARG_OCCURRED_AT) && PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT) > 0)
 		feedback.occurred_at = Min(feedback.occurred_at, PG_GETARG_TIMESTAMPTZ(ARG_OCCURRED_AT));
 	if (!find_target(fcinfo, &feedback))

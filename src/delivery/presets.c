@@ -21,7 +21,26 @@
 	" {% if message.unsubscribe_url %}\"List-Unsubscribe\": {{ message.unsubscribe_url " \
 	"| prepend: \"<\" | append: \">\" | json }}, " \
 	"\"List-Unsubscribe-Post\": \"List-Unsubscribe=One-Click\", {% endif %}" \
+	"{% if message.test %}\"X-MA-Test\": \"yes\", {% endif %}" \
+	"{% if message.redirected_from %}\"X-MA-Redirected-From\": " \
+	"{{ message.redirected_from | json }}, {% endif %}" \
 	"\"X-MA-Key\": {{ message.key | json }}"
+
+/* Each file that the loop's collection has, with a comma between two. */
+#define EACH_FILE(collection, file) \
+	"{% for file in " collection " %}{% unless forloop.first %}, {% endunless %}" file "{% endfor %}"
+
+#define MAILJET_FILE \
+	"{\"Filename\": {{ file.filename | json }}, \"ContentType\": {{ file.type | json }}, " \
+	"\"Base64Content\": \"{{ file.content }}\""
+
+/*
+ * A form of several parts, one of them the mail.  No line of a mail can be its boundary,
+ * since nobody knows the key before the mail is made; a mail's own begin otherwise.
+ */
+#define FORM_BOUNDARY "form-{{ message.key }}"
+#define FORM_PART(names) \
+	"\r\n--" FORM_BOUNDARY "\r\nContent-Disposition: form-data; " names "\r\n\r\n"
 
 /* Members of options that a preset cannot do without. */
 typedef enum Need
@@ -43,6 +62,7 @@ typedef struct Preset
 	const char *user;
 	const char *body;
 	const char *response;
+	const char *headers;		/* with the body above only */
 } Preset;
 
 static const Preset presets[] = {
@@ -55,7 +75,12 @@ static const Preset presets[] = {
 		"\"subject\": {{ message.subject | json }}, \"content\": ["
 		"{\"type\": \"text/plain\", \"value\": {{ message.text | json }}}{% if message.html %}, "
 		"{\"type\": \"text/html\", \"value\": {{ message.html | json }}}{% endif %}], "
-	"\"headers\": {" MAIL_HEADERS "}}",
+		"{% if message.attachments.size > 0 %}\"attachments\": ["
+		EACH_FILE("message.attachments", "{\"filename\": {{ file.filename | json }}, "
+				  "\"type\": {{ file.type | json }}, \"content\": \"{{ file.content }}\", "
+				  "\"disposition\": \"{% if file.inline %}inline\", "
+				  "\"content_id\": {{ file.filename | json }}{% else %}attachment\"{% endif %} }")
+		"], {% endif %}\"headers\": {" MAIL_HEADERS "}}",
 	"{% if status == 202 %}sent {{ headers[\"x-message-id\"] }}{% endif %}"},
 	{"ses", NEED_REGION | NEED_USER,
 		"https://email.{{ region }}.amazonaws.com/v2/email/outbound-emails", JSON, MA_AUTH_AWS,
@@ -69,24 +94,27 @@ static const Preset presets[] = {
 		"\"MailFromDomainNotVerifiedException\", \"LimitExceededException\" %}server "
 	"{{ body.message }}{% else %}failed {{ body.message }}{% endcase %}{% endif %}"},
 	{"mailgun", NEED_ACCOUNT,
-		"https://api.{% if region == \"eu\" %}eu.{% endif %}mailgun.net/v3/{{ account }}/messages",
+		"https://api.{% if region == \"eu\" %}eu.{% endif %}mailgun.net/v3/{{ account }}/messages.mime",
 		FORM, MA_AUTH_BASIC, NULL, "api",
-		"from={{ message.from_header | url_encode }}&to={{ message.to | url_encode }}"
-		"&subject={{ message.subject | url_encode }}&text={{ message.text | url_encode }}"
-		"{% if message.html %}&html={{ message.html | url_encode }}{% endif %}"
-		"{% if message.reply_to %}&h%3AReply-To={{ message.reply_to | url_encode }}{% endif %}"
-		"{% if message.unsubscribe_url %}&h%3AList-Unsubscribe=%3C"
-		"{{ message.unsubscribe_url | url_encode }}%3E"
-		"&h%3AList-Unsubscribe-Post=List-Unsubscribe%3DOne-Click{% endif %}"
-	"&h%3AX-MA-Key={{ message.key }}&v%3Ama_key={{ message.key }}",
-	"{% if status == 200 %}sent {{ body.id }}{% endif %}"},
+		FORM_PART("name=\"to\"") "{{ message.to }}" FORM_PART("name=\"v:ma_key\"") "{{ message.key }}"
+		FORM_PART("name=\"message\"; filename=\"message.eml\"\r\nContent-Type: message/rfc822")
+		"{{ message.mime }}\r\n--" FORM_BOUNDARY "--\r\n",
+		"{% if status == 200 %}sent {{ body.id }}{% endif %}",
+	"Content-Type: multipart/form-data; boundary=" FORM_BOUNDARY},
 	{"postmark", 0, "https://api.postmarkapp.com/email", JSON, MA_AUTH_HEADER,
 		"X-Postmark-Server-Token", NULL,
 		"{\"From\": {{ message.from_header | json }}, \"To\": {{ message.to | json }}, "
 		"\"Subject\": {{ message.subject | json }}, \"TextBody\": {{ message.text | json }}"
 		"{% if message.html %}, \"HtmlBody\": {{ message.html | json }}{% endif %}"
 		"{% if message.reply_to %}, \"ReplyTo\": {{ message.reply_to | json }}{% endif %}"
-		", \"Metadata\": {\"ma_key\": {{ message.key | json }}}, \"Headers\": ["
+		"{% if message.attachments.size > 0 %}, \"Attachments\": ["
+		EACH_FILE("message.attachments", "{\"Name\": {{ file.filename | json }}, "
+				  "\"ContentType\": {{ file.type | json }}, \"Content\": \"{{ file.content }}\""
+				  "{% if file.inline %}, \"ContentID\": {{ file.filename | prepend: \"cid:\" | json }}{% endif %} }")
+		"]{% endif %}, \"Metadata\": {\"ma_key\": {{ message.key | json }}}, \"Headers\": ["
+		"{% if message.test %}{\"Name\": \"X-MA-Test\", \"Value\": \"yes\"}, {% endif %}"
+		"{% if message.redirected_from %}{\"Name\": \"X-MA-Redirected-From\", "
+		"\"Value\": {{ message.redirected_from | json }}}, {% endif %}"
 		"{% if message.unsubscribe_url %}{\"Name\": \"List-Unsubscribe\", \"Value\": "
 		"{{ message.unsubscribe_url | prepend: \"<\" | append: \">\" | json }}}, "
 		"{\"Name\": \"List-Unsubscribe-Post\", \"Value\": \"List-Unsubscribe=One-Click\"}, {% endif %}"
@@ -102,6 +130,11 @@ static const Preset presets[] = {
 		"{% if message.reply_to %}\"ReplyTo\": {\"Email\": {{ message.reply_to | json }}}, {% endif %}"
 		"\"Subject\": {{ message.subject | json }}, \"TextPart\": {{ message.text | json }}, "
 		"{% if message.html %}\"HTMLPart\": {{ message.html | json }}, {% endif %}"
+		"{% assign shown = message.attachments | where: \"inline\", true %}"
+		"{% assign other = message.attachments | where: \"inline\", false %}"
+		"{% if shown.size > 0 %}\"InlinedAttachments\": [" EACH_FILE("shown", MAILJET_FILE
+		", \"ContentID\": {{ file.filename | json }} }") "], {% endif %}"
+		"{% if other.size > 0 %}\"Attachments\": [" EACH_FILE("other", MAILJET_FILE "}") "], {% endif %}"
 	"\"CustomID\": {{ message.key | json }}, \"Headers\": {" MAIL_HEADERS "}}]}",
 		"{% assign first = body.Messages[0] %}{% if first.Status == \"success\" %}"
 		"sent {{ first.To[0].MessageUUID }}{% elsif first.Errors %}failed "
@@ -241,6 +274,9 @@ ma_preset_fill(MaServerOptions *options)
 {
 	const Preset *preset = find_preset(options->preset);
 
+	if (preset != NULL && preset->headers != NULL && options->body == NULL)
+		options->headers = options->headers == NULL ? pstrdup(preset->headers) :
+			psprintf("%s\n%s", preset->headers, options->headers);
 	if (preset != NULL)
 	{
 		const struct

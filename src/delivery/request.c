@@ -8,9 +8,13 @@
  * says in its first word what the answer means: sent, failed, retry, server or unknown,
  * then the provider's number of the message or its reason.  If it says nothing, the
  * status decides.
+ *
+ * A mail with files leaves by a body that shows them, in message.attachments or in
+ * message.mime; by another one it waits, with the reason, rather than lose them.
  */
 #include "base/base.h"
 
+#include "common/base64.h"
 #include "content/content.h"
 #include "delivery/delivery_internal.h"
 #include "lib/stringinfo.h"
@@ -20,14 +24,17 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
+static MaLiquid *template_of(MaServerOptions *options, int which, const char *source,
+							 const char *what);
 static char *render(MaServerOptions *options, int which, const char *source, const char *what,
 					Datum data);
 static char *in_utf8(const char *text);
 static void append_member(StringInfo json, const char *name, const char *value);
 static void append_options(StringInfo json, const MaServerOptions *options);
+static void append_files(StringInfo json, const MaRendered *rendered);
 static char *from_header(const MaSender *sender);
 static Datum message_data(const MaMessage *message, const MaRendered *rendered,
-						  const char *unsubscribe_url, bool in_lines);
+						  const char *unsubscribe_url, const MaLiquid *body);
 static Datum parse_json(const char *json);
 static char *answer_text(const char *octets, int length);
 static char *answer_json(const MaOutgoing *outgoing);
@@ -41,12 +48,9 @@ enum
 };
 
 /* Compiled once for as long as the options hold. */
-static char *
-render(MaServerOptions *options, int which, const char *source, const char *what, Datum data)
+static MaLiquid *
+template_of(MaServerOptions *options, int which, const char *source, const char *what)
 {
-	char	   *reason = NULL;
-	char	   *result;
-
 	if (options->compiled[which] == NULL)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(options->context);
@@ -56,7 +60,16 @@ render(MaServerOptions *options, int which, const char *source, const char *what
 		options->compiled[which] = ma_liquid_compile(source, strlen(source), MA_ESCAPE_NONE, place);
 		MemoryContextSwitchTo(previous);
 	}
-	result = ma_liquid_render(options->compiled[which], data, NULL, &reason);
+	return options->compiled[which];
+}
+
+static char *
+render(MaServerOptions *options, int which, const char *source, const char *what, Datum data)
+{
+	char	   *reason = NULL;
+	char	   *result = ma_liquid_render_large(template_of(options, which, source, what), data,
+												&reason);
+
 	if (result == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_RENDER_FAILED),
@@ -88,6 +101,30 @@ append_options(StringInfo json, const MaServerOptions *options)
 	append_member(json, "region", options->region);
 }
 
+/* What goes with a mail, in base64. */
+static void
+append_files(StringInfo json, const MaRendered *rendered)
+{
+	appendStringInfoString(json, ", \"attachments\": [");
+	for (int i = 0; i < rendered->nattachments; i++)
+	{
+		const MaAttachment *file = &rendered->attachments[i];
+		int			size = pg_b64_enc_len((int) file->length) + 1;
+		char	   *content = palloc0(size);
+
+		(void) pg_b64_encode((const MA_BASE64_BYTE *) file->content, (int) file->length, content,
+							 size);
+		appendStringInfoString(json, i > 0 ? ", {" : "{");
+		append_member(json, "filename", pg_any_to_server(file->filename, strlen(file->filename),
+														 PG_UTF8));
+		append_member(json, "type", file->type);
+		appendStringInfo(json, ", \"inline\": %s, \"content\": \"%s\"}",
+						 file->shown ? "true" : "false", content);
+		pfree(content);
+	}
+	appendStringInfoChar(json, ']');
+}
+
 /* "Name" <address>, as providers take it in one text. */
 static char *
 from_header(const MaSender *sender)
@@ -113,13 +150,18 @@ parse_json(const char *json)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }
 
-/* What templates call `message`; in lines, for headers: without the octets that would end one. */
+/*
+ * What templates call `message`; for headers (body NULL) without the octets that would end a
+ * line.  Copies of what may be large are made for a body that shows them only.
+ */
 static Datum
 message_data(const MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url,
-			 bool in_lines)
+			 const MaLiquid *body)
 {
 	const MaOutgoing *outgoing = &message->outgoing;
 	const MaSender *sender = message->sender;
+	char	   *redirected;
+	char	   *html = rendered->html;
 	const struct
 	{
 		const char *name;
@@ -134,10 +176,12 @@ message_data(const MaMessage *message, const MaRendered *rendered, const char *u
 		{"reply_to", sender->reply_to},
 		{"subject", rendered->subject},
 		{"text", rendered->text},
-		{"html", rendered->html},
+		{"html", html ? ma_html_with_preheader(html, rendered->preheader) : NULL},
 		{"template", message->template_name},
 		{"unsubscribe_url", unsubscribe_url},
-		{"mime", outgoing->content},
+		{"redirected_from", ma_redirect(message->channel, &redirected) ? message->address : NULL},
+		{"test", message->test_for != 0 ? "true" : NULL},
+		{"mime", body != NULL && ma_liquid_shows(body, "mime") ? outgoing->content : NULL},
 	};
 	StringInfoData json;
 
@@ -147,11 +191,13 @@ message_data(const MaMessage *message, const MaRendered *rendered, const char *u
 	{
 		char	   *value = members[i].value ? pstrdup(members[i].value) : NULL;
 
-		for (char *p = value; in_lines && p != NULL && *p != '\0'; p++)
+		for (char *p = value; body == NULL && p != NULL && *p != '\0'; p++)
 			if ((unsigned char) *p < ' ' || *p == 0x7f)
 				*p = ' ';
 		append_member(&json, members[i].name, value);
 	}
+	if (body != NULL && ma_liquid_shows(body, "attachments"))
+		append_files(&json, rendered);
 	appendStringInfoChar(&json, '}');
 	append_options(&json, message->options);
 	appendStringInfoChar(&json, '}');
@@ -164,9 +210,16 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 {
 	MaOutgoing *outgoing = &message->outgoing;
 	MaServerOptions *options = message->options;
+	MaLiquid   *body = template_of(options, TEMPLATE_BODY, options->body, "body");
 	StringInfoData server;
 	Datum		data;
 
+	if (rendered->nattachments > 0 && !ma_liquid_shows(body, "mime") &&
+		!ma_liquid_shows(body, "attachments"))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("server \"%s\" does not carry files, of which the mail has %d: its body shows neither message.attachments nor message.mime",
+						options->name, rendered->nattachments)));
 	if (ma_preset_missing(options) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
@@ -181,8 +234,8 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, const char *uns
 
 	if (options->headers != NULL)
 		outgoing->headers = in_utf8(render(options, TEMPLATE_HEADERS, options->headers, "headers",
-										   message_data(message, rendered, unsubscribe_url, true)));
-	data = message_data(message, rendered, unsubscribe_url, false);
+										   message_data(message, rendered, unsubscribe_url, NULL)));
+	data = message_data(message, rendered, unsubscribe_url, body);
 	outgoing->content = in_utf8(render(options, TEMPLATE_BODY, options->body, "body", data));
 	outgoing->length = strlen(outgoing->content);
 }

@@ -3,10 +3,10 @@
  *		Links and pictures of messages that tell when they are used.
  *
  * A tracked link leads to {public_url}/c/TOKEN, and the picture that tells of an
- * opening is {public_url}/o/TOKEN.  The token says which message and which link it is,
- * under an HMAC of the shop's key; where the link leads stands in a table, so that
+ * opening is {public_url}/o/TOKEN.  The token says which message and which link it is, and
+ * is signed (consent/signing.c); where the link leads stands in a table, so that
  * nobody can make one that leads elsewhere.  The number of a link is a hash of its
- * URL under the same key: known without asking the table while a message is rendered,
+ * URL under the shop's key: known without asking the table while a message is rendered,
  * and stored for the whole batch at once afterwards.
  */
 #include "base/base.h"
@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#define PURPOSE "hit:"
 #define MAC_BYTES 16
 #define MAX_BODY (2 + 8 + 8 + 8)
 #define MAX_TEXT 80
@@ -43,7 +44,6 @@ static bool is_own(const char *url);
 static int64 link_number(const char *url);
 static int	write_number(uint8 *bytes, uint64 number, bool whole);
 static uint64 read_number(const uint8 *bytes, int length);
-static void sign(const uint8 *body, int length, uint8 *mac);
 static int	batch_links(Datum *values);
 static int	by_number(const ListCell *left, const ListCell *right);
 
@@ -60,6 +60,7 @@ char *
 ma_hit_token_make(const MaHitToken *token)
 {
 	uint8		bytes[MAX_BODY + MAC_BYTES];
+	MaSignedText body = {PURPOSE, bytes};
 	int			message;
 	int			contact;
 	int			length = 2;
@@ -72,7 +73,8 @@ ma_hit_token_make(const MaHitToken *token)
 		length += write_number(bytes + length, token->link_id, true);
 	bytes[0] = token->kind;
 	bytes[1] = (uint8) (message << 4 | contact);
-	sign(bytes, length, bytes + length);
+	body.length = length;
+	ma_sign(&body, bytes + length, MAC_BYTES);
 	length += MAC_BYTES;
 	size = pg_b64_enc_len(length);
 	text = palloc0(size + 1);
@@ -84,19 +86,18 @@ ma_hit_token_make(const MaHitToken *token)
 	return text;
 }
 
-/* False if it was not made by us; compared in constant time. */
+/* False if it was not made by us. */
 bool
 ma_hit_token_read(const char *text, char kind, MaHitToken *token)
 {
 	char		padded[MAX_TEXT + 4];
 	char		again[MAX_TEXT + 4];
 	uint8		bytes[MAX_TEXT];
-	uint8		mac[MAC_BYTES];
+	MaSignedText body = {PURPOSE, bytes};
 	int			length = strlen(text);
 	int			padded_length;
 	int			message;
 	int			contact;
-	uint8		differs = 0;
 
 	if (length > MAX_TEXT)
 		return false;
@@ -123,15 +124,13 @@ ma_hit_token_read(const char *text, char kind, MaHitToken *token)
 	if (bytes[0] != (uint8) kind || message > 8 || contact > 8 ||
 		length != 2 + message + contact + (kind == MA_HIT_CLICK ? 8 : 0) + MAC_BYTES)
 		return false;
-	sign(bytes, length - MAC_BYTES, mac);
-	for (int i = 0; i < MAC_BYTES; i++)
-		differs |= mac[i] ^ bytes[length - MAC_BYTES + i];
+	body.length = length - MAC_BYTES;
 	token->kind = kind;
 	token->message_id = (int64) read_number(bytes + 2, message);
 	token->contact_id = (int64) read_number(bytes + 2 + message, contact);
 	token->link_id = kind == MA_HIT_CLICK ?
 		(int64) read_number(bytes + 2 + message + contact, 8) : 0;
-	return differs == 0;
+	return ma_signed(&body, bytes + body.length, MAC_BYTES);
 }
 
 /* Most significant octet first; `whole`: all eight. */
@@ -158,19 +157,6 @@ read_number(const uint8 *bytes, int length)
 	for (int i = 0; i < length; i++)
 		number = number << 8 | bytes[i];
 	return number;
-}
-
-static void
-sign(const uint8 *body, int length, uint8 *mac)
-{
-	static const char purpose[] = "hit:";
-	uint8		text[sizeof(purpose) + MAX_TEXT];
-	Datum		hash;
-
-	memcpy(text, purpose, sizeof(purpose));
-	memcpy(text + sizeof(purpose), body, length);
-	hash = ma_shop_hmac(text, sizeof(purpose) + length);
-	memcpy(mac, VARDATA_ANY(DatumGetByteaPP(hash)), MAC_BYTES);
 }
 
 /* ---- links of a batch ---- */

@@ -279,7 +279,8 @@ refusal_by_history(MaPerson *person, MaVersion *version, const MaSignal *signal)
 			return psprintf("reentry per_key: has entered with key %s before",
 							signal->key ? signal->key : "null");
 		if (program->reentry == MA_REENTRY_EVERY &&
-			ma_duration_add(history->last_entry, program->every, person->zone) > signal->at)
+			ma_duration_add(history->last_entry, program->every,
+							person->zone ? person->zone : version->zone) > signal->at)
 			return psprintf("reentry every %s: has entered within that time", program->every);
 	}
 	return NULL;
@@ -318,7 +319,7 @@ enter(MaTurnBatch *batch, MaPerson *person, MaVersion *version, MaSignal *signal
 	run->entered_at = signal->at;
 	run->due_at = run->check_at = run->stored_due = run->stored_check = DT_NOEND;
 	run->is_new = run->changed = true;
-	run->check = version->has_rules;
+	ma_run_check(run, signal->at);
 	run->last_signal = signal->signal_id;
 	person->runs = lappend(person->runs, run);
 	batch->runs = lappend(batch->runs, run);

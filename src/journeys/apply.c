@@ -112,7 +112,7 @@ apply_signal(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
 				apply_event(batch, run, signal);
 				break;
 			case MA_SIGNAL_CHECK:
-				run->check |= run->version->has_rules;
+				ma_run_check(run, signal->at);
 				break;
 			case MA_SIGNAL_SETTLED:
 				apply_settled(batch, run, signal);
@@ -258,7 +258,7 @@ apply_retry(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal)
 	}
 	run->state = MA_STATE_WAITING;
 	run->due_at = DT_NOEND;
-	run->check |= run->version->has_rules;
+	ma_run_check(run, signal->at);
 	run->changed = true;
 }
 

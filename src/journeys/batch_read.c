@@ -225,7 +225,8 @@ use_hints(MaTurnBatch *batch, List *hints)
 			if (run->enrollment_id != hint->enrollment_id)
 				continue;
 			run->hint_used = true;
-			run->check |= run->check_at <= batch->now;
+			if (run->check_at <= batch->now)
+				ma_run_check(run, run->check_at);
 		}
 	}
 }

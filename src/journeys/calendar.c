@@ -4,13 +4,13 @@
  *		"48 hours" does not.
  *
  * Days, weeks, months and years follow the calendar of the contact's zone; hours,
- * minutes and seconds are exact.  A zone that the server does not know counts as
- * none: the database's is used.
+ * minutes and seconds are exact.  A time of the wall that is skipped or comes twice
+ * is the one of local_time.c.  A zone that the server does not know counts as none: the
+ * database's is used.
  */
 #include "base/base.h"
 
 #include "journeys/program.h"
-#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -97,20 +97,22 @@ ma_duration_is_zero(const char *text)
 }
 
 TimestampTz
-ma_duration_add(TimestampTz at, const char *text, const char *zone)
+ma_duration_add(TimestampTz at, const char *text, const char *zone_name)
 {
 	Interval	interval;
-	int			nest_level;
-	TimestampTz result;
+	Interval	days;
+	struct pg_tz *zone;
+	Datum		local;
 
 	if (!parse(text, &interval))
 		elog(ERROR, "cannot happen: \"%s\" is no duration", text);
-	if (zone != NULL && pg_tzset(zone) == NULL)
-		zone = NULL;
-	nest_level = ma_pin_time_zone(zone);
-	result = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													 TimestampTzGetDatum(at),
-													 IntervalPGetDatum(&interval)));
-	ma_unpin_settings(nest_level);
-	return result;
+	if (interval.month == 0 && interval.day == 0)
+		return at + interval.time;
+	days = interval;
+	days.time = 0;
+	zone = ma_zone_or_default(zone_name);
+	local = DirectFunctionCall2(timestamp_pl_interval,
+								TimestampGetDatum(ma_local_of_instant(at, zone)),
+								IntervalPGetDatum(&days));
+	return ma_instant_of_local(DatumGetTimestamp(local), zone) + interval.time;
 }

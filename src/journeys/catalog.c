@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "journeys/catalog.h"
+#include "segments/segments.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -31,7 +32,7 @@ load(void)
 {
 	static MaStatement all = {
 		"SELECT j.journey_id, v.version, j.name, v.version OPERATOR(pg_catalog.=) j.version, "
-		"v.definition FROM marketing_internal.journey AS j "
+		"v.definition, v.activated_by FROM marketing_internal.journey AS j "
 		"JOIN marketing_internal.journey_version AS v "
 		"ON v.journey_id OPERATOR(pg_catalog.=) j.journey_id "
 		"WHERE v.activated_at IS NOT NULL ORDER BY 1, 2"
@@ -60,6 +61,7 @@ load_version(const MaRows *rows, uint64 row)
 	version->version = ma_int32(rows, row, 2);
 	version->journey = ma_text(rows, row, 3);
 	version->current = ma_bool(rows, row, 4);
+	version->activated_by = ma_text(rows, row, 6);
 	version->program = ma_program_parse(ma_value(rows, row, 5, &isnull), &problems);
 	version->conditions = palloc0_array(MaCompiled,
 			Max(list_length(version->program->conditions), 1));
@@ -73,6 +75,8 @@ load_version(const MaRows *rows, uint64 row)
 		compiled->event_id = event ? event->id : 0;
 		compiled->any_machine = condition->where && strstr(condition->where, "machine") != NULL;
 	}
+	if (version->program->entry != NULL && version->program->entry->segment != NULL)
+		version->zone = ma_segment_time_zone(version->program->entry->segment);
 	foreach(cell, version->program->exits)
 		version->has_rules |= ((MaCondition *) lfirst(cell))->rule != NULL;
 	foreach(cell, version->program->all)

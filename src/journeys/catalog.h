@@ -25,6 +25,8 @@ typedef struct MaVersion
 	int32		version;
 	char	   *journey;
 	bool		current;		/* takes entries */
+	char	   *activated_by;	/* role */
+	char	   *zone;			/* of the segment it is entered by; NULL: none */
 	MaProgram  *program;
 	MaCompiled *conditions;		/* by MaCondition.number */
 	MaRule	   *filter;

@@ -10,9 +10,11 @@
 
 #include "content/content.h"
 #include "journeys/catalog.h"
+#include "journeys/engine.h"
 #include "journeys/program.h"
 #include "segments/segments.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 
 #define CHECK_MS 15000
 
@@ -36,6 +38,10 @@ static void check_where(void *arg);
 static void check_key(void *arg);
 static void check_rule(void *arg);
 static void check_template(void *arg);
+static void check_webhook(void *arg);
+static void check_update(void *arg);
+static void check_function(void *arg);
+static void check_channel(void *arg);
 static void check_member(void *arg);
 static void check_journey(void *arg);
 static void check_condition(Check *check, const MaCondition *condition);
@@ -139,6 +145,43 @@ check_template(void *arg)
 }
 
 static void
+check_webhook(void *arg)
+{
+	Check	   *check = arg;
+	MaTemplate *template = ma_template_required(check->text);
+
+	if (strcmp(template->channel, "webhook") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_INVALID_JOURNEY),
+				 errmsg("template \"%s\" is of channel %s", check->text, template->channel),
+				 errhint("Define it with channel => 'webhook', or write \"send\".")));
+}
+
+static void
+check_update(void *arg)
+{
+	ma_contact_attributes_check(DirectFunctionCall1(jsonb_in,
+									CStringGetDatum(((Check *) arg)->text)));
+}
+
+static void
+check_function(void *arg)
+{
+	Check	   *check = arg;
+
+	(void) ma_step_function(check->text, check->definer);
+}
+
+static void
+check_channel(void *arg)
+{
+	if (strlen(((Check *) arg)->text) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the name of a channel has at most %d bytes", NAMEDATALEN - 1)));
+}
+
+static void
 check_member(void *arg)
 {
 	Check	   *check = arg;
@@ -192,14 +235,20 @@ check_condition(Check *check, const MaCondition *condition)
 static void
 check_step(Check *check, const MaStep *step)
 {
-	const char *path = psprintf("%s.%s", step->path, ma_step_kind_name(step->kind));
+	const char *path = psprintf("%s.%s", step->path, step->word);
 
 	check->text = step->text;
 	check->word = "list";
 	if (step->text == NULL)
 		return;
 	if (step->kind == MA_STEP_SEND)
-		attempt(check, path, check_template);
+		attempt(check, path, strcmp(step->word, "webhook") == 0 ? check_webhook : check_template);
+	else if (step->kind == MA_STEP_UPDATE)
+		attempt(check, path, check_update);
+	else if (step->kind == MA_STEP_SQL)
+		attempt(check, path, check_function);
+	else if (step->kind == MA_STEP_NOTIFY)
+		attempt(check, path, check_channel);
 	else if (step->kind == MA_STEP_ADD_TO_LIST || step->kind == MA_STEP_REMOVE_FROM_LIST)
 		attempt(check, path, check_member);
 	else if (step->kind == MA_STEP_ENROLL)

@@ -104,6 +104,7 @@ typedef struct MaJourneyRun
 	bool		changed;
 	bool		marks_changed;
 	bool		check;			/* evaluate its rules */
+	TimestampTz as_of;			/* as of this instant; 0: now */
 	bool		moved;			/* has come to a step since they were evaluated */
 	bool		hint_used;		/* a hint of it was read: write new ones */
 	TimestampTz stored_due;
@@ -196,6 +197,10 @@ extern bool ma_condition_met(MaTurnBatch *batch, MaJourneyRun *run, const MaCond
 /* ---- moves.c: from step to step ---- */
 
 extern bool ma_run_is_live(const MaJourneyRun *run);
+/* Of the contact, else of the segment the journey is entered by; NULL: the database's. */
+extern const char *ma_run_zone(const MaJourneyRun *run);
+/* Its rules are to be evaluated as of this instant, or of an earlier one. */
+extern void ma_run_check(MaJourneyRun *run, TimestampTz at);
 /* The run comes to a step (NULL: the end) at this instant, from which waits count. */
 extern void ma_run_arrive(MaTurnBatch *batch, MaJourneyRun *run, MaStep *step, TimestampTz at);
 extern void ma_run_finish(MaTurnBatch *batch, MaJourneyRun *run, MaRunState state,
@@ -227,6 +232,11 @@ extern MaTruth *ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n,
 /* ---- effects.c: what a step does in other rooms ---- */
 
 extern void ma_effect_list(const char *list, bool add, MaJourneyRun **runs, int n);
+extern void ma_effect_update(const char *attributes, MaJourneyRun **runs, int n);
+extern void ma_effect_sql(const char *function, MaJourneyRun **runs, int n);
+extern void ma_effect_notify(const char *channel, MaJourneyRun **runs, int n);
+/* The function of a step sql; an error unless it is there and the role may call it. */
+extern Oid	ma_step_function(const char *name, Oid role);
 extern int64 *ma_segment_members_now(const char *segment, int *n);
 
 /* ---- the rest of the room ---- */
@@ -235,6 +245,7 @@ extern void ma_engine_lock(void);
 extern void ma_define_init(void);
 extern void ma_listen_init(void);
 extern void ma_journey_gate_init(void);
+extern void ma_journey_quiet_init(void);
 extern void ma_journey_why_init(void);
 
 /* ---- events.c ---- */

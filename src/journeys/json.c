@@ -11,6 +11,7 @@
 #include "journeys/program.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
@@ -192,6 +193,76 @@ ma_json_number(const MaJson *value, int least, int most, List **problems)
 		return 0;
 	}
 	return (int) number;
+}
+
+/* More than 0, at most 1; 0 with a problem. */
+double
+ma_json_share(const MaJson *value, List **problems)
+{
+	double		share;
+
+	if (value->type != MA_JSON_NUMBER)
+	{
+		wrong_type(value, "a number", problems);
+		return 0;
+	}
+	share = strtod(value->text, NULL);
+	if (share > 0 && share <= 1)
+		return share;
+	ma_problem(problems, value->path, "0.2 is one in five.", "must be more than 0 and at most 1");
+	return 0;
+}
+
+static void
+print(StringInfo text, const MaJson *value)
+{
+	bool		first = true;
+	ListCell   *cell;
+
+	check_stack_depth();
+	switch (value->type)
+	{
+		case MA_JSON_NULL:
+			appendStringInfoString(text, "null");
+			return;
+		case MA_JSON_BOOL:
+			appendStringInfoString(text, value->truth ? "true" : "false");
+			return;
+		case MA_JSON_NUMBER:
+			appendStringInfoString(text, value->text);
+			return;
+		case MA_JSON_TEXT:
+			escape_json(text, value->text);
+			return;
+		default:
+			break;
+	}
+	appendStringInfoChar(text, value->type == MA_JSON_ARRAY ? '[' : '{');
+	foreach(cell, value->items)
+	{
+		MaJson	   *item = lfirst(cell);
+
+		if (!first)
+			appendStringInfoString(text, ", ");
+		first = false;
+		if (value->type == MA_JSON_OBJECT)
+		{
+			escape_json(text, item->key);
+			appendStringInfoString(text, ": ");
+		}
+		print(text, item);
+	}
+	appendStringInfoChar(text, value->type == MA_JSON_ARRAY ? ']' : '}');
+}
+
+char *
+ma_json_print(const MaJson *value)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	print(&text, value);
+	return text.data;
 }
 
 bool

@@ -43,6 +43,21 @@ ma_run_is_live(const MaJourneyRun *run)
 	return run->state <= MA_STATE_PARKED;
 }
 
+const char *
+ma_run_zone(const MaJourneyRun *run)
+{
+	return run->person->zone ? run->person->zone : run->version->zone;
+}
+
+void
+ma_run_check(MaJourneyRun *run, TimestampTz at)
+{
+	if (!run->version->has_rules)
+		return;
+	run->as_of = run->check && run->as_of != 0 ? Min(run->as_of, at) : at;
+	run->check = true;
+}
+
 void
 ma_run_log(MaTurnBatch *batch, const MaJourneyRun *run, TimestampTz at, const char *what,
 		   const char *detail)
@@ -63,7 +78,7 @@ ma_run_log(MaTurnBatch *batch, const MaJourneyRun *run, TimestampTz at, const ch
 void
 ma_run_arrive(MaTurnBatch *batch, MaJourneyRun *run, MaStep *step, TimestampTz at)
 {
-	const char *zone = run->person->zone;
+	const char *zone = ma_run_zone(run);
 	TimestampTz due = at;
 
 	/* A wait that is over when it begins arrives at the next step in here. */
@@ -77,6 +92,10 @@ ma_run_arrive(MaTurnBatch *batch, MaJourneyRun *run, MaStep *step, TimestampTz a
 		due = ma_duration_add(at, step->text, zone);
 	else if (step->kind == MA_STEP_WAIT_UNTIL)
 		due = step->timeout ? ma_duration_add(at, step->timeout, zone) : DT_NOEND;
+	else if (step->kind == MA_STEP_WAIT_FOR_TIME)
+		due = ma_window_open(step->window, at, zone);
+	else if (step->kind == MA_STEP_SEND && run->version->program->send_window != NULL)
+		due = ma_window_open(run->version->program->send_window, at, zone);
 	run->step = step;
 	run->since = at;
 	run->due_at = due;
@@ -84,7 +103,7 @@ ma_run_arrive(MaTurnBatch *batch, MaJourneyRun *run, MaStep *step, TimestampTz a
 	run->looked_at = 0;
 	run->state = step->kind == MA_STEP_WAIT_UNTIL ? MA_STATE_WAITING : MA_STATE_DUE;
 	run->changed = true;
-	run->check |= run->version->has_rules;
+	ma_run_check(run, at);
 	run->moved = true;
 	if (step->kind == MA_STEP_WAIT_UNTIL && !wake_by_past(batch, run) && is_hopeless(run))
 		ma_run_wake(batch, run, NULL, at);

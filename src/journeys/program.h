@@ -45,6 +45,10 @@ extern void ma_problem(List **problems, const char *path, const char *hint,
 /* Texts, numbers etc. of a given kind; NULL, 0 or false with a problem if it is another one. */
 extern char *ma_json_text(const MaJson *value, List **problems);
 extern int	ma_json_number(const MaJson *value, int least, int most, List **problems);
+/* More than 0 and at most 1. */
+extern double ma_json_share(const MaJson *value, List **problems);
+/* Its text again. */
+extern char *ma_json_print(const MaJson *value);
 extern bool ma_json_bool(const MaJson *value, List **problems);
 extern List *ma_json_array(const MaJson *value, List **problems);
 extern bool ma_json_is_object(const MaJson *value, List **problems);
@@ -63,7 +67,12 @@ typedef enum MaStepKind
 	MA_STEP_REMOVE_FROM_LIST,
 	MA_STEP_ENROLL,
 	MA_STEP_GOTO,
-	MA_STEP_EXIT
+	MA_STEP_EXIT,
+	MA_STEP_WAIT_FOR_TIME,
+	MA_STEP_SPLIT,
+	MA_STEP_UPDATE,
+	MA_STEP_SQL,
+	MA_STEP_NOTIFY
 } MaStepKind;
 
 typedef enum MaReentry
@@ -77,6 +86,20 @@ typedef enum MaOnRepeat
 } MaOnRepeat;
 
 struct MaStep;
+struct pg_tz;
+
+/* Times of the day and days, on the wall of a zone; see window.c. */
+typedef struct MaWindow
+{
+	int64		from;			/* usecs after midnight */
+	int64		to;				/* not after `from`: of the next day */
+	uint8		days;			/* bits by weekday, Sunday 1; 0: all */
+	bool		is_point;		/* the next `from`, and no window */
+	bool		skip_holidays;
+	bool		is_date;		/* once, on this date at `from` */
+	int32		date;			/* as DateADT */
+	const char *zone;			/* NULL: the contact's; "database", or its name */
+} MaWindow;
 
 /* An event with its condition, or a rule: of an entry, exit, wait or path of a branch. */
 typedef struct MaCondition
@@ -90,6 +113,8 @@ typedef struct MaCondition
 	char	   *step;			/* wait_until: event of the message of this step */
 	bool		since_entry;
 	char	   *rule;
+	double		share;			/* split */
+	char	   *name;			/* split: of the path; may be NULL */
 	List	   *steps;			/* MaStep *, the path taken */
 	struct MaStep *then;		/* its first step, or what follows */
 } MaCondition;
@@ -98,11 +123,14 @@ typedef struct MaStep
 {
 	const char *id;
 	const char *path;
+	const char *word;			/* its key in the definition: "send", "webhook" */
 	MaStepKind	kind;
-	char	   *text;			/* duration, template, list, journey, target or reason */
+	char	   *text;			/* duration, template, list, journey, target, reason,
+								 * attributes, function or channel */
 	char	   *timeout;		/* wait_until; NULL: never */
 	bool		nowait;
 	int			at_most;		/* goto */
+	MaWindow   *window;			/* wait_for_time */
 	List	   *conditions;		/* MaCondition *: wait_until, branch */
 	List	   *otherwise;		/* MaStep *: not sent, timed out, no condition true */
 	struct MaStep *next;		/* NULL: the end */
@@ -122,6 +150,10 @@ typedef struct MaProgram
 	char	   *campaign;
 	int			priority;
 	bool		has_priority;
+	double		holdout;		/* share of contacts who get no marketing message; 0: none */
+	char	   *max_lateness;	/* of a message behind its instant; NULL: any */
+	MaWindow   *quiet;			/* quiet hours; NULL: the channel's */
+	MaWindow   *send_window;	/* NULL: sends go at any time */
 	List	   *steps;			/* MaStep * of the main path */
 	List	   *all;			/* MaStep *, all of them, in order of the text */
 	List	   *conditions;		/* MaCondition *, all of them; number is the place */
@@ -153,5 +185,22 @@ extern void ma_ring_check(const char *name, const MaProgram *program, bool with_
 extern bool ma_duration_valid(const char *text);
 extern bool ma_duration_is_zero(const char *text);
 extern TimestampTz ma_duration_add(TimestampTz at, const char *text, const char *zone);
+
+/* ---- window.c: times of the wall ---- */
+
+/* The first instant, this one or later, within the window; `zone`: the contact's, or NULL. */
+extern TimestampTz ma_window_open(const MaWindow *window, TimestampTz at, const char *zone);
+/* True within it; *until, when it ends. */
+extern bool ma_window_within(const MaWindow *window, TimestampTz at, const char *zone,
+							 TimestampTz *until);
+
+/* ---- share.c: stable chance ---- */
+
+/* 0 to 1: always the same for the same contact and names, and independent of other names. */
+extern double ma_share_of(const char *journey, const char *what, int64 contact_id);
+
+/* ---- holiday.c ---- */
+
+extern bool ma_is_holiday(int32 date);
 
 #endif							/* MA_JOURNEYS_PROGRAM_H */

@@ -110,9 +110,9 @@ reach(RingNode *node, MaStep *step)
 		return;
 	}
 	reach(node, step->next);
-	if (step->kind == MA_STEP_SEND || step->kind == MA_STEP_BRANCH)
+	if (step->kind == MA_STEP_SEND || step->kind == MA_STEP_BRANCH || step->kind == MA_STEP_SPLIT)
 		reach(node, step->other);
-	if (step->kind == MA_STEP_BRANCH)
+	if (step->kind == MA_STEP_BRANCH || step->kind == MA_STEP_SPLIT)
 		foreach(cell, step->conditions)
 			reach(node, ((MaCondition *) lfirst(cell))->then);
 	if (step->kind == MA_STEP_GOTO && step->target != NULL)
@@ -339,7 +339,7 @@ report(const Search *search, List **problems)
 		appendStringInfo(&way, "%s, then ", search->path[i]->name);
 	appendStringInfoString(&way, search->path[0]->name);
 	ma_problem(problems, by == NULL ? "entry.event" :
-			   psprintf("%s.%s", by->path, ma_step_kind_name(by->kind)),
+			   psprintf("%s.%s", by->path, by->word),
 			   "Put a wait into the ring, or say how often a contact may enter: \"reentry\": \"once\" or {\"every\": \"7 days\"}.",
 			   "leads back into this journey without a wait and without end: %s", way.data);
 }

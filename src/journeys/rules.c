@@ -3,16 +3,23 @@
  *		Exits and waits by rule: evaluated when a row they read has changed (a
  *		signal), when time may change them (check_at), and when a run comes to a step.
  *
- * A rule says until when its truth holds, so nothing is evaluated in between.
+ * A rule says until when its truth holds, so nothing is evaluated in between.  It is
+ * evaluated as of the instant at which it may have changed (MaJourneyRun.as_of), not of
+ * the one at which the scheduler comes to it: so a scheduler that was away takes the same
+ * way as one that was there, where a rule became true before a time out.
  */
 #include "base/base.h"
 
 #include "journeys/engine.h"
 
+#define MAX_ROUNDS 1000			/* instants of a turn that one run is looked at as of */
+
+static bool check_round(MaTurnBatch *batch);
 static void check_group(MaTurnBatch *batch, const MaCondition *condition, MaGroupWork work,
 						MaVersion *version, MaStep *step);
 static void exits(MaTurnBatch *batch, MaJourneyRun **runs, int n);
 static void wakes(MaTurnBatch *batch, MaJourneyRun **runs, int n);
+static TimestampTz instant_of(const MaTurnBatch *batch, const MaJourneyRun *run);
 
 MaTruth *
 ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n, const MaCondition *condition)
@@ -27,7 +34,7 @@ ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n, const MaConditio
 	for (int i = 0; i < n; i++)
 	{
 		contacts[i] = *runs[i]->person->contact;
-		as_of[i] = batch->now;
+		as_of[i] = instant_of(batch, runs[i]);
 		entries[i] = runs[i]->entry;
 	}
 	ma_rule_set_evaluate_entered(version->conditions[condition->number].set, contacts, n, as_of,
@@ -38,7 +45,25 @@ ma_rule_of_runs(MaTurnBatch *batch, MaJourneyRun **runs, int n, const MaConditio
 void
 ma_rules_check(MaTurnBatch *batch)
 {
+	for (int round = 0; check_round(batch); round++)
+	{
+		ListCell   *cell;
+
+		/* One that changes so often is looked at as of now. */
+		foreach(cell, round == MAX_ROUNDS ? batch->runs : NIL)
+			((MaJourneyRun *) lfirst(cell))->as_of = 0;
+	}
+}
+
+/*
+ * Checks each run as of its instant.  True if time has changed one of their rules again
+ * since: then they are checked as of that.
+ */
+static bool
+check_round(MaTurnBatch *batch)
+{
 	bool		any = false;
+	bool		again = false;
 	ListCell   *cell;
 	ListCell   *inner;
 	ListCell   *third;
@@ -53,7 +78,7 @@ ma_rules_check(MaTurnBatch *batch)
 		any |= run->check;
 	}
 	if (!any)
-		return;
+		return false;
 	foreach(cell, batch->journeys->versions)
 	{
 		MaVersion  *version = lfirst(cell);
@@ -72,13 +97,19 @@ ma_rules_check(MaTurnBatch *batch)
 					check_group(batch, lfirst(third), wakes, version, step);
 		}
 	}
-	/* A run that a rule has moved on is checked again in the next round. */
+	/* A run that a rule has moved on is checked again in the next round of steps. */
 	foreach(cell, batch->runs)
 	{
 		MaJourneyRun *run = lfirst(cell);
+		bool		later = run->check && !run->moved && run->as_of != 0 &&
+			run->check_at <= batch->now;
 
-		run->check = run->check && run->moved;
+		if (!run->moved)
+			run->as_of = later && run->check_at > run->as_of ? run->check_at : 0;
+		run->check = run->check && (run->moved || later);
+		again |= later;
 	}
+	return again;
 }
 
 /* Runs of the version that are to be checked and, with a step, wait in it. */
@@ -104,6 +135,12 @@ check_group(MaTurnBatch *batch, const MaCondition *condition, MaGroupWork work,
 		ma_guarded(batch, work, runs, n);
 }
 
+static TimestampTz
+instant_of(const MaTurnBatch *batch, const MaJourneyRun *run)
+{
+	return run->as_of == 0 ? batch->now : Max(run->as_of, run->since);
+}
+
 static void
 exits(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 {
@@ -112,7 +149,8 @@ exits(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 	for (int i = 0; i < n; i++)
 	{
 		if (truth[i].truth)
-			ma_run_finish(batch, runs[i], MA_STATE_EXITED, batch->now, batch->condition->rule);
+			ma_run_finish(batch, runs[i], MA_STATE_EXITED, instant_of(batch, runs[i]),
+						  batch->condition->rule);
 		else
 			runs[i]->check_at = Min(runs[i]->check_at, truth[i].until);
 	}
@@ -127,8 +165,10 @@ wakes(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (truth[i].truth && runs[i]->due_at > batch->now)
-			ma_run_wake(batch, runs[i], condition, batch->now);
+		TimestampTz at = instant_of(batch, runs[i]);
+
+		if (truth[i].truth && runs[i]->due_at > at)
+			ma_run_wake(batch, runs[i], condition, at);
 		else
 			runs[i]->check_at = Min(runs[i]->check_at, truth[i].until);
 	}

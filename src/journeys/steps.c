@@ -15,9 +15,14 @@
 
 static bool is_ready(const MaTurnBatch *batch, const MaJourneyRun *run);
 static void do_step(MaTurnBatch *batch, MaJourneyRun **runs, int n);
+static TimestampTz latest(const MaJourneyRun *run);
+static MaJourneyRun **within_window(MaTurnBatch *batch, MaJourneyRun **runs, int *n);
 static void do_send(MaTurnBatch *batch, MaJourneyRun **runs, int n);
 static void do_branch(MaTurnBatch *batch, MaJourneyRun **runs, int n);
 static void do_list(MaTurnBatch *batch, MaJourneyRun **runs, int n);
+static void do_split(MaTurnBatch *batch, MaJourneyRun **runs, int n);
+static void do_effect(MaTurnBatch *batch, MaJourneyRun **runs, int n);
+static bool is_held_out(MaTurnBatch *batch, MaJourneyRun *run, const MaTemplate *template);
 static void do_enroll(MaTurnBatch *batch, MaJourneyRun **runs, int n);
 static void do_goto(MaTurnBatch *batch, MaJourneyRun *run);
 static void forget_events_of(MaJourneyRun *run, const char *step);
@@ -78,7 +83,9 @@ do_step(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 	switch (step ? step->kind : MA_STEP_EXIT)
 	{
 		case MA_STEP_SEND:
-			do_send(batch, runs, n);
+			runs = within_window(batch, runs, &n);
+			if (n > 0)
+				do_send(batch, runs, n);
 			return;
 		case MA_STEP_BRANCH:
 			do_branch(batch, runs, n);
@@ -90,6 +97,14 @@ do_step(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 		case MA_STEP_ENROLL:
 			do_enroll(batch, runs, n);
 			return;
+		case MA_STEP_SPLIT:
+			do_split(batch, runs, n);
+			return;
+		case MA_STEP_UPDATE:
+		case MA_STEP_SQL:
+		case MA_STEP_NOTIFY:
+			do_effect(batch, runs, n);
+			return;
 		default:
 			break;
 	}
@@ -99,7 +114,7 @@ do_step(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 
 		if (step == NULL)
 			ma_run_finish(batch, run, MA_STATE_COMPLETED, run->due_at, NULL);
-		else if (step->kind == MA_STEP_WAIT)
+		else if (step->kind == MA_STEP_WAIT || step->kind == MA_STEP_WAIT_FOR_TIME)
 			ma_run_arrive(batch, run, step->next, run->due_at);
 		else if (step->kind == MA_STEP_WAIT_UNTIL)
 			ma_run_wake(batch, run, NULL, run->due_at);
@@ -110,6 +125,42 @@ do_step(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 	}
 }
 
+/* Until when the message of a run that stands at a send may go; DT_NOEND: at any time. */
+static TimestampTz
+latest(const MaJourneyRun *run)
+{
+	const char *lateness = run->version->program->max_lateness;
+
+	return lateness == NULL ? DT_NOEND : ma_duration_add(run->due_at, lateness, ma_run_zone(run));
+}
+
+/* Who comes to a send after the window has closed waits for the next; returns who does not. */
+static MaJourneyRun **
+within_window(MaTurnBatch *batch, MaJourneyRun **runs, int *n)
+{
+	const MaWindow *window = runs[0]->version->program->send_window;
+	MaJourneyRun **kept = palloc_array(MaJourneyRun *, *n);
+	int			nkept = 0;
+
+	if (window == NULL)
+		return runs;
+	for (int i = 0; i < *n; i++)
+	{
+		TimestampTz open = ma_window_open(window, batch->now, ma_run_zone(runs[i]));
+
+		/* One that is too late by then expires, and so says why it never came. */
+		if (open <= batch->now || open > latest(runs[i]))
+			kept[nkept++] = runs[i];
+		else
+		{
+			runs[i]->due_at = open;
+			runs[i]->changed = true;
+		}
+	}
+	*n = nkept;
+	return kept;
+}
+
 /* Puts the messages into the outbox; the run goes on when its message is settled. */
 static void
 do_send(MaTurnBatch *batch, MaJourneyRun **runs, int n)
@@ -117,38 +168,65 @@ do_send(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 	MaStep	   *step = runs[0]->step;
 	MaProgram  *program = runs[0]->version->program;
 	MaMessageRequest *requests = palloc0_array(MaMessageRequest, n);
+	MaJourneyRun **senders = palloc_array(MaJourneyRun *, n);
 	int64	   *ids = palloc0_array(int64, n);
 	MaTemplate *template = ma_template_required(step->text);
+	int			count = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		requests[i].contact_id = runs[i]->person->contact_id;
-		requests[i].template_id = template->id;
-		requests[i].enrollment_id = runs[i]->enrollment_id;
-		requests[i].journey = runs[i]->version->journey;
-		requests[i].step = step->id;
-		requests[i].entry = runs[i]->entry;
-		requests[i].not_before = DT_NOBEGIN;
-		requests[i].not_after = DT_NOEND;
-		requests[i].priority = program->has_priority ? program->priority : MA_PRIORITY_DEFAULT;
-	}
-	ma_message_enqueue(requests, n, ids);
-	for (int i = 0; i < n; i++)
-	{
+		MaMessageRequest *request = &requests[count];
+
 		forget_events_of(runs[i], step->id);
-		ma_run_log(batch, runs[i], batch->now, "message", psprintf("%s #" INT64_FORMAT,
-				step->text, ids[i]));
+		if (is_held_out(batch, runs[i], template))
+			continue;
+		request->contact_id = runs[i]->person->contact_id;
+		request->template_id = template->id;
+		request->enrollment_id = runs[i]->enrollment_id;
+		request->journey = runs[i]->version->journey;
+		request->step = step->id;
+		request->entry = runs[i]->entry;
+		request->not_before = DT_NOBEGIN;
+		request->not_after = latest(runs[i]);
+		request->priority = program->has_priority ? program->priority : MA_PRIORITY_DEFAULT;
+		senders[count++] = runs[i];
+	}
+	ma_message_enqueue(requests, count, ids);
+	for (int i = 0; i < count; i++)
+	{
+		MaJourneyRun *run = senders[i];
+
+		ma_run_log(batch, run, batch->now, "message", psprintf("%s #" INT64_FORMAT, step->text,
+				ids[i]));
 		if (step->nowait)
 		{
-			ma_run_arrive(batch, runs[i], step->next, batch->now);
+			ma_run_arrive(batch, run, step->next, batch->now);
 			continue;
 		}
-		runs[i]->state = MA_STATE_WAITING;
-		runs[i]->message_id = ids[i];
-		runs[i]->since = batch->now;
-		runs[i]->due_at = DT_NOEND;
-		runs[i]->changed = true;
+		run->state = MA_STATE_WAITING;
+		run->message_id = ids[i];
+		run->since = batch->now;
+		run->due_at = DT_NOEND;
+		run->changed = true;
 	}
+}
+
+/*
+ * The control group goes the same way and gets no marketing message: its run goes on
+ * behind the step, as if it had been sent, and waits for what became of it take "else".
+ */
+static bool
+is_held_out(MaTurnBatch *batch, MaJourneyRun *run, const MaTemplate *template)
+{
+	double		holdout = run->version->program->holdout;
+
+	if (holdout == 0 || strcmp(template->topic, "transactional") == 0 ||
+		ma_share_of(run->version->journey, "holdout", run->person->contact_id) >= holdout)
+		return false;
+	ma_mark_set(run, psprintf("unsent %s", run->step->id), run->due_at);
+	ma_run_log(batch, run, run->due_at, "not sent", "holdout");
+	ma_run_arrive(batch, run, run->step->next, run->due_at);
+	return true;
 }
 
 /* Events of an earlier message of this step do not count for the new one. */
@@ -216,6 +294,55 @@ do_list(MaTurnBatch *batch, MaJourneyRun **runs, int n)
 	{
 		ma_run_log(batch, runs[i], runs[i]->due_at, add ? "added to list" : "removed from list",
 				   step->text);
+		ma_run_arrive(batch, runs[i], step->next, runs[i]->due_at);
+	}
+}
+
+/* The path of the contact's share; the same whenever he comes here again. */
+static void
+do_split(MaTurnBatch *batch, MaJourneyRun **runs, int n)
+{
+	MaStep	   *step = runs[0]->step;
+
+	for (int i = 0; i < n; i++)
+	{
+		double		place = ma_share_of(runs[i]->version->journey, step->id,
+										runs[i]->person->contact_id);
+		MaCondition *taken = NULL;
+		int			number = 0;
+		ListCell   *cell;
+
+		foreach(cell, step->conditions)
+		{
+			taken = lfirst(cell);
+			number++;
+			if (place < taken->share)
+				break;
+			place -= taken->share;
+			taken = NULL;
+		}
+		ma_run_log(batch, runs[i], runs[i]->due_at, "split",
+				   taken == NULL ? "else" :
+				   taken->name ? taken->name : psprintf("path %d", number));
+		ma_run_arrive(batch, runs[i], taken ? taken->then : step->other, runs[i]->due_at);
+	}
+}
+
+static void
+do_effect(MaTurnBatch *batch, MaJourneyRun **runs, int n)
+{
+	MaStep	   *step = runs[0]->step;
+
+	if (step->kind == MA_STEP_UPDATE)
+		ma_effect_update(step->text, runs, n);
+	else if (step->kind == MA_STEP_SQL)
+		ma_effect_sql(step->text, runs, n);
+	else
+		ma_effect_notify(step->text, runs, n);
+	for (int i = 0; i < n; i++)
+	{
+		ma_run_log(batch, runs[i], runs[i]->due_at, step->kind == MA_STEP_UPDATE ? "updated" :
+				   step->kind == MA_STEP_SQL ? "called" : "notified", step->text);
 		ma_run_arrive(batch, runs[i], step->next, runs[i]->due_at);
 	}
 }

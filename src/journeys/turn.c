@@ -27,6 +27,7 @@ ma_journeys_init(void)
 	ma_define_init();
 	ma_listen_init();
 	ma_journey_gate_init();
+	ma_journey_quiet_init();
 	ma_journey_why_init();
 	ma_journey_events_init();
 	ma_worker_register_duty(&duty);

@@ -45,13 +45,15 @@ static void entry_where(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void segment(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void filter(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void reentry(const MaWhyQuestion *question, MaWhyAnswer *answer);
+static void holdout(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void step_reached(const MaWhyQuestion *question, MaWhyAnswer *answer);
 
 static const MaWhySubject subject = {"journey", recognise, names};
 
 static const MaWhyGate gates[] = {
 	{4, "entry", entry_fact}, {5, "entry where", entry_where}, {6, "segment", segment},
-	{7, "filter", filter}, {8, "re-entry", reentry}, {10, "step", step_reached}
+	{7, "filter", filter}, {8, "re-entry", reentry}, {9, "holdout", holdout},
+	{10, "step", step_reached}
 };
 
 void
@@ -383,6 +385,28 @@ reentry(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	answer->verdict = MA_WHY_NO;
 	answer->since = story.refused_at;
 	answer->detail = story.refused;
+}
+
+/* Who is held out and got none; a transactional message goes to him, too. */
+static void
+holdout(const MaWhyQuestion *question, MaWhyAnswer *answer)
+{
+	Story		story;
+	double		share;
+
+	answer->verdict = MA_WHY_SKIP;
+	if (!read_story(question, &story) || story.version == NULL)
+		return;
+	share = story.version->program->holdout;
+	if (share == 0)
+		return;
+	answer->verdict = MA_WHY_OK;
+	if (question->message_id != 0 ||
+		ma_share_of(story.journey->name, "holdout", question->contact_id) >= share)
+		return;
+	answer->verdict = MA_WHY_NO;
+	answer->detail = psprintf("is in the control group of journey \"%s\" (holdout %g)",
+							  story.journey->name, share);
 }
 
 static void

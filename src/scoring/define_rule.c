@@ -10,7 +10,6 @@
  */
 #include "base/base.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "rules/rules.h"
@@ -18,7 +17,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 #include "worker/worker.h"
 
 /* Arguments of define_score_rule() by position. */
@@ -52,12 +50,22 @@ typedef struct RuleOptions
 	List	   *columns;
 } RuleOptions;
 
+/* An expression on one of the event's tables. */
+typedef struct Check
+{
+	const MaEvent *event;
+	const MaEventSource *part;
+	const char *source;
+	Oid			type;
+	const char *what;
+	MaExpression *checked;
+} Check;
+
 static void set_text(RuleOptions *options, int field, const char *text);
 static void read_limits(RuleOptions *options, FunctionCallInfo fcinfo);
 static void read_points(RuleOptions *options, FunctionCallInfo fcinfo, bool expression);
 static char *check_expression(RuleOptions *options, const char *source, Oid type, const char *what);
-static MaExpression *try_on(const MaEvent *event, const MaEventSource *part, const char *source,
-							Oid type, const char *what, ErrorData **missing);
+static void check_part(void *arg);
 static void require_rows(const char *builtin);
 static List *parts_of_event(const char *event_name, MaEvent **event);
 static MaExpression *check_on(const MaEvent *event, const MaEventSource *part, const char *source,
@@ -210,10 +218,19 @@ check_expression(RuleOptions *options, const char *source, Oid type, const char 
 
 	foreach(cell, parts_of_event(options->event, &event))
 	{
-		MaExpression *checked = try_on(event, lfirst(cell), source, type, what, &missing);
+		Check		check = {event, lfirst(cell), source, type, what};
+		ErrorData  *error = ma_attempt(check_part, &check);
+		MaExpression *checked = check.checked;
 
-		if (checked == NULL)
+		/* The latter of a lookup's name where there is none of it. */
+		if (error != NULL && error->sqlerrcode != ERRCODE_UNDEFINED_COLUMN &&
+			error->sqlerrcode != ERRCODE_UNDEFINED_TABLE)
+			ReThrowError(error);
+		if (error != NULL)
+		{
+			missing = missing ? missing : error;
 			continue;
+		}
 		if (text != NULL && strcmp(text, checked->text) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -235,41 +252,12 @@ check_expression(RuleOptions *options, const char *source, Oid type, const char 
 	return text;
 }
 
-/* As check_on(); NULL where a column is missing, with the first such error in *missing. */
-static MaExpression *
-try_on(const MaEvent *event, const MaEventSource *part, const char *source, Oid type,
-	   const char *what, ErrorData **missing)
+static void
+check_part(void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	MaExpression *volatile checked = NULL;
+	Check	   *check = arg;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		checked = check_on(event, part, source, type, what);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		/* The latter of a lookup's name where there is none of it. */
-		if (error->sqlerrcode != ERRCODE_UNDEFINED_COLUMN &&
-			error->sqlerrcode != ERRCODE_UNDEFINED_TABLE)
-			ReThrowError(error);
-		if (*missing == NULL)
-			*missing = error;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return checked;
+	check->checked = check_on(check->event, check->part, check->source, check->type, check->what);
 }
 
 /* Points are computed from rows: those of a built-in event must stand somewhere. */

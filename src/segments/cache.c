@@ -196,6 +196,14 @@ ma_segment_required(const char *name)
 }
 
 char *
+ma_segment_time_zone(const char *name)
+{
+	MaSegment  *segment = ma_segment_find(ma_segments(), name);
+
+	return segment ? segment->time_zone : NULL;
+}
+
+char *
 ma_segment_name_argument(FunctionCallInfo fcinfo, int i)
 {
 	if (PG_ARGISNULL(i))

@@ -29,6 +29,8 @@ extern int	ma_list_remove(const char *name, const int64 *contact_ids, int n);
 extern void ma_list_required(const char *name);
 /* Likewise a segment. */
 extern void ma_segment_required(const char *name);
+/* The zone of its contacts who have none; NULL if there is no such segment. */
+extern char *ma_segment_time_zone(const char *name);
 /* True if its rule reads the list, also through segments it names; false if it is not there. */
 extern bool ma_segment_reads_list(const char *segment, const char *list);
 /*

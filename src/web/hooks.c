@@ -2,7 +2,7 @@
  * hooks.c
  *		/hook/SERVER/TOKEN: what providers tell of messages, in their own words.
  *
- * The path is the secret: its token is an HMAC of the server's name under the shop's key,
+ * The path is the secret: its token is the signature of the server's name (consent/signing.c),
  * so that every provider can be told where to call, whatever signatures it knows; where the
  * server's options name a key, the provider's own signature is demanded besides.  Whose
  * words they are is seen by their form, since a provider tells of mails the same way
@@ -159,12 +159,13 @@ MA_FUNCTION(ma_hook_url);
 static char *
 token_of(const char *server)
 {
-	char	   *text = psprintf(PURPOSE "%s", server);
-	bytea	   *mac = DatumGetByteaPP(ma_shop_hmac(text, strlen(text)));
+	MaSignedText name = {PURPOSE, server, strlen(server)};
+	uint8		signature[TOKEN_BYTES];
 	char	   *token = palloc0(TOKEN_LENGTH + 1);
 
-	if (pg_b64_encode((const MA_BASE64_BYTE *) VARDATA_ANY(mac), TOKEN_BYTES, token,
-					  TOKEN_LENGTH) != TOKEN_LENGTH)
+	ma_sign(&name, signature, TOKEN_BYTES);
+	if (pg_b64_encode((const MA_BASE64_BYTE *) signature, TOKEN_BYTES, token, TOKEN_LENGTH) !=
+		TOKEN_LENGTH)
 		elog(ERROR, "cannot happen: the code of a hook's address has another length");
 	for (char *c = token; *c != '\0'; c++)
 		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
@@ -199,21 +200,28 @@ ma_hook_url(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(url));
 }
 
-/* SERVER/TOKEN; compared in constant time. */
+/* SERVER/TOKEN */
 static bool
 is_ours(const char *rest, char **server)
 {
 	const char *slash = strchr(rest, '/');
-	char	   *expected;
-	uint8		differs = 0;
+	MaSignedText name = {PURPOSE};
+	uint8		signature[TOKEN_BYTES];
+	char		token[TOKEN_LENGTH + 1];
 
-	if (slash == NULL || strlen(slash + 1) != TOKEN_LENGTH || slash - rest >= NAMEDATALEN)
+	if (slash == NULL || strlen(slash + 1) != TOKEN_LENGTH || slash - rest >= NAMEDATALEN ||
+		strpbrk(slash + 1, "+/") != NULL)
+		return false;
+	strlcpy(token, slash + 1, sizeof(token));
+	for (char *c = token; *c != '\0'; c++)
+		*c = *c == '-' ? '+' : *c == '_' ? '/' : *c;
+	if (pg_b64_decode(token, TOKEN_LENGTH, (MA_BASE64_BYTE *) signature, TOKEN_BYTES) !=
+		TOKEN_BYTES)
 		return false;
 	*server = pnstrdup(rest, slash - rest);
-	expected = token_of(*server);
-	for (int i = 0; i < TOKEN_LENGTH; i++)
-		differs |= expected[i] ^ slash[1 + i];
-	return differs == 0;
+	name.data = *server;
+	name.length = slash - rest;
+	return ma_signed(&name, signature, TOKEN_BYTES);
 }
 
 static void

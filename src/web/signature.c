@@ -6,6 +6,8 @@
  * The keys are the operator's, from files: nothing in a request says by which key it is to
  * be judged, and nothing here asks another computer.  SNS names the address of a
  * certificate, which is only told in the log when none of ours fits.
+ *
+ * OpenSSL is the one the server is linked with: its symbols are there, we link nothing.
  */
 #include "base/base.h"
 

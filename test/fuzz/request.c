@@ -24,6 +24,7 @@ static char *parts[PARTS + 1];
 static int	nparts;
 static bool submitted;
 static bool answered;
+static bool suspended;
 static int	busy = 0;
 
 /* ---- libmicrohttpd, as far as it is called ---- */
@@ -105,6 +106,17 @@ MHD_destroy_response(struct MHD_Response *response)
 void
 MHD_suspend_connection(struct MHD_Connection *connection)
 {
+	if (submitted || answered)
+		fuzz_fail("who waits for the database is suspended first");
+	suspended = true;
+}
+
+void
+MHD_resume_connection(struct MHD_Connection *connection)
+{
+	if (!suspended)
+		fuzz_fail("who is resumed was suspended");
+	suspended = false;
 }
 
 /* ---- the program around it ---- */
@@ -207,7 +219,7 @@ target(char *text, int length)
 		parts[nparts++] = at;
 	if (nparts < 4)
 		return;
-	submitted = answered = false;
+	submitted = answered = suspended = false;
 	busy = 0;
 	if (handler == NULL)
 		(void) http_start(&settings);
@@ -220,7 +232,13 @@ target(char *text, int length)
 		bool		at_end = !first && piece == 0;
 
 		if (handler(NULL, NULL, parts[1], parts[0], "HTTP/1.1", content, &taken, &context) != MHD_YES ||
-			answered || at_end)
+			answered || suspended)
+			break;
+		/* Who was turned away is asked for once more, to be told so. */
+		if (at_end && (handler(NULL, NULL, parts[1], parts[0], "HTTP/1.1", content, &taken, &context) != MHD_YES ||
+					   !answered))
+			fuzz_fail("who is turned away is answered");
+		if (at_end)
 			break;
 		if (taken != 0)
 			fuzz_fail("all of a piece is taken");

@@ -58,3 +58,10 @@ SELECT marketing.define_list('sunset');
 SELECT marketing.define_template('miss_you', topic => 'offers', subject => 'We miss you, {{ contact.first_name }}', html => '<p>Come back.</p>');
 SELECT marketing.define_template('offer', topic => 'offers', subject => 'An offer', html => '<p>Ten percent for {{ contact.first_name }}.</p>');
 SELECT marketing.define_template('last_notice', topic => 'offers', subject => 'Last notice', html => '<p>Is this goodbye?</p>');
+
+SELECT marketing.define_topic('newsletter', 'Weekly letter', channels => '{email}', consent => 'double_opt_in');
+SELECT marketing.define_layout('brand', html => '<html><body><h1>Our shop</h1>{{ content }}<p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p></body></html>');
+SELECT marketing.define_template('best_content', topic => 'newsletter', layout => 'brand', subject => 'Our best', html => '<a href="https://shop.example/best">Read</a>');
+SELECT marketing.define_template('feedback', topic => 'newsletter', layout => 'brand', subject => 'Tell us', html => '<p>How was it?</p>');
+SELECT marketing.define_template('cart_mail', topic => 'offers', subject => 'Your basket', html => $$<ul>{% for line in cart_lines %}<li>{{ line.qty }} x {{ line.title }}, {{ line.price | money: "TRY" }}</li>{% endfor %}</ul><a href="{{ entry.url }}">To the basket</a>$$);
+SELECT marketing.define_template('cart_coupon', topic => 'offers', subject => 'Ten percent', html => '<p>For your basket.</p>');

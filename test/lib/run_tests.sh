@@ -94,6 +94,7 @@ copy_tests()
 {
 	mkdir -p "$scratch/test/expected"
 	cp -RL "$top/test/." "$scratch/test/"
+	cp "$top/doc/fcm_token.py" "$scratch/test/lib/"
 	[ ! -d "$top/expected" ] || cp -RL "$top/expected/." "$scratch/test/expected/"
 	[ "$(id -u)" -ne 0 ] || chown -R "$server_user" "$scratch/test"
 	chmod -R u+rwX,go+rX "$scratch/test"

@@ -107,7 +107,7 @@ SELECT regexp_replace(marketing.erase_contact(11), '\d+ rows in \d+', 'N rows in
 SELECT contact FROM marketing.list_rejects;
 
 -- times that no clock says
-SELECT marketing.record_delivery_event('esp', 'far-' || at, 'bounced', recipient => 'far@example.com', status => '4.2.2', occurred_at => at::timestamptz) FROM unnest('{-infinity,infinity,"4713-01-01 00:00+00 BC","1900-01-01 00:00+00","2026-03-01 00:00+00"}'::text[]) AS at;
+SELECT marketing.record_delivery_event('esp', 'far-' || at, 'bounced', recipient => 'far@example.com', status => '4.2.2', occurred_at => at::timestamptz) FROM unnest('{"4713-01-01 00:00+00 BC","1900-01-01 00:00+00","2026-03-01 00:00+00"}'::text[]) AS at;
 SELECT occurred_at FROM marketing.delivery_events WHERE status = '4.2.2';
 
 -- pruned by months: nothing that is counted still, and links with the last message that had them

@@ -87,3 +87,19 @@ CREATE SERVER mine FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host 'mail.examp
 RESET ROLE;
 DROP OWNED BY servers_author;
 DROP ROLE servers_author;
+
+-- servers are the user's: DROP EXTENSION stops at them, and goes without them or with CASCADE, which takes nothing else of his
+CREATE TABLE customers (id int PRIMARY KEY, email text);
+INSERT INTO customers VALUES (1, 'a@example.com');
+SELECT marketing.attach_contacts('customers', id => 'id', email => 'email');
+DROP EXTENSION marketing_automation;
+BEGIN;
+DROP EXTENSION marketing_automation CASCADE;
+SELECT s.srvname FROM pg_foreign_server AS s;
+SELECT (SELECT count(*) FROM customers) AS rows, (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'customers'::regclass) AS triggers;
+ROLLBACK;
+DROP SERVER mail, sms, ses, hook, app CASCADE;
+DROP EXTENSION marketing_automation;
+SELECT (SELECT count(*) FROM customers) AS rows, (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'customers'::regclass) AS triggers;
+DROP TABLE customers;
+DROP FOREIGN DATA WRAPPER other CASCADE;

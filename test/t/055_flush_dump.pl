@@ -126,8 +126,10 @@ SELECT marketing.exit_journey('2', 'slow');
 SELECT marketing.record_open(substring(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=2D', '-') FROM '/o/([-_A-Za-z0-9]+)'))
 	FROM marketing.messages WHERE template = 'offer' AND state = 'sent';
 SELECT marketing.record_delivery_event('mail', '1', 'delivered', recipient => 'c1@example.com');
+SELECT marketing.rotate_key();
 SELECT marketing.define_asset('logo.png', '\x89504e47');
 SELECT marketing.define_coupon_pool('ten'), marketing.add_coupons('ten', '{A,B}');
+SELECT marketing.define_holiday('2026-01-01', 'New Year');
 SELECT marketing.define_cap('weekly', 3), marketing.set_quiet_hours('sms', '21:00', '09:00');
 INSERT INTO marketing_internal.server_state VALUES ('mail', 1, now(), 'busy', 1, 1, now());
 SELECT marketing.identify('web:gone', '{"email": "gone@example.com"}'), marketing.erase_contact('web:gone');

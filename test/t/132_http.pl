@@ -53,6 +53,9 @@ sub send_one
 {
 	my ($template, $word) = @_;
 	$word //= 'x';
+	# What was deferred before would be tried again in between, through the same sender.
+	$node->safe_psql($db, "DELETE FROM marketing_internal.message WHERE state = 'deferred'");
+	ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM marketing.messages WHERE state = 'sending'"), 'nothing is under way');
 	my $id = $node->safe_psql($db, qq{SELECT marketing.send_message(1, '$template', data => '{"word": "$word"}')});
 	ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM marketing.messages WHERE message = $id AND state IN ('queued', 'sending')"), 'it was tried');
 	return split /\|/, $node->safe_psql($db, "SELECT state, attempts, coalesce(detail, reason) FROM marketing.messages WHERE message = $id");
@@ -148,6 +151,13 @@ $signature .= '=' while length($signature) % 4;
 is($last->{headers}{'webhook-signature'}, "v1,$signature", 'the signature can be computed anew');
 is(JSON::PP->new->decode($last->{body})->{key}, $last->{headers}{'webhook-id'}, 'the identifier is the message\'s');
 
+# What is to be tried again must not come between, however long it takes here.
+sub forget_deferred
+{
+	$node->safe_psql($db, q{DELETE FROM marketing_internal.message WHERE state = 'deferred'});
+}
+forget_deferred();
+
 # -- presets: the request of each is what its maker's documents say, sent to us instead
 my %answers = (
 	sendgrid => [ 202, '{}', 'email' ], ses => [ 200, '{"MessageId": "m1"}', 'email' ], mailgun => [ 200, '{"id": "<m1>"}', 'email' ],
@@ -181,6 +191,89 @@ is($request{mailgun}{headers}{authorization}, 'Basic ' . encode_base64("u1:$secr
 like($request{twilio}{body}, qr/^To=%2B90532\d+&From=%2B15550001&Body=%C3%87ok\+%22iyi%22\+x$|^To=%2B90532\d+&From=%2B15550001&Body=%C3%87ok%20%22iyi%22%20x$/, 'twilio: form');
 is($request{netgsm}{json}{messages}[0]{no}, '905321000001', 'netgsm: number');
 like($request{onesignal}{json}{idempotency_key}, qr/^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/, 'onesignal: a key of its own kind');
+
+# -- files: every preset for mail carries attachments and images, also large ones; a body that shows none does not lose them
+my $large = 3_000_000;
+$node->safe_psql($db, qq{
+	SELECT marketing.define_asset('logo.png', '\\x89504e470d0a1a0a'), marketing.define_asset('terms.txt', 'Terms & "more"');
+	SELECT marketing.define_query('scan', 'SELECT ''scan.bin'' AS filename, convert_to(repeat(''y'', $large), ''UTF8'') AS content');
+	SELECT marketing.define_template('bill', topic => 'offers', subject => 'Bill', preheader => 'before all', html => '<img src="cid:logo.png"><p>Hi</p>',
+		attachments => '{terms.txt}');
+	SELECT marketing.define_template('scanned', topic => 'offers', subject => 'Scan', text => 'Scan', attachments => '{scan}');
+});
+sub mail_by
+{
+	my ($preset, $template) = @_;
+	my ($status, $json) = @{ $answers{$preset} };
+	(my $quoted = $json) =~ s/([^A-Za-z0-9])/sprintf('%%%02X', ord $1)/ge;
+	use_path("status/$status/$quoted", "preset '$preset', user 'u1', account 'a1', region 'eu-west-1', password_file 'key'", 'email');
+	my ($state, undef, $detail) = send_one($template);
+	is($state, 'sent', "$preset: $template") or diag($detail);
+	my $last = (ledger_of($peer))[-1];
+	return ($last->{body}, scalar(eval { JSON::PP->new->decode($last->{body}) }), $last->{headers}{'content-type'});
+}
+my ($terms, $logo) = (encode_base64('Terms & "more"', ''), encode_base64("\x89PNG\r\n\x1a\n", ''));
+my $long = encode_base64('y' x $large, '');
+my (undef, $json) = mail_by('sendgrid', 'bill');
+is_deeply([ sort { $a->{filename} cmp $b->{filename} } @{ $json->{attachments} } ],
+	[ { filename => 'logo.png', type => 'image/png', content => $logo, disposition => 'inline', content_id => 'logo.png' },
+		{ filename => 'terms.txt', type => 'text/plain', content => $terms, disposition => 'attachment' } ], 'sendgrid: files');
+like($json->{content}[1]{value}, qr/before all.*cid:logo\.png/s, 'sendgrid: preheader and image in the html');
+(undef, $json) = mail_by('sendgrid', 'offer');
+ok(!exists $json->{attachments}, 'sendgrid: none where there are none');
+(undef, $json) = mail_by('postmark', 'bill');
+is_deeply([ sort { $a->{Name} cmp $b->{Name} } @{ $json->{Attachments} } ],
+	[ { Name => 'logo.png', ContentType => 'image/png', Content => $logo, ContentID => 'cid:logo.png' }, { Name => 'terms.txt', ContentType => 'text/plain', Content => $terms } ],
+	'postmark: files');
+(undef, $json) = mail_by('mailjet', 'bill');
+is_deeply([ @{ $json->{Messages}[0] }{qw(Attachments InlinedAttachments)} ],
+	[ [ { Filename => 'terms.txt', ContentType => 'text/plain', Base64Content => $terms } ],
+		[ { Filename => 'logo.png', ContentType => 'image/png', Base64Content => $logo, ContentID => 'logo.png' } ] ], 'mailjet: files');
+(undef, $json) = mail_by('ses', 'bill');
+like(decode_base64($json->{Content}{Raw}{Data}), qr/multipart\/mixed.*\Q$logo\E.*\Q$terms\E/s, 'ses: files');
+my ($form, undef, $type) = mail_by('mailgun', 'bill');
+my ($boundary) = $type =~ m{^multipart/form-data; boundary=(form-[0-9a-f]{32})$};
+ok($boundary, 'mailgun: a form of parts') or diag($type);
+my @parts = split /\r\n--\Q$boundary\E/, $form;
+is($parts[1], "\r\nContent-Disposition: form-data; name=\"to\"\r\n\r\nc1\@example.com", 'mailgun: to');
+is("form-" . ($parts[2] =~ /name="v:ma_key"\r\n\r\n(.*)$/)[0], $boundary, 'mailgun: the key');
+like($parts[3], qr{^\r\nContent-Disposition: form-data; name="message"; filename="message\.eml"\r\nContent-Type: message/rfc822\r\n\r\nFrom: .*List-Unsubscribe: .*\Q$logo\E.*\Q$terms\E}s,
+	'mailgun: the whole mail');
+is("$#parts $parts[4]", "4 --\r\n", 'mailgun: the end of the form');
+# A large file; looked for in what the peer wrote, since Perl needs a minute to read so much JSON.
+foreach my $preset (qw(sendgrid ses mailgun))
+{
+	my $before = $peer;
+	my ($status, $json) = @{ $answers{$preset} };
+	(my $quoted = $json) =~ s/([^A-Za-z0-9])/sprintf('%%%02X', ord $1)/ge;
+	$peer = start_peer('http_server.py');
+	use_path("status/$status/$quoted", "preset '$preset', user 'u1', account 'a1', region 'eu-west-1', password_file 'key'", 'email');
+	is((send_one('scanned'))[0], 'sent', "$preset: a large file");
+	my $written = slurp_file("$peer->{folder}/ledger");
+	$written = decode_base64(($written =~ m{"Data\\": \\"([A-Za-z0-9+/=]+)})[0]) if $preset eq 'ses';
+	$written =~ s/\\r\\n|\r\n//g;
+	ok(index($written, $long) > 0, "$preset: is whole");
+	stop_peer($peer);
+	$peer = $before;
+}
+use_path('x', q{body '{"html": {{ message.html | json }}}'}, 'email');
+($state, $attempts, $reason) = send_one('bill');
+is("$state $attempts", 'deferred 0', 'a body without the files');
+like($reason, qr/does not carry files, of which the mail has 2: its body shows neither message\.attachments nor message\.mime/, '... says so');
+is((send_one('offer'))[0], 'sent', '... and sends what has none');
+forget_deferred();
+foreach my $shows ('{{ message | json }}', '{% assign m = message %}{"files": {{ m.attachments | json }}}', '{{ message["mime"] | json }}')
+{
+	use_path('x', "body '$shows'", 'email');
+	is((send_one('bill'))[0], 'sent', "body $shows");
+	like((ledger_of($peer))[-1]->{body}, qr/\Q$terms\E/, '... carries them');
+}
+$node->safe_psql($db, q{SELECT marketing.configure('redirect_to', 'qa@example.com')});
+(undef, $json) = mail_by('sendgrid', 'offer');
+is("$json->{personalizations}[0]{to}[0]{email} $json->{headers}{'X-MA-Redirected-From'}", 'qa@example.com c1@example.com', 'redirect_to: who it was for');
+(undef, $json) = mail_by('postmark', 'offer');
+is((grep { $_->{Name} eq 'X-MA-Redirected-From' } @{ $json->{Headers} })[0]{Value}, 'c1@example.com', 'postmark: likewise');
+$node->safe_psql($db, q{SELECT marketing.configure('redirect_to', NULL)});
 
 # -- no private address, whatever its spelling
 foreach my $host ('127.0.0.1', 'localhost', '2130706433', '0x7f.1', '017700000001', '[::1]', '[::ffff:127.0.0.1]', '169.254.169.254', '10.0.0.1', '0.0.0.0', '[fd00::1]', '[64:ff9b::7f00:1]')

@@ -401,6 +401,28 @@ ma_identify(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }
 
+void
+ma_contact_attributes_check(Datum attributes)
+{
+	List	   *removed = NIL;
+
+	(void) checked_attributes(DatumGetJsonbP(attributes), &removed);
+}
+
+void
+ma_contact_attributes_set(const int64 *contact_ids, int n, Datum attributes)
+{
+	List	   *removed = NIL;
+	Datum		added = checked_attributes(DatumGetJsonbP(attributes), &removed);
+
+	for (int i = 0; i < n; i++)
+		if (store_attributes(contact_ids[i], added, removed))
+		{
+			ma_contacts_recompute(&contact_ids[i], 1);
+			ma_mark_contact(contact_ids[i]);
+		}
+}
+
 /*
  * The attributes that have a value, those that feed fields of the contact
  * normalised; the names of those that are null go to `removed`.

@@ -126,14 +126,34 @@ parse_path(LiquidScanner *scanner)
 	return path;
 }
 
-/* contact.name, for who looks whether there is such a name. */
+/*
+ * contact.name and message.name, for who looks whether there is such a name, or whether it is
+ * shown; with * for what is computed, or for all of it.
+ */
 static void
 note_member(MaLiquid *liquid, const LiquidExpression *path)
 {
-	if (path->kind == LIQUID_PATH && path->nsegments > 0 && path->segments[0].index == NULL &&
-		path->root.length == 7 && memcmp(path->root.text, "contact", 7) == 0)
-		liquid->members = lappend(liquid->members, pnstrdup(path->segments[0].name.text,
-															path->segments[0].name.length));
+	bool		named = path->nsegments > 0 && path->segments[0].index == NULL;
+
+	if (path->kind != LIQUID_PATH || path->root.length != 7 ||
+		(memcmp(path->root.text, "contact", 7) != 0 && memcmp(path->root.text, "message", 7) != 0))
+		return;
+	liquid->members = lappend(liquid->members, psprintf("%.7s.%.*s", path->root.text,
+														named ? path->segments[0].name.length : 1,
+														named ? path->segments[0].name.text : "*"));
+}
+
+bool
+ma_liquid_shows(const MaLiquid *liquid, const char *member)
+{
+	ListCell   *cell;
+
+	foreach(cell, liquid->members)
+		if (strncmp(lfirst(cell), "message.", 8) == 0 &&
+			(strcmp((char *) lfirst(cell) + 8, member) == 0 ||
+			 strcmp((char *) lfirst(cell) + 8, "*") == 0))
+			return true;
+	return false;
 }
 
 static bool

@@ -269,7 +269,7 @@ base64_encoded(LiquidRender *render, LiquidValue input, bool url_safe)
 	char	   *coded;
 	int			length;
 
-	if (text.length > LIQUID_MAX_OUTPUT)
+	if (text.length > render->max_output)
 		ma_liquid_too_many_steps(render);
 	coded = palloc(size);
 	length = pg_b64_encode((const void *) text.u.string, text.length, coded, size);

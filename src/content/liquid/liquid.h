@@ -30,6 +30,9 @@
 #define LIQUID_MAX_OUTPUT (1024 * 1024) /* octets that it may make */
 #define LIQUID_MAX_STEPS \
 	250000 /* nodes, loop turns, elements; 256 octets a filter works on are one */
+/* A request that carries a mail with its files may make so much, in so many steps more. */
+#define LIQUID_LARGE_OUTPUT (100 * 1024 * 1024)
+#define LIQUID_LARGE_STEPS 2000000
 #define LIQUID_MAX_NESTING 100	/* blocks and brackets within one another */
 #define LIQUID_MAX_ROOTS 1000	/* different first names of paths */
 #define LIQUID_MAX_PARTIALS 32	/* snippets within one another */
@@ -297,7 +300,7 @@ struct MaLiquid
 	int			nroots;			/* distinct first names of paths */
 	List	   *roots;			/* LiquidName *, while compiling */
 	List	   *snippets;		/* char *: those it names outright; not kept in a cache */
-	List	   *members;		/* char *: what it shows of the contact; likewise */
+	List	   *members;		/* char *, "contact.name": shown of contact and message; likewise */
 	LiquidBlock *block;
 };
 
@@ -465,6 +468,7 @@ typedef struct LiquidGlobals
 	char	   *(*track) (void *argument, const char *url);
 	char	   *(*coupon) (void *argument, const char *pool);
 	const char *locale;			/* of the text; NULL: none */
+	bool		large;			/* a request, not a message: it may be LIQUID_LARGE_OUTPUT long */
 	bool		strict;			/* to show a variable without a value is an error */
 	/* Told of each such variable instead, with its text and what is near (may be NULL). */
 	void		(*missing) (void *argument, const LiquidRender *render, const char *path);
@@ -493,6 +497,7 @@ struct LiquidRender
 	int			partials;		/* depth */
 	bool		in_render;		/* include is not allowed */
 	int64		steps;
+	int			max_output;
 	char	   *changed;		/* last output of ifchanged */
 	int			changed_length;
 	char	   *abort_reason;

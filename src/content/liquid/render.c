@@ -12,6 +12,8 @@
 #include "miscadmin.h"
 #include "pgtime.h"
 
+static char *render_data(MaLiquid *liquid, Datum data, const char *zone, bool large,
+						 char **abort_reason);
 static LiquidOutcome render_node(LiquidRender *render, const LiquidNode *node);
 static LiquidOutcome render_case(LiquidRender *render, const LiquidNode *node);
 static LiquidOutcome render_capture(LiquidRender *render, const LiquidNode *node);
@@ -21,12 +23,25 @@ static void render_counter(LiquidRender *render, const LiquidNode *node);
 char *
 ma_liquid_render(MaLiquid *liquid, Datum data, const char *zone, char **abort_reason)
 {
+	return render_data(liquid, data, zone, false, abort_reason);
+}
+
+char *
+ma_liquid_render_large(MaLiquid *liquid, Datum data, char **abort_reason)
+{
+	return render_data(liquid, data, NULL, true, abort_reason);
+}
+
+static char *
+render_data(MaLiquid *liquid, Datum data, const char *zone, bool large, char **abort_reason)
+{
 	Jsonb	   *jsonb = DatumGetJsonbP(data);
 	JsonbContainer *root = &jsonb->root;
 	LiquidGlobals globals = {0};
 	struct pg_tz *tz = zone != NULL ? pg_tzset(zone) : NULL;
 	int			length;
 
+	globals.large = large;
 	if (JB_ROOT_IS_OBJECT(jsonb))
 	{
 		globals.nobjects = 1;
@@ -45,6 +60,8 @@ ma_liquid_run(const MaLiquid *liquid, const LiquidGlobals *globals, struct pg_tz
 
 	ma_liquid_buffer_init(&out, Max(liquid->length, 64));
 	render.globals = globals;
+	render.steps = globals->large ? -LIQUID_LARGE_STEPS : 0;
+	render.max_output = globals->large ? LIQUID_LARGE_OUTPUT : LIQUID_MAX_OUTPUT;
 	render.out = &out;
 	render.zone = zone;
 	render.roots = palloc0_array(LiquidValue, Max(liquid->nroots, 1));
@@ -272,10 +289,11 @@ ma_liquid_buffer_init(LiquidBuffer *buffer, int size)
 void
 ma_liquid_buffer_grow(LiquidRender *render, LiquidBuffer *buffer, int by)
 {
-	if (by > LIQUID_MAX_OUTPUT || buffer->length + by > LIQUID_MAX_OUTPUT + 1)
+	if (by > render->max_output || buffer->length + by > render->max_output + 1)
 		ma_liquid_error(render, "A message is at most that long.",
-						"the output is longer than %d octets", LIQUID_MAX_OUTPUT);
-	buffer->allocated = Min(Max(buffer->allocated * 2, buffer->length + by), LIQUID_MAX_OUTPUT + 1);
+						"the output is longer than %d octets", render->max_output);
+	buffer->allocated = Max(buffer->allocated * 2, buffer->length + by);
+	buffer->allocated = Min(buffer->allocated, render->max_output + 1);
 	buffer->data = repalloc(buffer->data, buffer->allocated);
 }
 

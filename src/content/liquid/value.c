@@ -246,7 +246,7 @@ array_text(LiquidRender *render, LiquidValue value)
 	{
 		LiquidValue item = ma_liquid_to_string(render, array->items[i]);
 
-		if (text.len + item.length > LIQUID_MAX_OUTPUT)
+		if (text.len + item.length > render->max_output)
 			ma_liquid_too_many_steps(render);
 		appendBinaryStringInfo(&text, item.u.string, item.length);
 		ma_liquid_step(render, item.length / 256);
@@ -325,7 +325,7 @@ ma_liquid_to_json(LiquidRender *render, LiquidValue value, StringInfo out, int d
 {
 	check_stack_depth();
 	ma_liquid_step(render, 1 + value.length / 256);
-	if (depth > LIQUID_MAX_NESTING || out->len > LIQUID_MAX_OUTPUT)
+	if (depth > LIQUID_MAX_NESTING || out->len > render->max_output)
 		ma_liquid_too_many_steps(render);
 	switch (value.kind)
 	{

@@ -38,7 +38,6 @@ static void write_filename(StringInfo out, const char *filename);
 static int	count_files(const MaMimeMessage *message, bool shown);
 static char *with_content_ids(const char *html, const MaMimeMessage *message);
 static char *make_boundary(const MaMimeMessage *message, int level);
-static char *with_preheader(const char *html, const char *preheader);
 
 char *
 ma_mime_build(const MaMimeMessage *message, Size *length, const char **error)
@@ -239,7 +238,8 @@ write_unsubscribe(StringInfo out, const MaMimeMessage *message)
 static void
 write_body(StringInfo out, const MaMimeMessage *message)
 {
-	char	   *html = message->html ? with_preheader(message->html, message->preheader) : NULL;
+	char	   *html = message->html ?
+		ma_html_with_preheader(message->html, message->preheader) : NULL;
 	char	   *boundary = make_boundary(message, 1);
 
 	if (html != NULL)
@@ -419,8 +419,8 @@ make_boundary(const MaMimeMessage *message, int level)
 }
 
 /* What a list of mails shows behind the subject: at the start of the html, not seen in it. */
-static char *
-with_preheader(const char *html, const char *preheader)
+char *
+ma_html_with_preheader(const char *html, const char *preheader)
 {
 	StringInfoData out;
 	const char *body = html;

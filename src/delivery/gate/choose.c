@@ -42,7 +42,8 @@ static int32 last_lane = -1;	/* whose turn it was; known when that has been comm
 	"m.message_id, m.contact_id, m.template_id, m.topic_id, m.channel, m.template, " \
 	"m.enrollment_id, m.next_at, CASE WHEN m.test_for IS NOT NULL THEN m.address ELSE " \
 	"CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone " \
-	"WHEN 'push' THEN c.push_token END END, m.priority, m.not_after, c.time_zone, m.test_for " \
+	"WHEN 'push' THEN c.push_token END END, m.priority, m.not_after, c.time_zone, m.test_for, " \
+	"m.journey " \
 	"FROM marketing_internal.message AS m LEFT JOIN marketing_internal.contact AS c " \
 	"ON c.contact_id OPERATOR(pg_catalog.=) m.contact_id "
 
@@ -228,6 +229,7 @@ read_message(const MaRows *rows, uint64 row, MaMessage *message)
 		message->not_after = DT_NOEND;
 	message->time_zone = ma_text(rows, row, 12);
 	message->test_for = ma_int64(rows, row, 13);
+	message->journey = ma_text(rows, row, 14);
 }
 
 /* A message of a contact that was merged into another one is that one's. */

@@ -62,6 +62,10 @@ static void send_away(MaMessage *message, const char *gate, MaMessageState becom
 static MaMessage *displace(MaMessage *message, Person *person, const Over *over);
 static int	compare_importance(const Waiting *waiting, const MaMessage *message);
 static MaMessage *displaced_by(Waiting *waiting, const MaMessage *message, const MaCap *cap);
+static bool has_quiet_hours(void);
+static bool is_quiet(const MaMessage *message, TimestampTz now, TimestampTz *until, char **reason);
+
+static const MaOwnQuietHours *own_quiet_hours = NULL;
 
 bool
 ma_gate_has_caps(void)
@@ -72,7 +76,31 @@ ma_gate_has_caps(void)
 bool
 ma_gate_has_limits(void)
 {
-	return ma_gate_has_caps() || ma_quiet_any();
+	return ma_gate_has_caps() || has_quiet_hours();
+}
+
+void
+ma_register_own_quiet_hours(const MaOwnQuietHours *hours)
+{
+	own_quiet_hours = hours;
+}
+
+static bool
+has_quiet_hours(void)
+{
+	return ma_quiet_any() || (own_quiet_hours != NULL && own_quiet_hours->any());
+}
+
+/* True within the quiet hours that hold for the message: its journey's, else its channel's. */
+static bool
+is_quiet(const MaMessage *message, TimestampTz now, TimestampTz *until, char **reason)
+{
+	if (message->topic_id == MA_TOPIC_TRANSACTIONAL_ID || message->test_for != 0)
+		return false;
+	if (message->journey != NULL && own_quiet_hours != NULL &&
+		own_quiet_hours->find(message->journey, now, message->time_zone, until, reason))
+		return *until != 0;
+	return ma_quiet_until(message->channel, now, message->time_zone, until, reason);
 }
 
 /* A time that lies behind not_after is no next try: it expires before. */
@@ -94,9 +122,10 @@ ma_gate_limit_quiet(MaMessage **messages, int n, TimestampTz now)
 	TimestampTz until;
 	char	   *reason;
 
-	for (int i = 0; i < n && ma_quiet_any(); i++)
-		if (messages[i]->topic_id != MA_TOPIC_TRANSACTIONAL_ID && messages[i]->test_for == 0 &&
-			ma_quiet_until(messages[i]->channel, now, messages[i]->time_zone, &until, &reason))
+	if (!has_quiet_hours())
+		return;
+	for (int i = 0; i < n; i++)
+		if (is_quiet(messages[i], now, &until, &reason))
 			send_away(messages[i], MA_GATE_QUIET, MA_MESSAGE_DEFERRED, reason, until);
 }
 

@@ -220,12 +220,12 @@ add_headers(Request *request, const char *secret, const char **error)
 	MaServerOptions *options = message->options;
 	const char *line = message->headers ? message->headers : "";
 	HttpHeader	headers[HTTP_SIGN_HEADERS];
+	bool		typed = false;
 	int			n;
 
 	*error = "a header cannot stand in a request";
 	if (!add_header(request, "Expect", "") ||
-		!add_header(request, "User-Agent", "marketing_automation") ||
-		!add_header(request, "Content-Type", options->content_type))
+		!add_header(request, "User-Agent", "marketing_automation"))
 		return false;
 	while (*line != '\0')
 	{
@@ -239,8 +239,11 @@ add_headers(Request *request, const char *secret, const char **error)
 						pnstrdup(colon + 1 + strspn(colon + 1, " "),
 								 Max(end - colon - 1 - (int) strspn(colon + 1, " "), 0))))
 			return false;
+		typed |= end > line && pg_strncasecmp(line, "Content-Type:", 13) == 0;
 		line = *end == '\n' ? end + 1 : end;
 	}
+	if (!typed && !add_header(request, "Content-Type", options->content_type))
+		return false;
 	switch (options->auth)
 	{
 		case MA_AUTH_BEARER:

@@ -1,0 +1,32 @@
+/*
+ * parse.h
+ *		What the files that read a definition share; private to journeys/.
+ */
+#ifndef MA_JOURNEYS_PARSE_H
+#define MA_JOURNEYS_PARSE_H
+
+#include "journeys/program.h"
+
+/* ---- parse.c ---- */
+
+/* A problem: it belongs to the language and is not part of this version. */
+extern void ma_read_later(const MaJson *value, List **problems);
+extern bool ma_read_is_among(const char *key, const char *const *keys);
+/* Text of an optional member; NULL if it is not there. */
+extern char *ma_read_text(const MaJson *object, const char *key, List **problems);
+extern char *ma_read_duration(const MaJson *value, List **problems);
+/* A condition with the next number of the program. */
+extern MaCondition *ma_read_condition(MaProgram *program, const char *path);
+
+/* ---- parse_steps.c ---- */
+
+extern List *ma_read_steps(MaProgram *program, const MaJson *json, List **problems);
+
+/* ---- parse_window.c ---- */
+
+/* {"between": [...], "days": [...], "holidays": "skip", "zone": ...}; others of its keys stay. */
+extern MaWindow *ma_read_window(const MaJson *json, List **problems);
+extern MaWindow *ma_read_time_step(const MaJson *json, List **problems);
+extern MaWindow *ma_read_quiet(const MaJson *json, List **problems);
+
+#endif							/* MA_JOURNEYS_PARSE_H */
