@@ -19,6 +19,8 @@
 
 static MaRenderVariable *variables(int64 contact_id, int32 topic_id, const char *channel,
 								   const char *url);
+static MaRenderRequest *requests_of(const MaMessage *messages, int n, const char *url);
+static bool is_refused(MaMessage *message, const MaRendered *rendered);
 static char *in_utf8(const char *text);
 static void refuse(MaMessage *message, MaMessageState becomes, const char *gate, char *reason);
 static void build_mail(MaMessage *message, const MaRendered *rendered, const char *unsubscribe_url);
@@ -28,29 +30,14 @@ static void build(MaMessage *message, const MaRendered *rendered, const char *un
 int
 ma_compose(MaMessage *messages, int n)
 {
-	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
 	MaRendered *rendered = palloc0_array(MaRendered, n);
 	char	   *url = ma_public_url();
+	MaRenderRequest *requests = requests_of(messages, n, url);
 	bool		openings = ma_setting_on(MA_TRACK_OPENS);
 	int			nlater = 0;
 	bool		redirects = false;
 	char	   *redirected = NULL;
 
-	for (int i = 0; i < n; i++)
-	{
-		bool		test = messages[i].test_for != 0;
-
-		/* Nothing is claimed or counted for a test, and its links stand for nobody. */
-		requests[i].contact_id = test ? ma_contact_now(messages[i].test_for) :
-			messages[i].contact_id;
-		requests[i].message_id = test ? 0 : messages[i].message_id;
-		requests[i].template_id = messages[i].template_id;
-		requests[i].entry = messages[i].entry;
-		requests[i].data = messages[i].data;
-		requests[i].nvariables = VARIABLES;
-		requests[i].variables = variables(messages[i].contact_id, messages[i].topic_id,
-											messages[i].channel, url);
-	}
 	ma_track_begin(url, ma_setting_on(MA_TRACK_LINKS));
 	ma_render_messages(requests, n, rendered);
 	ma_track_end();
@@ -69,27 +56,13 @@ ma_compose(MaMessage *messages, int n)
 		message->outgoing.server = message->server_name;
 		message->outgoing.options = message->options;
 		message->outgoing.from_address = message->sender->from_address;
-		message->outgoing.to_address = message->address;
-		if (redirect)
-			message->outgoing.to_address = redirected;
+		message->outgoing.to_address = redirect ? redirected : message->address;
 		/* Also where a recipient has no address, as in a webhook, the server is the shop's. */
 		if (redirect && redirected == NULL)
 			refuse(message, MA_MESSAGE_DEFERRED, "redirect",
 				   psprintf("redirect_to names no address for %s", message->channel));
-		else if (rendered[i].later)
-		{
-			refuse(message, MA_MESSAGE_QUEUED, "size",
-				   "others of its batch have large attachments: it goes with the next one");
-			message->untried = true;
-			nlater++;
-		}
-		else if (rendered[i].abort_reason != NULL)
-			refuse(message, MA_MESSAGE_SKIPPED, "template",
-				   psprintf("its template gave up: %s", rendered[i].abort_reason));
-		else if (rendered[i].waits)
-			refuse(message, MA_MESSAGE_DEFERRED, "coupons", rendered[i].error);
-		else if (rendered[i].error != NULL)
-			refuse(message, MA_MESSAGE_FAILED, "template", rendered[i].error);
+		else if (is_refused(message, &rendered[i]))
+			nlater += rendered[i].later;
 		else
 		{
 			if (openings && message->test_for == 0 && rendered[i].html != NULL &&
@@ -100,6 +73,51 @@ ma_compose(MaMessage *messages, int n)
 		}
 	}
 	return nlater;
+}
+
+static MaRenderRequest *
+requests_of(const MaMessage *messages, int n, const char *url)
+{
+	MaRenderRequest *requests = palloc0_array(MaRenderRequest, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		test = messages[i].test_for != 0;
+
+		/* Nothing is claimed or counted for a test, and its links stand for nobody. */
+		requests[i].contact_id = test ? ma_contact_now(messages[i].test_for) :
+			messages[i].contact_id;
+		requests[i].message_id = test ? 0 : messages[i].message_id;
+		requests[i].template_id = messages[i].template_id;
+		requests[i].entry = messages[i].entry;
+		requests[i].data = messages[i].data;
+		requests[i].nvariables = VARIABLES;
+		requests[i].variables = variables(messages[i].contact_id, messages[i].topic_id,
+											messages[i].channel, url);
+	}
+	return requests;
+}
+
+/* What its template says of whether it can go. */
+static bool
+is_refused(MaMessage *message, const MaRendered *rendered)
+{
+	if (rendered->later)
+	{
+		refuse(message, MA_MESSAGE_QUEUED, "size",
+			   "others of its batch have large attachments: it goes with the next one");
+		message->untried = true;
+	}
+	else if (rendered->abort_reason != NULL)
+		refuse(message, MA_MESSAGE_SKIPPED, "template",
+			   psprintf("its template gave up: %s", rendered->abort_reason));
+	else if (rendered->waits)
+		refuse(message, MA_MESSAGE_DEFERRED, "coupons", rendered->error);
+	else if (rendered->error != NULL)
+		refuse(message, MA_MESSAGE_FAILED, "template", rendered->error);
+	else
+		return false;
+	return true;
 }
 
 static void

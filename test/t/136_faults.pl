@@ -1,4 +1,4 @@
-# 134_faults.pl
+# 136_faults.pl
 #
 # The fault matrix: every reply and every fault at every stage of a dialogue with TLS and a login, a connection that
 # is reset after each octet in either direction, and bad TLS. What must hold whatever happens: what has

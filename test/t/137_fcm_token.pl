@@ -1,4 +1,4 @@
-# 134_fcm_token.pl
+# 137_fcm_token.pl
 #
 # The access token of the preset fcm: doc/fcm_token.py asks for one with a signed assertion and replaces the
 # file; the delivery worker, which runs all the time, sends with the one that is there, and after a refusal of the old
