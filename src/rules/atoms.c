@@ -129,6 +129,25 @@ date_period(const MaNode *node, TimestampTz x, TimestampTz t, pg_tz *zone)
 	return truth;
 }
 
+/* The day on the calendar; a date is that day also where the zone's clocks left it out. */
+static bool
+day_of(Moment *moment, const MaAttribute *attribute, struct pg_tm *tm)
+{
+	int			place = moment->contact * moment->batch->set->nattributes + attribute->place;
+	Timestamp	value;
+	fsec_t		fraction;
+	int			offset;
+
+	if (moment->batch->nulls[place])
+		return false;
+	value = DatumGetTimestamp(moment->batch->values[place]);
+	if (TIMESTAMP_NOT_FINITE(value))
+		return false;
+	if (attribute->type == MA_VALUE_LOCAL)
+		return timestamp2tm(value, NULL, tm, &fraction, NULL, NULL) == 0;
+	return timestamp2tm(value, &offset, tm, &fraction, NULL, moment->zone) == 0;
+}
+
 /*
  * From the time before the day's start to the end of the day; 29 February is
  * 28 February in common years.
@@ -137,14 +156,12 @@ static MaTruth
 anniversary(Moment *moment, const MaNode *node)
 {
 	MaTruth		truth = {false, DT_NOEND};
-	TimestampTz birth;
 	struct pg_tm tm;
 	struct pg_tm now;
 	fsec_t		fraction;
 	int			offset;
 
-	if (!ma_instant_of(moment, node->attribute, &birth) || TIMESTAMP_NOT_FINITE(birth) ||
-		timestamp2tm(birth, &offset, &tm, &fraction, NULL, moment->zone) != 0 ||
+	if (!day_of(moment, node->attribute, &tm) ||
 		timestamp2tm(moment->at, &offset, &now, &fraction, NULL, moment->zone) != 0)
 		return truth;
 	for (int year = now.tm_year - 1; year <= now.tm_year + 2; year++)

@@ -216,12 +216,15 @@ static char *
 anniversary_sql(Oracle *oracle, const MaNode *node)
 {
 	char	   *zone = zone_sql(oracle, "contact");
-	char	   *x = instant_sql(oracle, node->attribute);
+	char	   *birth = node->attribute->type == MA_VALUE_INSTANT ?
+		psprintf("pg_catalog.timezone(%s, %s)", zone, instant_sql(oracle, node->attribute)) :
+		psprintf("(%s)::pg_catalog.timestamp", node->attribute->sql);
 	char	   *start = psprintf("pg_catalog.timezone(%s, d.day::pg_catalog.timestamp)", zone);
 
+	join_source(oracle, node->attribute->source);
 	if (node->test == MA_TEST_NEXT)
 		start = add_sql(start, &node->to, "-", zone);
-	return psprintf("EXISTS (SELECT FROM (SELECT pg_catalog.timezone(%s, %s) AS day "
+	return psprintf("EXISTS (SELECT FROM (SELECT %s AS day "
 					"WHERE pg_catalog.isfinite(%s)) AS b "
 					"CROSS JOIN pg_catalog.generate_series(-1, 2) AS s (shift) "
 					"CROSS JOIN LATERAL (SELECT (b.day OPERATOR(pg_catalog.+) "
@@ -232,7 +235,7 @@ anniversary_sql(Oracle *oracle, const MaNode *node)
 					"WHERE %s OPERATOR(pg_catalog.<=) %s AND pg_catalog.timezone(%s, "
 					"(d.day OPERATOR(pg_catalog.+) 1)::pg_catalog.timestamp) "
 					"OPERATOR(pg_catalog.>) %s)",
-					zone, x, x, zone, oracle->now, start, oracle->now, zone, oracle->now);
+					birth, birth, zone, oracle->now, start, oracle->now, zone, oracle->now);
 }
 
 /* Which rows count at `at`, their time. */
