@@ -110,6 +110,9 @@ sub expected
 
 my $tls = start_peer('mail_server.py', tls => 'starttls', cert => $certificate, key => $key, login => 'shop:secret');
 my $name = use_server($tls->{port}, "host 'localhost', user 'shop', password_file 'password', ca_file 'localhost.crt'");
+
+# A server that worked for the message before may refuse this one only: then that is an attempt of the message's.
+my $works = 0;
 foreach my $stage (qw(banner ehlo starttls auth mail rcpt data dot))
 {
 	my (@found, @expected);
@@ -122,6 +125,9 @@ foreach my $stage (qw(banner ehlo starttls auth mail rcpt data dot))
 		tell_peer($tls, $stage => $told =~ /^\d/ ? "$told " . substr($told, 0, 1) . '.3.0 as told' : $told);
 		my ($one) = try_some($name, 'receipt', 1, $tls);
 		my $wanted = expected($stage, $told);
+		my $at_server = $wanted eq 'deferred 0';
+		$wanted = 'deferred 1' if $at_server && $works;
+		$works = $wanted =~ /^failed/ if $at_server || $wanted =~ /^failed/;
 		push @found, "$told: $one->{state}, arrived $one->{arrived}";
 		push @expected, "$told: $wanted, arrived " . ($stage eq 'dot' && $told !~ /^[45]/ ? 1 : 0);
 	}
