@@ -65,9 +65,8 @@ ma_hook_token_use(const char *server, const char *token, int64 second, int64 old
 
 	values[0] = CStringGetTextDatum(server);
 	values[1] = CStringGetTextDatum("signature 000000000000");
-	values[2] = CStringGetTextDatum(psprintf("signature %012" INT64_MODIFIER "d", oldest));
+	values[2] = CStringGetTextDatum(psprintf("signature %012lld", (long long) oldest));
 	(void) ma_run(&forget, values, NULL, MA_RUN_WRITE_LATEST);
-	values[1] = CStringGetTextDatum(psprintf("signature %012" INT64_MODIFIER "d %s", second,
-											 token));
+	values[1] = CStringGetTextDatum(psprintf("signature %012lld %s", (long long) second, token));
 	return ma_run(&use, values, NULL, MA_RUN_WRITE_LATEST).n > 0;
 }

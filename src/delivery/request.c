@@ -112,8 +112,9 @@ append_files(StringInfo json, const MaRendered *rendered)
 		int			size = pg_b64_enc_len((int) file->length) + 1;
 		char	   *content = palloc0(size);
 
-		(void) pg_b64_encode((const MA_BASE64_BYTE *) file->content, (int) file->length, content,
-							 size);
+		if (pg_b64_encode((const MA_BASE64_BYTE *) file->content, (int) file->length, content,
+						  size) < 0)
+			elog(ERROR, "cannot happen: base64 is longer than it can be");
 		appendStringInfoString(json, i > 0 ? ", {" : "{");
 		append_member(json, "filename", pg_any_to_server(file->filename, strlen(file->filename),
 														 PG_UTF8));
