@@ -8,6 +8,7 @@
  */
 #include "base/base.h"
 
+#include "broadcasts/broadcasts.h"
 #include "consent/consent.h"
 #include "contacts/contacts.h"
 #include "content/content.h"
@@ -36,6 +37,7 @@ _PG_init(void)
 	ma_scoring_init();
 	ma_delivery_init();
 	ma_journeys_init();
+	ma_broadcasts_init();
 
 	/* pg_upgrade runs on half a catalog: no shared memory, no worker. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

@@ -91,3 +91,17 @@ CREATE TABLE marketing_internal.source_watch (
 );
 COMMENT ON TABLE marketing_internal.source_watch IS
 	'Columns of a contact source''s rows that something depends on: a change of one is a change of the contact.';
+
+-- What a simulation supposes, for the statements of its rules; empty, and what it is given, for anybody else.
+CREATE FUNCTION marketing_internal.supposed_rows(event text)
+	RETURNS TABLE (contact_id bigint, occurred_at timestamptz, properties jsonb)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+	AS 'MODULE_PATHNAME', 'ma_supposed_rows';
+COMMENT ON FUNCTION marketing_internal.supposed_rows(text) IS
+	'Rows of a built-in event that the simulation in work in this session supposes.';
+
+CREATE FUNCTION marketing_internal.supposed_attributes(contact_id bigint, attributes jsonb) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+	AS 'MODULE_PATHNAME', 'ma_supposed_attributes';
+COMMENT ON FUNCTION marketing_internal.supposed_attributes(bigint, jsonb) IS
+	'Attributes of a contact with what the simulation in work in this session supposes of them.';

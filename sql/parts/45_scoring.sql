@@ -28,10 +28,11 @@ CREATE TABLE marketing_internal.score_rule (
 	per text CHECK (per OPERATOR(pg_catalog.=) ANY ('{day,week,month}')),
 	expires interval,
 	columns text[] NOT NULL DEFAULT '{}',
+	segment text,
 	PRIMARY KEY (model_id, name)
 );
 COMMENT ON TABLE marketing_internal.score_rule IS
-	'Rules of score models: rows of the event for which condition holds give points, SQL over the row (constant: the same for all); of each period the earliest at_most ones (per null: ever), each until it expires. columns are those that condition and points read.';
+	'Rules of score models: rows of the event for which condition holds give points, SQL over the row (constant: the same for all); of each period the earliest at_most ones (per null: ever), each until it expires. columns are those that condition and points read, as they were called then. segment: of the events segment_entered and segment_left, which one.';
 
 CREATE TABLE marketing_internal.score (
 	contact_id bigint NOT NULL,
@@ -63,7 +64,7 @@ CREATE FUNCTION marketing.define_score_model(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_score_model';
 COMMENT ON FUNCTION marketing.define_score_model(text, interval, numeric, numeric, jsonb) IS
-	'Makes or replaces a score model. After each half_life (minutes to weeks; null: never) half of the points is left. The sum of all points is held within floor and ceiling. thresholds, as in {"hot": 50}, name scores that matter: the event score_threshold_reached is raised when the score gets there, score_threshold_lost when it fades or falls below. Answers created, replaced (what) or unchanged.';
+	'Makes or replaces a score model. After each half_life (minutes to weeks; null: never) half of the points is left. The sum of all points is held within floor and ceiling. thresholds, as in {"hot": 50}, name scores that matter: the event score_threshold_reached is raised when the score gets there, score_threshold_lost when it fades or falls below; {"hot": {"at": 50, "lost_below": 40}} keeps it down to there. Answers created, replaced (what) or unchanged.';
 
 CREATE FUNCTION marketing.define_score_rule(
 	model text,
@@ -74,11 +75,12 @@ CREATE FUNCTION marketing.define_score_rule(
 	at_most int DEFAULT NULL,
 	per text DEFAULT NULL,
 	once boolean DEFAULT false,
-	expires interval DEFAULT NULL) RETURNS text
+	expires interval DEFAULT NULL,
+	segment text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_score_rule';
-COMMENT ON FUNCTION marketing.define_score_rule(text, text, text, numeric, text, int, text, boolean, interval) IS
-	'Makes or replaces a rule of a score model: each row of the event gives points, also fewer than none, at its time. condition is SQL over the row; properties of a tracked event and columns of a built-in one (email_clicked, unsubscribed and so on) are names in it, and what a machine did counts only where the condition names machine. at_most: only the earliest so many rows count, of each day, week or month (per) in the contact''s time zone, or ever; once is at_most => 1. expires: after that time a row gives nothing more. Scores follow at once in reads, in the worker soon after. Answers created, replaced (what) or unchanged.';
+COMMENT ON FUNCTION marketing.define_score_rule(text, text, text, numeric, text, int, text, boolean, interval, text) IS
+	'Makes or replaces a rule of a score model: each row of the event gives points, also fewer than none, at its time. condition is SQL over the row; properties of a tracked event and columns of a built-in one (email_clicked, unsubscribed and so on) are names in it, and what a machine did counts only where the condition names machine. at_most: only the earliest so many rows count, of each day, week or month (per) in the contact''s time zone, or ever; once is at_most => 1. expires: after that time a row gives nothing more. segment: with event segment_entered or segment_left, the segment whose entries or exits give points, from when the worker has noted them. Scores follow at once in reads, in the worker soon after. Answers created, replaced (what) or unchanged.';
 
 CREATE FUNCTION marketing.define_score_rule(
 	model text,
@@ -89,10 +91,11 @@ CREATE FUNCTION marketing.define_score_rule(
 	at_most int DEFAULT NULL,
 	per text DEFAULT NULL,
 	once boolean DEFAULT false,
-	expires interval DEFAULT NULL) RETURNS text
+	expires interval DEFAULT NULL,
+	segment text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_score_rule_sql';
-COMMENT ON FUNCTION marketing.define_score_rule(text, text, text, text, text, int, text, boolean, interval) IS
+COMMENT ON FUNCTION marketing.define_score_rule(text, text, text, text, text, int, text, boolean, interval, text) IS
 	'As with a number of points; points is SQL over the row, as in ''total / 10''. A row for which it is null gives nothing.';
 
 CREATE FUNCTION marketing.drop_score_rule(model text, name text) RETURNS text
@@ -121,6 +124,53 @@ CREATE FUNCTION marketing.explain_score(contact text, model text)
 COMMENT ON FUNCTION marketing.explain_score(text, text) IS
 	'The rows behind a score, latest first: rule, event, key of the row, when it happened, the points it gave, what is left of them now, when they expire or less than 0.01 is left (null: never), and state: counts, over at_most, expired or to come. The sum of points_now is the score but for floor, ceiling and rounding.';
 
+CREATE TABLE marketing_internal.grade (
+	grade_id int PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,
+	name text NOT NULL UNIQUE,
+	models text[] NOT NULL
+);
+COMMENT ON TABLE marketing_internal.grade IS
+	'Combined grades: the models whose highest thresholds stand in them one after the other.';
+
+CREATE FUNCTION marketing.define_grade(name text, models text[]) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_define_grade';
+COMMENT ON FUNCTION marketing.define_grade(text, text[]) IS
+	'Makes or replaces a combined grade of 2 to 5 score models, as lead of fit (thresholds A, B, C) and engagement (1, 2, 3): the highest threshold reached in each, one after the other, A1. sales_ready and marketing.grades show it. Answers created, replaced (models) or unchanged.';
+
+CREATE FUNCTION marketing.drop_grade(name text) RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'ma_drop_grade';
+COMMENT ON FUNCTION marketing.drop_grade(text) IS
+	'Removes a combined grade; its models stay.';
+
+CREATE FUNCTION marketing.grade(contact text, name text) RETURNS text
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_score_grade';
+COMMENT ON FUNCTION marketing.grade(text, text) IS
+	'The contact''s combined grade of this name (define_grade), or his grade in one score model, exact at marketing.now(): A1; - where a model has reached no threshold.';
+
+CREATE FUNCTION marketing.explain_grade(contact text, name text)
+	RETURNS TABLE (model text, score numeric, threshold text, since timestamptz, next text, missing numeric)
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_explain_grade';
+COMMENT ON FUNCTION marketing.explain_grade(text, text) IS
+	'What a combined grade is made of: for each of its models the score now, the highest threshold reached and since when, the next one, and the points missing to it. explain_score() tells the rows behind a score.';
+
+CREATE FUNCTION marketing.score_history(contact text, model text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+	RETURNS TABLE (at timestamptz, score numeric, change numeric, rule text, row_key text, threshold text)
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_score_history';
+COMMENT ON FUNCTION marketing.score_history(text, text, timestamptz, timestamptz) IS
+	'The course of a score, from the rows as they are now: at each instant at which a row began to give points or expired, the score then, the points, the rule and the row''s key, and the highest threshold the score was over. In between it only fades. The first line is since (null: from the first row on), the last until (null: now).';
+
+CREATE FUNCTION marketing.score_backtest(model text, outcome_event text, at timestamptz, within interval DEFAULT '90 days', again boolean DEFAULT false)
+	RETURNS TABLE (what text, contacts bigint, outcomes bigint, value numeric, lift numeric)
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'ma_score_backtest';
+COMMENT ON FUNCTION marketing.score_backtest(text, text, timestamptz, interval, boolean) IS
+	'How well the model, as it is defined now, would have told at that instant who had the outcome event (with a where (...) if need be) within the time after it. Only rows that happened before the instant count for the score, whenever they were recorded; they are read as they are today, and all contacts of today are looked at. Lines: all (value: share with the outcome), auc (1 is perfect, 0.5 a guess), decile 1 to 10 from the highest score down (value: share; lift: times the share of all), top 10, 100, 1000 (value: precision). Where a decile or the top ends among equal scores each of those counts with the share that is in it. Contacts who had the outcome before are left out, unless again.';
+
 CREATE FUNCTION marketing_internal.score_values(model text DEFAULT NULL, hot boolean DEFAULT false)
 	RETURNS TABLE (contact_id bigint, model text, score numeric, threshold text, since timestamptz)
 	LANGUAGE c STABLE PARALLEL RESTRICTED
@@ -128,18 +178,27 @@ CREATE FUNCTION marketing_internal.score_values(model text DEFAULT NULL, hot boo
 COMMENT ON FUNCTION marketing_internal.score_values(text, boolean) IS
 	'All contacts with points, or (hot) over a threshold, exact at marketing.now(): what is overdue, in the dirty log, changed by this transaction or of an older version of the model is computed now. threshold is the highest one reached.';
 
+CREATE FUNCTION marketing_internal.grade_of(contact_id bigint, name text) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000
+	AS 'MODULE_PATHNAME', 'ma_grade_of';
+COMMENT ON FUNCTION marketing_internal.grade_of(bigint, text) IS
+	'The combined grade of a contact by our number.';
+
+CREATE VIEW marketing.grades AS
+	SELECT g.name, marketing_internal.contact_text(v.contact_id) AS contact,
+		pg_catalog.string_agg(COALESCE(h.threshold, '-'), '' ORDER BY m.n) AS grade, pg_catalog.max(h.since) AS since
+	FROM marketing_internal.grade AS g
+	CROSS JOIN LATERAL (SELECT DISTINCT s.contact_id FROM marketing_internal.score_values(NULL, true) AS s
+		WHERE s.model OPERATOR(pg_catalog.=) ANY (g.models)) AS v
+	CROSS JOIN LATERAL pg_catalog.unnest(g.models) WITH ORDINALITY AS m (model, n)
+	LEFT JOIN marketing_internal.score_values(NULL, true) AS h
+		ON h.contact_id OPERATOR(pg_catalog.=) v.contact_id AND h.model OPERATOR(pg_catalog.=) m.model
+	GROUP BY g.name, v.contact_id;
+COMMENT ON VIEW marketing.grades IS
+	'Combined grades (define_grade) of all contacts who have reached a threshold in one of the models: A1, - where none is; since when it is this one, but for thresholds that were lost.';
+
 CREATE FUNCTION marketing_internal.score_reasons(contact_id bigint, model text) RETURNS text
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10000
 	AS 'MODULE_PATHNAME', 'ma_score_reasons';
 COMMENT ON FUNCTION marketing_internal.score_reasons(bigint, text) IS
 	'The three rules that give most of a score, in words.';
-
-CREATE VIEW marketing.sales_ready AS
-	SELECT c.contact, v.model, v.score, v.threshold,
-		marketing_internal.score_reasons(v.contact_id, v.model) AS reasons, v.since
-	FROM marketing_internal.score_values(NULL, true) AS v
-	CROSS JOIN LATERAL (SELECT marketing_internal.contact_text(v.contact_id)) AS c (contact)
-	WHERE c.contact IS NOT NULL
-	ORDER BY v.score DESC, v.since;
-COMMENT ON VIEW marketing.sales_ready IS
-	'Contacts whose score is over a threshold, the best first: the contact, model, score now, the highest threshold reached, the rules that gave most, and since when.';

@@ -74,6 +74,7 @@ CREATE TABLE marketing_internal.message (
 	next_at timestamptz NOT NULL,
 	not_after timestamptz,
 	attempts int NOT NULL DEFAULT 0,
+	crashes int NOT NULL DEFAULT 0,
 	address text,
 	server text,
 	version int,
@@ -82,7 +83,7 @@ CREATE TABLE marketing_internal.message (
 	PRIMARY KEY (contact_id, message_id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE marketing_internal.message IS
-	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address, server and version are those of the last claim; lane: its sender, 0: the built-in one. leased_until: claimed by a program outside. test_for: of send_test(), whom it is rendered for; contact_id is 0 then. Ended ones stand in message_log.';
+	'Messages that have not come to their end: queued, sending (claimed by a process that holds the lock of delivery), deferred (reason, next try), suspect (nobody knows whether it was sent). address, server and version are those of the last claim; lane: its sender, 0: the built-in one. leased_until: claimed by a program outside. crashes: of the server, in the midst of composing or sending it. test_for: of a message to somebody else, the contact it is about; contact_id is 0 then: of send_test(), and with enrollment_id one to his owner. Ended ones stand in message_log.';
 CREATE INDEX message_due_idx ON marketing_internal.message (lane, priority, next_at, message_id)
 	WHERE state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}');
 CREATE INDEX message_claimed_idx ON marketing_internal.message (message_id)
@@ -92,10 +93,11 @@ CREATE TABLE marketing_internal.message_key (
 	contact_id bigint NOT NULL,
 	dedup_key text NOT NULL,
 	message_id bigint NOT NULL,
+	made_at timestamptz NOT NULL,
 	PRIMARY KEY (contact_id, dedup_key)
 );
 COMMENT ON TABLE marketing_internal.message_key IS
-	'dedup_key values of messages and the message each belongs to, ended or not.';
+	'dedup_key values of messages and the message each belongs to, ended or not; prune_message_history() drops those of ended ones.';
 
 CREATE TABLE marketing_internal.message_log (
 	contact_id bigint NOT NULL,
@@ -163,7 +165,7 @@ CREATE FUNCTION marketing.send_message(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_send_message';
 COMMENT ON FUNCTION marketing.send_message(text, text, jsonb, text, timestamptz, timestamptz, int) IS
-	'Asks for a message: it goes if this commits, when consent and all other gates allow it. data is what the template calls by its names; with a dedup_key used before for this contact nothing happens and the result is null; not before and not after these times; a higher priority (-1000 to 1000) goes first, transactional ones have 100, others 0. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template.';
+	'Asks for a message: it goes if this commits, when consent and all other gates allow it. data is what the template calls by its names; with a dedup_key used before for this contact nothing happens and the result is null (remembered until prune_message_history(), and 90 days at least); not before and not after these times; a higher priority (-1000 to 1000) goes first, transactional ones have 100, others 0. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template.';
 
 CREATE FUNCTION marketing.send_message(
 	contact bigint,
@@ -176,7 +178,7 @@ CREATE FUNCTION marketing.send_message(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_send_message';
 COMMENT ON FUNCTION marketing.send_message(bigint, text, jsonb, text, timestamptz, timestamptz, int) IS
-	'Asks for a message: it goes if this commits, when consent and all other gates allow it. data is what the template calls by its names; with a dedup_key used before for this contact nothing happens and the result is null; not before and not after these times; a higher priority (-1000 to 1000) goes first, transactional ones have 100, others 0. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template.';
+	'Asks for a message: it goes if this commits, when consent and all other gates allow it. data is what the template calls by its names; with a dedup_key used before for this contact nothing happens and the result is null (remembered until prune_message_history(), and 90 days at least); not before and not after these times; a higher priority (-1000 to 1000) goes first, transactional ones have 100, others 0. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template.';
 
 CREATE FUNCTION marketing.send_message(
 	contact uuid,
@@ -189,7 +191,7 @@ CREATE FUNCTION marketing.send_message(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_send_message';
 COMMENT ON FUNCTION marketing.send_message(uuid, text, jsonb, text, timestamptz, timestamptz, int) IS
-	'Asks for a message: it goes if this commits, when consent and all other gates allow it. data is what the template calls by its names; with a dedup_key used before for this contact nothing happens and the result is null; not before and not after these times; a higher priority (-1000 to 1000) goes first, transactional ones have 100, others 0. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template.';
+	'Asks for a message: it goes if this commits, when consent and all other gates allow it. data is what the template calls by its names; with a dedup_key used before for this contact nothing happens and the result is null (remembered until prune_message_history(), and 90 days at least); not before and not after these times; a higher priority (-1000 to 1000) goes first, transactional ones have 100, others 0. Returns the number of the message. Errors: MA001 unknown contact, MA032 unknown template.';
 
 CREATE FUNCTION marketing.send_test(contact text, template text, recipient text, data jsonb DEFAULT '{}') RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -230,14 +232,15 @@ CREATE FUNCTION marketing.claim_messages(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_claim_messages';
 COMMENT ON FUNCTION marketing.claim_messages(text, int, interval) IS
-	'For programs that send messages themselves: claims up to at_most (1 to 1000) of a server of marketing_outside that may go now. Commit, send them, and say with settle_message() what became of each before lease_until; later it is in doubt. key is the same at every try; content is a whole mail, or JSON for other channels. LISTEN marketing_messages tells when there are some: its payload is the server. Errors: 42704 for another server, 22023.';
+	'For programs that send messages themselves: claims up to at_most (1 to 1000) of a server of marketing_outside that may go now. Commit, send them, and say with settle_message() what became of each before lease_until; later it is in doubt. Where others hold the recipients of all that are due it gives none after a second. key is the same at every try; content is a whole mail, or JSON for other channels. LISTEN marketing_messages tells when there are some: its payload is the server. Errors: 42704 for another server, 22023.';
 
 CREATE VIEW marketing.messages AS
 	SELECT m.message_id AS message, marketing_internal.contact_text_now(m.contact_id) AS contact, m.state,
 		m.reason, m.since, m.template, m.channel,
 		CASE WHEN m.topic_id OPERATOR(pg_catalog.=) 0 THEN 'transactional' ELSE t.name END AS topic,
 		m.journey, m.step, m.address, m.attempts, m.next_at AS next_try, m.created_at, NULL AS detail,
-		marketing_internal.contact_text_now(m.test_for) AS test_for
+		CASE WHEN m.enrollment_id IS NULL THEN marketing_internal.contact_text_now(m.test_for) END AS test_for,
+		CASE WHEN m.enrollment_id IS NOT NULL THEN marketing_internal.contact_text_now(m.test_for) END AS owner_of
 	FROM marketing_internal.message AS m
 	LEFT JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) m.topic_id
 	UNION ALL
@@ -245,8 +248,9 @@ CREATE VIEW marketing.messages AS
 		l.reason, l.settled_at, l.template, l.channel,
 		CASE WHEN l.topic_id OPERATOR(pg_catalog.=) 0 THEN 'transactional' ELSE t.name END,
 		l.journey, l.step, l.address, l.attempts, NULL, l.created_at, l.detail,
-		marketing_internal.contact_text_now(l.test_for)
+		CASE WHEN l.enrollment_id IS NULL THEN marketing_internal.contact_text_now(l.test_for) END,
+		CASE WHEN l.enrollment_id IS NOT NULL THEN marketing_internal.contact_text_now(l.test_for) END
 	FROM marketing_internal.message_log AS l
 	LEFT JOIN marketing_internal.topic AS t ON t.topic_id OPERATOR(pg_catalog.=) l.topic_id;
 COMMENT ON VIEW marketing.messages IS
-	'All messages: queued, sending, deferred and suspect ones, and those that have ended as sent, failed, skipped or expired; why, since when, and detail: the file of the spool or the server''s answer. test_for: of send_test(), the contact it was rendered for.';
+	'All messages: queued, sending, deferred and suspect ones, and those that have ended as sent, failed, skipped or expired; why, since when, and detail: the file of the spool or the server''s answer. test_for: of send_test(), the contact it was rendered for. owner_of: the contact to whose owner a journey sends it.';

@@ -25,10 +25,11 @@ CREATE TABLE marketing_internal.delivery_event_key (
 	contact_id bigint NOT NULL,
 	server text NOT NULL,
 	dedup_key text NOT NULL,
+	recorded_at timestamptz NOT NULL,
 	PRIMARY KEY (contact_id, server, dedup_key)
 );
 COMMENT ON TABLE marketing_internal.delivery_event_key IS
-	'dedup_key values of record_delivery_event(), by the contact of the message; 0: of none that is known.';
+	'dedup_key values of record_delivery_event(), by the contact of the message; 0: of none that is known. prune_message_history() drops old ones.';
 
 CREATE FUNCTION marketing.record_delivery_event(
 	server text,
@@ -42,7 +43,7 @@ CREATE FUNCTION marketing.record_delivery_event(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_record_delivery_event';
 COMMENT ON FUNCTION marketing.record_delivery_event(text, text, text, text, text, text, text, timestamptz) IS
-	'Records what a provider (server, any name) tells of a message: kind is delivered, bounced, complained or unsubscribed. dedup_key is the provider''s id of the event: told again it changes nothing, and so does another order. message: its key (header X-MA-Key), Message-ID or number; without one the address of the recipient. status of a bounce: enhanced code, reply code, or hard, soft, blocked; hard bounces and complaints suppress the address at once, soft ones by the setting bounce_limit; a complaint and unsubscribed withdraw the consent for what the message was about. A suspect message is settled as sent. Returns what it did in a line. Errors: 22023 unknown kind, 22004 without message and recipient.';
+	'Records what a provider (server, any name) tells of a message: kind is delivered, bounced, complained or unsubscribed. dedup_key is the provider''s id of the event: told again it changes nothing (remembered until prune_message_history(), and 90 days at least), and so does another order. message: its key (header X-MA-Key), Message-ID or number; without one the address of the recipient. status of a bounce: enhanced code, reply code, or hard, soft, blocked; hard bounces and complaints suppress the address at once, soft ones by the setting bounce_limit; a complaint and unsubscribed withdraw the consent for what the message was about. A suspect message is settled as sent. Returns what it did in a line. Errors: 22023 unknown kind, 22004 without message and recipient.';
 
 CREATE FUNCTION marketing_internal.contact_of_message(message text) RETURNS bigint
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -54,7 +55,7 @@ CREATE FUNCTION marketing.prune_message_history(before timestamptz) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_prune_message_history';
 COMMENT ON FUNCTION marketing.prune_message_history(timestamptz) IS
-	'Drops what is known of messages that ended in the months before: their log, decisions, openings and clicks, what providers told; and tracked links that no message has had since, which answer 404 from then on. Rules that look further back count less afterwards. Consents, suppressed addresses and dedup_key values stay. Errors: 22023 while a cap or the limit of soft bounces counts what would go.';
+	'Drops what is known of messages that ended in the months before: their log, decisions, openings and clicks, what providers told; and tracked links that no message has had since, which answer 404 from then on. Rules that look further back count less afterwards. With them go the dedup_key values of messages that were asked for, and of events that were told, in these months, but for those of the last 90 days and of messages that have not ended: after that a key used again makes a new message. Consents and suppressed addresses stay. Errors: 22023 while a cap or the limit of soft bounces counts what would go.';
 
 CREATE VIEW marketing.delivery_events AS
 	SELECT e.event_id AS event, marketing_internal.contact_text_now(e.contact_id) AS contact, e.message_id AS message,

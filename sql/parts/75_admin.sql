@@ -21,6 +21,10 @@ CREATE VIEW marketing.status AS
 	UNION ALL
 	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.segment_status() AS s
 	UNION ALL
+	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.stage_status() AS s
+	UNION ALL
+	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.journeys_status() AS s
+	UNION ALL
 	SELECT s.item, s.state, s.value, s.detail FROM marketing_internal.delivery_status() AS s;
 COMMENT ON VIEW marketing.status IS
 	'The first look: workers, delivery, attached tables, queues, errors. state is ok, note, warning or error; detail says what to do.';

@@ -11,9 +11,10 @@ GRANT EXECUTE ON FUNCTION marketing.capture() TO PUBLIC;
 -- A view checks the functions in it by who reads the view: these only read, for marketing.status and
 -- marketing.errors.  Nobody reaches them by name without USAGE on their schema.
 GRANT EXECUTE ON FUNCTION marketing_internal.worker_status(), marketing_internal.capture_status(),
-	marketing_internal.segment_status(), marketing_internal.delivery_status(),
+	marketing_internal.segment_status(), marketing_internal.stage_status(), marketing_internal.journeys_status(),
+	marketing_internal.delivery_status(),
 	marketing_internal.contact_text(bigint), marketing_internal.contact_text_now(bigint) TO PUBLIC;
 
 -- Likewise for marketing.sales_ready, which shows contacts: whoever may read the view may read all of it.
 GRANT EXECUTE ON FUNCTION marketing_internal.score_values(text, boolean),
-	marketing_internal.score_reasons(bigint, text) TO PUBLIC;
+	marketing_internal.score_reasons(bigint, text), marketing_internal.grade_of(bigint, text), marketing_internal.lead_ready(bigint, text, text, text) TO PUBLIC;

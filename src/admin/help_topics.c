@@ -38,13 +38,31 @@ static const MaHelpTopic topics[] = {
 			  "SELECT * FROM marketing.explain_segment(42, 'lapsed');")
 	},
 	{
-		"scores", "points by what people do, fading with time, and who is ready for sales",
-		LINES("define_score_model", "define_score_rule", "score", "explain_score", "sales_ready",
+		"scores", "points by what people do, fading with time",
+		LINES("define_score_model", "define_score_rule", "score", "explain_score", "score_history", "score_backtest",
+			  "define_grade", "grade", "explain_grade", "grades", "drop_grade", "add_points",
 			  "drop_score_rule", "drop_score_model"),
 		LINES("SELECT marketing.define_score_model('lead', half_life => '30 days', thresholds => '{\"hot\": 50}');",
 			  "SELECT marketing.define_score_rule('lead', 'order', event => 'order_placed', points => 'total / 10');",
 			  "SELECT marketing.score(42, 'lead');",
-			  "SELECT * FROM marketing.sales_ready WHERE model = 'lead';")
+			  "SELECT * FROM marketing.explain_score(42, 'lead');")
+	},
+	{
+		"stages", "the life cycle: who has come how far",
+		LINES("define_stage", "set_stage", "stages", "stage_history", "drop_stage"),
+		LINES("SELECT marketing.define_stage('lead', 20, 'score(lead) >= 25');",
+			  "SELECT marketing.define_stage('customer', 40, 'any order_placed');",
+			  "SELECT * FROM marketing.stages;",
+			  "SELECT * FROM marketing.stage_history(42);")
+	},
+	{
+		"sales", "who is ready for sales, whose they are, tasks, and what sales says of leads",
+		LINES("sales_ready", "define_owner", "owners", "assign_owner", "drop_owner", "define_hand_off",
+			  "drop_hand_off", "accept_lead", "reject_lead", "lead_outcome", "leads", "tasks", "complete_task"),
+		LINES("SELECT marketing.define_owner('leyla', email => 'leyla@shop.example', team => 'call_centre');",
+			  "SELECT marketing.define_hand_off('lead', 'hot', assign => 'round_robin:call_centre', within => '4 hours');",
+			  "SELECT * FROM marketing.sales_ready;",
+			  "SELECT marketing.accept_lead(42, by => 'leyla');")
 	},
 	{
 		"consent", "who may be written to about what, and addresses that must not be",
@@ -83,11 +101,43 @@ static const MaHelpTopic topics[] = {
 		"journeys", "who enters, what is sent and done step by step, what ends it",
 		LINES("define_journey", "activate_journey", "journeys", "journey_status", "explain_enrollment",
 			  "contact_timeline", "enroll", "exit_journey", "retry_enrollment", "drop_journey",
-			  "define_holiday", "drop_holiday", "holidays"),
+			  "pause_journey", "resume_journey", "drain_journey", "archive_journey", "journey_versions",
+			  "journey_diff", "release", "enter_scheduled",
+			  "define_holiday", "drop_holiday", "holidays",
+			  "journey_report", "journey_diagram", "stuck_enrollments",
+			  "check_journey", "simulate_journey", "simulate_journey_counts", "simulate_journey_difference"),
 		LINES("SELECT marketing.define_journey('win_back', $$ {\"entry\": {\"segment_entered\": \"lapsed\"},",
 			  "    \"exit_on\": [{\"event\": \"order_placed\"}], \"steps\": [{\"send\": \"miss_you\"}]} $$);",
 			  "SELECT marketing.activate_journey('win_back', existing => 'skip');",
+			  "SELECT * FROM marketing.simulate_journey_counts('win_back');",
 			  "SELECT * FROM marketing.journey_status('win_back');")
+	},
+	{
+		"broadcasts", "one message to many, once, and which variant of it is better",
+		LINES("define_broadcast", "preview_broadcast", "launch_broadcast", "cancel_broadcast", "drop_broadcast", "broadcasts"),
+		LINES("SELECT marketing.define_broadcast('sale', $$ {\"audience\": \"in segment engaged\", \"send\": \"offer\"} $$);",
+			  "SELECT * FROM marketing.preview_broadcast('sale');",
+			  "SELECT marketing.launch_broadcast('sale');")
+	},
+	{
+		"builders", "definitions of journeys, written as calls",
+		LINES("journey", "step_wait", "step_wait_for_time", "step_send", "step_webhook", "step_add_to_list",
+			  "step_remove_from_list", "step_enroll", "step_goto", "step_exit", "step_update", "step_sql",
+			  "step_notify", "step_score", "step_stage", "step_task", "step_branch", "step_split", "step_test", "step_wait_until",
+			  "until_event", "until_if", "path_if",
+			  "path_share", "path_else", "entry_event", "entry_segment_entered", "entry_segment_left", "exit_event",
+			  "entry_date", "entry_anniversary",
+			  "exit_if"),
+		LINES("SELECT marketing.define_journey('hello', marketing.journey(marketing.entry_event('order_placed'),",
+			  "    ARRAY[marketing.step_wait('2 days'), marketing.step_send('thanks')]));")
+	},
+	{
+		"recipes", "journeys that many shops run, ready to be installed",
+		LINES("recipes", "install_recipe", "preview_recipe"),
+		LINES("SELECT name, about FROM marketing.recipes;",
+			  "SELECT meaning FROM marketing.recipes WHERE name = 'win_back';",
+			  "SELECT marketing.install_recipe('win_back', '{\"mail\": \"miss_you\", \"offer\": null}');",
+			  "SELECT marketing.activate_journey('win_back', existing => 'skip');")
 	},
 	{
 		"work", "the workers, the clock, and the same by hand",

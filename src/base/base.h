@@ -249,18 +249,19 @@ extern TupleTableSlot *ma_index_at(MaIndexRead *read, ItemPointer place);
 
 /*
  * Writes rows of a table of ours that has no triggers and no constraints but indexes and
- * NOT NULL.  `values` are the columns in the order of CREATE TABLE, none null; what they
- * point to must stand until ma_write_end(), where the last rows are inserted and all of
- * them become visible.  Update and delete take the place of a row as it was read under
- * the latest snapshot (TupleTableSlot.tts_tid); false: somebody else has changed it.
- * An error leaves nothing behind.
+ * NOT NULL.  `values` are its `columns` in the order of CREATE TABLE, `nulls` (NULL: none) says
+ * which are null; what values point to must stand until ma_write_end(), where the last rows
+ * are inserted and all of them become visible.  Update and delete take the place of a row
+ * as it was read under the latest snapshot (TupleTableSlot.tts_tid); false: somebody else
+ * has changed it.  An error leaves nothing behind.
  */
 typedef struct MaRowWrite MaRowWrite;
-extern MaRowWrite *ma_write_begin(const char *name);
+extern MaRowWrite *ma_write_begin(const char *name, int columns);
 /* Likewise the partition for rows of this instant, of a table divided by one column. */
-extern MaRowWrite *ma_write_begin_at(const char *name, TimestampTz at);
-extern void ma_write_insert(MaRowWrite *write, const Datum *values);
-extern bool ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values);
+extern MaRowWrite *ma_write_begin_at(const char *name, TimestampTz at, int columns);
+extern void ma_write_insert(MaRowWrite *write, const Datum *values, const bool *nulls);
+extern bool ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values,
+							const bool *nulls);
 extern bool ma_write_delete(MaRowWrite *write, ItemPointer at);
 extern void ma_write_end(MaRowWrite *write);
 
@@ -457,6 +458,16 @@ extern char *ma_grouped(int64 n);
 /* Adds a line of marketing.status; `state` is ok, note, warning or error, detail may be NULL. */
 extern void ma_status_line(struct ReturnSetInfo *result, const char *item, const char *state,
 						   const char *value, const char *detail);
+
+/* ---- base64url.c: octets as a text that can stand in an address of the web ---- */
+
+/* Without padding, in the current context. */
+extern char *ma_base64url(const uint8 *bytes, int length);
+/*
+ * Returns how many octets the text stands for; -1 if they are more than `size`, or if they
+ * are not written like this: what is signed has one form.
+ */
+extern int	ma_base64url_read(const char *text, uint8 *bytes, int size);
 
 /* ---- names.c ---- */
 

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "pgtime.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -83,6 +84,10 @@ ma_clock_is_set(void)
 	return clock_set;
 }
 
+/*
+ * Asked for each contact without a zone of his own, so it is read once for as long as it
+ * cannot seem to change: to the transaction's next command.
+ */
 char *
 ma_database_time_zone(void)
 {
@@ -95,11 +100,22 @@ ma_database_time_zone(void)
 		"AND pg_catalog.lower(pg_catalog.left(c.entry, 9)) OPERATOR(pg_catalog.=) 'timezone='",
 		0
 	};
-	MaRows		rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
-	const char *name = rows.n > 0 ? ma_text(&rows, 0, 1) : GetConfigOptionResetString("TimeZone");
-	pg_tz	   *zone = pg_tzset(name);
+	static LocalTransactionId read_in = InvalidLocalTransactionId;
+	static CommandId read_after;
+	static char read_name[TZ_STRLEN_MAX + 1];
+	MaRows		rows;
+	const char *name;
+	pg_tz	   *zone;
 
-	return pstrdup(pg_get_timezone_name(zone ? zone : session_timezone));
+	if (read_in == MA_LOCAL_XID && read_after == GetCurrentCommandId(false))
+		return pstrdup(read_name);
+	rows = ma_run(&find, NULL, NULL, MA_RUN_READ_LATEST);
+	name = rows.n > 0 ? ma_text(&rows, 0, 1) : GetConfigOptionResetString("TimeZone");
+	zone = pg_tzset(name);
+	strlcpy(read_name, pg_get_timezone_name(zone ? zone : session_timezone), sizeof(read_name));
+	read_in = MA_LOCAL_XID;
+	read_after = GetCurrentCommandId(false);
+	return pstrdup(read_name);
 }
 
 /*

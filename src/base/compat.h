@@ -50,6 +50,7 @@
 #define ma_qualified_names(text) stringToQualifiedNameList(text)
 #else
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_proc.h"
 #define ma_foreign_server_aclcheck(server, role, mode) \
 	object_aclcheck(ForeignServerRelationId, server, role, mode)
 #define ma_function_aclcheck(function, role, mode) \
@@ -173,6 +174,13 @@ typedef bool ma_index_updates;
 #define ma_wait_set_create(n) CreateWaitEventSet(NULL, n)
 #else
 #define ma_wait_set_create(n) CreateWaitEventSet(TopMemoryContext, n)
+#endif
+
+/* The number of this transaction in this process; 17 put it into a struct. */
+#if PG_VERSION_NUM >= 170000
+#define MA_LOCAL_XID (MyProc->vxid.lxid)
+#else
+#define MA_LOCAL_XID (MyProc->lxid)
 #endif
 
 #endif							/* MA_BASE_COMPAT_H */

@@ -35,7 +35,7 @@
 #define ERRCODE_MA_INVALID_JOURNEY MAKE_SQLSTATE('M', 'A', '0', '5', '0')
 /* MA051 unknown_journey: there is no journey of this name. */
 #define ERRCODE_MA_UNKNOWN_JOURNEY MAKE_SQLSTATE('M', 'A', '0', '5', '1')
-/* MA052 journey_not_active: nobody can enter the journey: it is a draft. */
+/* MA052 journey_not_active: the journey is a draft, drained or archived. */
 #define ERRCODE_MA_JOURNEY_NOT_ACTIVE MAKE_SQLSTATE('M', 'A', '0', '5', '2')
 /* MA040 unknown_topic: no topic of this name. */
 #define ERRCODE_MA_UNKNOWN_TOPIC MAKE_SQLSTATE('M', 'A', '0', '4', '0')
@@ -65,5 +65,7 @@
 #define ERRCODE_MA_NO_COUPON MAKE_SQLSTATE('M', 'A', '0', '3', '3')
 /* MA045 unknown_score: no score model or rule of this name. */
 #define ERRCODE_MA_UNKNOWN_SCORE MAKE_SQLSTATE('M', 'A', '0', '4', '5')
+/* MA046 unknown_owner: no owner of this name, or no task under this number. */
+#define ERRCODE_MA_UNKNOWN_OWNER MAKE_SQLSTATE('M', 'A', '0', '4', '6')
 
 #endif							/* MA_BASE_ERRORS_H */

@@ -10,7 +10,7 @@
 
 #include "lib/stringinfo.h"
 
-#define MAX_USES 16
+#define MAX_USES 64
 #define MAX_SHOWN 5
 
 static struct

@@ -37,39 +37,73 @@ struct MaRowWrite
 	int			n;				/* of them are to be inserted */
 };
 
-static MaRowWrite *begin(Oid table);
+static MaRowWrite *begin(Oid table, int columns);
+static void check_columns(Relation table, int columns);
 static Oid	partition_at(Oid parent, TimestampTz at);
 static void insert_rows(MaRowWrite *write);
 static void insert_into_indexes(MaRowWrite *write, TupleTableSlot *slot, bool update,
 								ma_index_updates which);
-static TupleTableSlot *filled(TupleTableSlot *slot, const Datum *values);
+static TupleTableSlot *filled(TupleTableSlot *slot, const Datum *values, const bool *nulls);
 
 MaRowWrite *
-ma_write_begin(const char *name)
+ma_write_begin(const char *name, int columns)
 {
-	return begin(ma_own_table(name));
+	return begin(ma_own_table(name), columns);
 }
 
+/*
+ * Who waits for the lock of the default partition may wait for one that makes the
+ * partition of this instant: so it is asked for again under the lock.
+ */
 MaRowWrite *
-ma_write_begin_at(const char *name, TimestampTz at)
+ma_write_begin_at(const char *name, TimestampTz at, int columns)
 {
 	Oid			parent = ma_own_table(name);
+	Oid			partition;
 
 	LockRelationOid(parent, RowExclusiveLock);
-	return begin(partition_at(parent, at));
+	partition = partition_at(parent, at);
+	LockRelationOid(partition, RowExclusiveLock);
+	for (Oid again = partition_at(parent, at); again != partition; again = partition_at(parent, at))
+	{
+		UnlockRelationOid(partition, RowExclusiveLock);
+		partition = again;
+		LockRelationOid(partition, RowExclusiveLock);
+	}
+	return begin(partition, columns);
 }
 
 static MaRowWrite *
-begin(Oid table)
+begin(Oid table, int columns)
 {
 	MaRowWrite *write = palloc0_object(MaRowWrite);
 
 	write->table = table_open(table, RowExclusiveLock);
+	check_columns(write->table, columns);
 	write->estate = CreateExecutorState();
 	write->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(write->info, write->table, 0, NULL, 0);
 	ExecOpenIndices(write->info, false);
 	return write;
+}
+
+/* Values come by their places: the table must be the one that this library knows. */
+static void
+check_columns(Relation table, int columns)
+{
+	TupleDesc	desc = RelationGetDescr(table);
+	int			n = desc->natts;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (TupleDescAttr(desc, i)->attisdropped)
+			n = -1;
+	if (n == columns)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s.%s\" does not have the columns of this version", MA_INTERNAL,
+					RelationGetRelationName(table)),
+			 errhint("After an installation run ALTER EXTENSION marketing_automation UPDATE.")));
 }
 
 /* The partition for rows of this instant; the parent is locked. */
@@ -105,24 +139,27 @@ partition_at(Oid parent, TimestampTz at)
 }
 
 static TupleTableSlot *
-filled(TupleTableSlot *slot, const Datum *values)
+filled(TupleTableSlot *slot, const Datum *values, const bool *nulls)
 {
 	int			n = slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, values, sizeof(Datum) * n);
-	memset(slot->tts_isnull, false, sizeof(bool) * n);
+	if (nulls != NULL)
+		memcpy(slot->tts_isnull, nulls, sizeof(bool) * n);
+	else
+		memset(slot->tts_isnull, false, sizeof(bool) * n);
 	return ExecStoreVirtualTuple(slot);
 }
 
 void
-ma_write_insert(MaRowWrite *write, const Datum *values)
+ma_write_insert(MaRowWrite *write, const Datum *values, const bool *nulls)
 {
 	if (write->n == ROWS_AT_ONCE)
 		insert_rows(write);
 	if (write->n == write->nslots)
 		write->slots[write->nslots++] = table_slot_create(write->table, NULL);
-	(void) filled(write->slots[write->n++], values);
+	(void) filled(write->slots[write->n++], values, nulls);
 }
 
 static void
@@ -149,7 +186,7 @@ insert_into_indexes(MaRowWrite *write, TupleTableSlot *slot, bool update, ma_ind
 
 /* A heap needs no snapshot to know whether the row is still the last one of its kind. */
 bool
-ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values)
+ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values, const bool *nulls)
 {
 	TupleTableSlot *slot;
 	TM_FailureData failure;
@@ -160,7 +197,7 @@ ma_write_update(MaRowWrite *write, ItemPointer at, const Datum *values)
 		insert_rows(write);
 	if (write->n == write->nslots)
 		write->slots[write->nslots++] = table_slot_create(write->table, NULL);
-	slot = filled(write->slots[write->n], values);
+	slot = filled(write->slots[write->n], values, nulls);
 	if (table_tuple_update(write->table, at, slot, GetCurrentCommandId(true), InvalidSnapshot,
 						   InvalidSnapshot, true, &failure, &mode, &which) != TM_Ok)
 		return false;

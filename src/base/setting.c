@@ -7,14 +7,19 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-static void (*clock_back) (void) = NULL;
+#define MAX_LISTENERS 8
+
+static void (*clock_back[MAX_LISTENERS]) (void);
+static int	nlisteners = 0;
 
 MA_FUNCTION(ma_set_clock);
 
 void
 ma_register_clock_back(void (*back) (void))
 {
-	clock_back = back;
+	if (nlisteners == MAX_LISTENERS)
+		elog(ERROR, "cannot happen: more than %d rooms want to know of the clock", MAX_LISTENERS);
+	clock_back[nlisteners++] = back;
 }
 
 /* set_clock(at timestamptz): null returns to real time. */
@@ -62,8 +67,8 @@ ma_set_clock(PG_FUNCTION_ARGS)
 		ma_run(&set, &value, NULL, MA_RUN_WRITE);
 	}
 	ma_definitions_changed();
-	if (clock_back != NULL && ma_now() < before)
-		clock_back();
+	for (int i = 0; i < nlisteners && ma_now() < before; i++)
+		clock_back[i] ();
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer.data));
 }

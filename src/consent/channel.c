@@ -12,7 +12,6 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/hmac.h"
 #include "consent/consent_internal.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -159,22 +158,6 @@ ma_fresh_key(void)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate a random key")));
 	return PointerGetDatum(key);
-}
-
-void
-ma_hmac(const uint8 *key, const void *data, Size length, uint8 *result)
-{
-	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
-	bool		done = context != NULL && pg_hmac_init(context, key, MA_KEY_BYTES) >= 0 &&
-		pg_hmac_update(context, data, length) >= 0 &&
-		pg_hmac_final(context, result, MA_HMAC_BYTES) >= 0;
-
-	if (context != NULL)
-		pg_hmac_free(context);
-	if (!done)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute a keyed hash")));
 }
 
 Datum

@@ -230,6 +230,12 @@ extern bool ma_quiet_until(const char *channel, TimestampTz now, const char *tim
  */
 extern const char *const ma_consent_reason_sql;
 extern const char *const ma_suppression_reason_sql;
+/*
+ * The same as things stood at the instant $1, by the ledger.  Of an address that was taken off
+ * the list since, nothing is known.
+ */
+extern const char *const ma_consent_reason_then_sql;
+extern const char *const ma_suppression_reason_then_sql;
 
 /* Told when contacts become pending on a topic with `confirm`; delivery sends that template. */
 typedef void (*MaConfirmationSender) (const char *template_name, int64 contact_id);

@@ -8,14 +8,12 @@
  */
 #include "base/base.h"
 
-#include "common/base64.h"
 #include "consent/consent_internal.h"
 
 #define PURPOSE "token:"
 #define MAC_BYTES 16
 #define BODY_BYTES (1 + 8 + 4 + 1)
 #define TOKEN_BYTES (BODY_BYTES + MAC_BYTES)
-#define MAX_LENGTH 64
 
 static void write_body(char kind, const MaToken *token, uint8 *body);
 
@@ -36,37 +34,19 @@ ma_token_make(char kind, const MaToken *token)
 {
 	uint8		bytes[TOKEN_BYTES];
 	MaSignedText body = {PURPOSE, bytes, BODY_BYTES};
-	int			size = pg_b64_enc_len(TOKEN_BYTES);
-	char	   *text = palloc0(size + 1);
-	int			length;
 
 	write_body(kind, token, bytes);
 	ma_sign(&body, bytes + BODY_BYTES, MAC_BYTES);
-	length = pg_b64_encode((const MA_BASE64_BYTE *) bytes, TOKEN_BYTES, text, size);
-	for (int i = 0; i < length; i++)
-		text[i] = text[i] == '+' ? '-' : text[i] == '/' ? '_' : text[i];
-	while (length > 0 && text[length - 1] == '=')
-		text[--length] = '\0';
-	return text;
+	return ma_base64url(bytes, TOKEN_BYTES);
 }
 
 bool
 ma_token_try(const char *text, char kind, MaToken *token)
 {
-	char		padded[MAX_LENGTH + 4];
-	uint8		given[MAX_LENGTH];
+	uint8		given[TOKEN_BYTES];
 	MaSignedText body = {PURPOSE, given, BODY_BYTES};
-	int			length = strlen(text);
 
-	/* One form of a token only. */
-	if (length > MAX_LENGTH || strpbrk(text, "+/=") != NULL)
-		return false;
-	for (int i = 0; i < length; i++)
-		padded[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
-	while (length % 4 != 0)
-		padded[length++] = '=';
-	if (pg_b64_decode(padded, length, (MA_BASE64_BYTE *) given, sizeof(given)) != TOKEN_BYTES ||
-		given[0] != (uint8) kind)
+	if (ma_base64url_read(text, given, TOKEN_BYTES) != TOKEN_BYTES || given[0] != (uint8) kind)
 		return false;
 	token->contact_id = 0;
 	token->topic_id = 0;

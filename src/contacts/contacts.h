@@ -203,6 +203,7 @@ typedef struct MaBuiltinRows
 	const char *event;
 	const char *table;
 	const char *sql;
+	bool		points_only;	/* score rules count them, conditions of rules do not see them */
 } MaBuiltinRows;
 
 extern void ma_register_builtin_rows(const MaBuiltinRows *rows, int n);
@@ -296,10 +297,14 @@ extern bool ma_contact_known(int64 contact_id);
 
 /* Attributes as identify() takes them: an error unless they can be; and storing them (locked). */
 extern void ma_contact_attributes_check(Datum attributes);
+/* What becomes of a contact's own by it. */
+extern Datum ma_contact_attributes_over(Datum own, Datum attributes);
 extern void ma_contact_attributes_set(const int64 *contact_ids, int n, Datum attributes);
 
 /* ---- changes.c: marks of the running transaction, used by track() and identify() ---- */
 
+/* True if this transaction has changes that are evaluated at its commit, or left to the worker. */
+extern bool ma_changes_pending(void);
 /* The contact itself changed (attributes, keys). */
 extern void ma_mark_contact(int64 contact_id);
 /* A tracked event was added for the contact; `row_id` is its event_row_id. */
@@ -473,6 +478,7 @@ typedef struct MaRowChange
 	TimestampTz occurred_at;
 	Datum		properties;		/* jsonb: the row */
 	bool		enroll;			/* may start journeys */
+	bool		by_time;		/* no row has changed: time has passed */
 } MaRowChange;
 
 typedef struct MaConsumer
@@ -525,6 +531,10 @@ extern void ma_register_attach_listener(void (*listener) (void));
  */
 extern char *ma_event_select(const MaEvent *event, const MaEventSource *source,
 							 const char *columns, const char *key, Oid *key_type);
+/* The same; `supposed`: with what is supposed of built-in events, for a simulation alone. */
+extern char *ma_event_select_supposed(const MaEvent *event, const MaEventSource *source,
+									  const char *columns, const char *key, Oid *key_type,
+									  bool supposed);
 
 /*
  * The numbers under which rows of built-in events may stand: the contact's, and those
@@ -542,10 +552,49 @@ extern void ma_source_require(const MaSource *source);
 /* Errors out unless rows of the event can be told apart, to be followed one by one. */
 extern void ma_event_require_row_key(MaDefinitions *definitions, const MaEvent *event);
 
+/* ---- supposed.c: what a simulation supposes of the contact it walks through ---- */
+
+/* Points he has got. */
+typedef struct MaSupposedPoints
+{
+	const char *model;
+	TimestampTz at;
+	double		number;
+} MaSupposedPoints;
+
+/* Of one journey, whose own doings in truth do not count then; ended by ma_suppose_end(). */
+extern void ma_suppose_begin(const char *journey);
+/* The contact is another one, of whom nothing is supposed yet. */
+extern void ma_suppose_contact(int64 contact_id);
+extern void ma_suppose_end(void);
+extern bool ma_supposing(void);
+
+/* "list", "vip": he is on it, or not. */
+extern void ma_suppose_fact(const char *word, const char *name, bool truth);
+/* A row (jsonb) of a built-in event. */
+extern void ma_suppose_row(const char *event, TimestampTz at, Datum properties);
+/* A jsonb object; what is null goes. */
+extern void ma_suppose_attributes(Datum attributes);
+extern void ma_suppose_points(const char *model, TimestampTz at, double number);
+
+/* False if nothing is supposed. */
+extern bool ma_supposed_fact(int64 contact_id, const char *word, const char *name, bool *truth);
+/* The last name of which the fact is supposed to hold; NULL: of none. */
+extern const char *ma_supposed_name(int64 contact_id, const char *word);
+extern List *ma_supposed_points(int64 contact_id);
+extern Datum ma_supposed_attributes_over(int64 contact_id, Datum attributes);
+/* MaBuiltinRows.sql, with the rows that are supposed and without what they stand for. */
+extern char *ma_supposed_rows_sql(const MaEvent *event, const char *sql);
+/* The built-in event that nothing has named yet; NULL where nothing is supposed. */
+extern MaEvent *ma_supposed_event(const char *name);
+extern MaEvent *ma_supposed_event_by_id(int32 id);
+
 /* ---- drain.c: turns of workers that take locks on contacts ---- */
 
 /* Puts a duty's locks and their timeout on for `tick`, and off again. */
 extern bool ma_drain_turn(bool (*turn) (void));
+/* True when this turn should end: what is not tried yet is for the next one. */
+extern bool ma_drain_late(void);
 
 /*
  * Does `work` in a subtransaction, within `ms` milliseconds; NULL, or the error that
@@ -555,6 +604,8 @@ extern ErrorData *ma_drain_protect(void (*work) (void *arg), void *arg, int ms);
 
 /* How many contacts a batch may lock here. */
 extern int	ma_drain_batch_size(void);
+/* So many may be locked in one batch, however fast it is: what the lock table has room for. */
+extern int	ma_drain_most(void);
 
 /* "=" of the type's btree operator class, schema-qualified. */
 extern char *ma_equality_operator(Oid type);
@@ -652,7 +703,7 @@ extern TimestampTz ma_due_next_from(MaStatement *read, const MaDue *due);
  */
 extern bool ma_contacts_wake(const int64 *contact_ids, const int32 *event_ids, int n,
 							 bool leave_busy);
-/* The same; `busy` (all false) tells who stays as he is. */
+/* The same; `busy` (all false) tells who stays as he is, or with leave_busy was left so. */
 extern bool ma_contacts_wake_each(const int64 *contact_ids, const int32 *event_ids, int n,
 								  bool leave_busy, bool *busy);
 

@@ -520,7 +520,7 @@ ma_event_by_id(MaDefinitions *definitions, int32 id)
 	foreach(cell, definitions->events)
 		if (((MaEvent *) lfirst(cell))->id == id)
 			return lfirst(cell);
-	return NULL;
+	return ma_supposed_event_by_id(id);
 }
 
 MaEvent *
@@ -531,7 +531,7 @@ ma_event_by_name(MaDefinitions *definitions, const char *name)
 	foreach(cell, definitions->events)
 		if (strcmp(((MaEvent *) lfirst(cell))->name, name) == 0)
 			return lfirst(cell);
-	return NULL;
+	return ma_supposed_event(name);
 }
 
 MaEventSource *

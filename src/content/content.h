@@ -39,6 +39,10 @@ extern MaLiquid *ma_liquid_compile(const char *source, int length, MaEscape esca
 extern char *ma_liquid_render(MaLiquid *liquid, Datum data, const char *zone,
 							  char **abort_reason);
 
+/* As ma_liquid_render(), of {{ contact }} and {{ entry }} (jsonb, 0: none); reads the contact. */
+extern char *ma_liquid_render_contact(MaLiquid *liquid, int64 contact_id, Datum entry,
+								  char **abort_reason);
+
 /* As ma_liquid_render(), for a request that carries a mail with its files. */
 extern char *ma_liquid_render_large(MaLiquid *liquid, Datum data, char **abort_reason);
 
@@ -68,6 +72,8 @@ typedef struct MaTemplate
  */
 extern MaTemplate *ma_template_required(const char *name);
 extern MaTemplate *ma_template_by_id(int32 template_id);
+/* Likewise by name. */
+extern MaTemplate *ma_template_by_name(const char *name);
 
 /* Topics belong to consent/: it registers the check that raises an error if there is none. */
 extern void ma_register_channel_check(void (*check) (const char *channel));
@@ -77,12 +83,20 @@ extern void ma_register_sender_check(void (*check) (const char *sender, const ch
 
 /* ---- message.c: messages of a batch ---- */
 
-/* A further variable of one message at the top level of its templates, as confirm_url. */
+/*
+ * A further variable of one message at the top level of its templates, as confirm_url; made
+ * when the first one asks for it.
+ */
 typedef struct MaRenderVariable
 {
 	const char *name;
-	const char *value;
+	const char *value;			/* NULL: not made yet */
+	char	   *(*make) (const void *of);
+	const void *of;
 } MaRenderVariable;
+
+/* Its value, which stands as long as the variable. */
+extern const char *ma_render_variable(MaRenderVariable *variable);
 
 typedef struct MaRenderRequest
 {
@@ -93,8 +107,10 @@ typedef struct MaRenderRequest
 	Datum		entry;			/* jsonb object; {{ entry.x }}; 0: a member of data */
 	Datum		data;			/* jsonb object, 0: none; {{ data.x }}, and {{ x }} */
 	int			nvariables;
-	const MaRenderVariable *variables;
+	MaRenderVariable *variables;
 	bool		check;			/* note what is wrong with it: problems */
+	void		(*begins) (void *message);	/* called before it is rendered; NULL: nothing */
+	void	   *message;		/* with this */
 } MaRenderRequest;
 
 /* What a reader of the message would miss. */

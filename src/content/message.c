@@ -67,6 +67,8 @@ static void make_globals(Batch *batch, int place);
 static void add_name(LiquidGlobals *globals, const char *name, LiquidValue value);
 static LiquidValue object_value(Datum jsonb);
 static LiquidValue lazy_value(void *argument, const LiquidName *name);
+static LiquidValue variable_value(void *argument, const LiquidName *name);
+static LiquidValue query_value(void *argument, const LiquidName *name);
 static void find_queries(Batch *batch);
 static void run_query(Batch *batch, BatchQuery *query, int place);
 static bool names_query(const MaVersion *version, const LiquidName *name);
@@ -105,6 +107,19 @@ ma_render_variables(int64 contact_id, const MaTemplate *template, int *n)
 	return variable_maker ? variable_maker(contact_id, template, n) : NULL;
 }
 
+const char *
+ma_render_variable(MaRenderVariable *variable)
+{
+	if (variable->value == NULL)
+	{
+		MemoryContext before = MemoryContextSwitchTo(GetMemoryChunkContext((void *) variable->of));
+
+		variable->value = variable->make(variable->of);
+		MemoryContextSwitchTo(before);
+	}
+	return variable->value;
+}
+
 void
 ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered)
 {
@@ -123,6 +138,8 @@ ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered)
 	MemoryContextSwitchTo(context);
 	for (int i = 0; i < n; i++)
 	{
+		if (requests[i].begins != NULL)
+			requests[i].begins(requests[i].message);
 		render_guarded(&batch, i, &rendered[i]);
 		if (requests[i].check)
 			check_rendered(&batch, i);
@@ -183,11 +200,9 @@ make_globals(Batch *batch, int place)
 	if (request->entry != 0)
 		add_name(globals, "entry", object_value(request->entry));
 	add_name(globals, "data", data);
+	/* A signature costs more than to show it, and most templates show few: lazy_value(). */
 	for (int i = 0; i < request->nvariables; i++)
-		if (request->variables[i].value != NULL)
-			add_name(globals, request->variables[i].name,
-					 ma_liquid_string(request->variables[i].value,
-									  strlen(request->variables[i].value)));
+		add_name(globals, request->variables[i].name, (LiquidValue) {LIQUID_UNSET});
 	if (data.kind == LIQUID_OBJECT)
 	{
 		globals->objects = palloc_object(JsonbContainer *);
@@ -228,11 +243,37 @@ object_value(Datum jsonb)
 	return value;
 }
 
-/* ---- queries ---- */
+/* ---- what is made when a template asks for it ---- */
+
+static LiquidValue
+lazy_value(void *argument, const LiquidName *name)
+{
+	LiquidValue value = variable_value(argument, name);
+
+	return value.kind != LIQUID_UNSET ? value : query_value(argument, name);
+}
+
+static LiquidValue
+variable_value(void *argument, const LiquidName *name)
+{
+	BatchPlace *self = argument;
+	const MaRenderRequest *request = &self->batch->requests[self->place];
+	LiquidValue value = {LIQUID_UNSET};
+
+	for (int i = 0; i < request->nvariables; i++)
+		if (strlen(request->variables[i].name) == (size_t) name->length &&
+			memcmp(request->variables[i].name, name->text, name->length) == 0)
+		{
+			const char *text = ma_render_variable(&request->variables[i]);
+
+			return ma_liquid_string(text, strlen(text));
+		}
+	return value;
+}
 
 /* A first name that is nothing else: the rows of a query, if there is one. */
 static LiquidValue
-lazy_value(void *argument, const LiquidName *name)
+query_value(void *argument, const LiquidName *name)
 {
 	BatchPlace *self = argument;
 	Batch	   *batch = self->batch;
@@ -315,7 +356,7 @@ run_query(Batch *batch, BatchQuery *query, int place)
 		LiquidGlobals globals = batch->globals[which[i]];
 
 		/* A param is a path in the message's own data, never another query. */
-		globals.lazy = NULL;
+		globals.lazy = variable_value;
 		for (int j = 0; j < nparams; j++)
 		{
 			char	   *reason;
@@ -563,7 +604,7 @@ render_parts(Batch *batch, int place, MaRendered *rendered)
 		rendered->later = batch->octets > MOST_OCTETS;
 		if (rendered->later)
 			return;
-		rendered->attachments = ma_attachments_read(version, rendered->html, lazy_value, &self,
+		rendered->attachments = ma_attachments_read(version, rendered->html, query_value, &self,
 													&rendered->nattachments);
 		for (int i = 0; i < rendered->nattachments; i++)
 			batch->octets += rendered->attachments[i].length;

@@ -76,6 +76,30 @@ ma_render_liquid(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(result);
 }
 
+char *
+ma_liquid_render_contact(MaLiquid *liquid, int64 contact_id, Datum entry, char **abort_reason)
+{
+	MaContactView *view = ma_contact_views(&contact_id, 1);
+	LiquidLocal names[2];
+	LiquidGlobals globals = {0};
+	int			length;
+
+	names[0].name = ma_liquid_name("contact", strlen("contact"));
+	names[0].value = view->value;
+	names[1].name = ma_liquid_name("entry", strlen("entry"));
+	names[1].value = (LiquidValue) {LIQUID_NIL};
+	if (entry != 0 && JB_ROOT_IS_OBJECT(DatumGetJsonbP(entry)))
+	{
+		names[1].value.kind = LIQUID_OBJECT;
+		names[1].value.u.json = &DatumGetJsonbP(entry)->root;
+	}
+	globals.names = names;
+	globals.nnames = lengthof(names);
+	globals.snippet = snippet_outside;
+	return ma_liquid_run(liquid, &globals, ma_zone_or_default(view->time_zone), &length,
+						 abort_reason);
+}
+
 static MaEscape
 escape_argument(FunctionCallInfo fcinfo, int number)
 {

@@ -595,6 +595,16 @@ template_of(const MaRows *rows)
 MaTemplate *
 ma_template_required(const char *name)
 {
+	MaTemplate *found = ma_template_by_name(name);
+
+	if (found == NULL)
+		ma_content_unknown("template", "template", name);
+	return found;
+}
+
+MaTemplate *
+ma_template_by_name(const char *name)
+{
 	static MaStatement find = {
 		"SELECT template_id, name, topic, channel, sender FROM marketing_internal.template "
 		"WHERE name OPERATOR(pg_catalog.=) $1",
@@ -603,9 +613,7 @@ ma_template_required(const char *name)
 	Datum		value = CStringGetTextDatum(name);
 	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
 
-	if (rows.n == 0)
-		ma_content_unknown("template", "template", name);
-	return template_of(&rows);
+	return rows.n == 0 ? NULL : template_of(&rows);
 }
 
 MaTemplate *

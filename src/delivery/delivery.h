@@ -39,11 +39,25 @@ typedef struct MaMessageRequest
 extern void ma_message_enqueue(const MaMessageRequest *requests, int n, int64 *message_ids);
 
 /*
+ * One message about the contact to somebody else, at this address (normalised): it is nobody's,
+ * asks for no consent and counts nowhere.  With an enrollment it is a mail to the contact's
+ * owner, which the run is told of when it is settled; without one a test, which says so.
+ * Returns its number.
+ */
+extern int64 ma_message_to(const MaMessageRequest *request, const char *address);
+
+/*
  * Settles messages that are not claimed yet (queued, deferred) as skipped, for
  * example when their run has exited; claimed ones go on.  Returns how many.
  */
 extern int	ma_messages_skip(const int64 *contact_ids, const int64 *message_ids, int n,
 							 const char *reason);
+
+/*
+ * Tries at once what the gate has deferred with this reason, of the journey (its name): it
+ * has fallen away, and waiting for the next try would be for nothing.
+ */
+extern void ma_messages_wake(const char *journey, const char *reason);
 
 /* ---- gate.c: may this message go now ---- */
 
@@ -69,7 +83,7 @@ typedef struct MaGateCheck
 	const char *name;			/* "consent"; stands in message_decision.gate */
 	MaGateAction action;
 	const char *reason;
-	bool		tests;			/* asked of messages of send_test(), too */
+	bool		tests;			/* asked of messages to somebody else, too */
 } MaGateCheck;
 
 extern void ma_register_gate_check(const MaGateCheck *check);
@@ -106,7 +120,8 @@ typedef enum MaMessageState
 typedef struct MaSettled
 {
 	int64		message_id;
-	int64		contact_id;
+	int64		contact_id;		/* 0: it was to somebody else */
+	int64		about;			/* the contact it is about */
 	int32		template_id;
 	int64		enrollment_id;	/* 0: none */
 	const char *step;			/* may be NULL */
@@ -123,6 +138,35 @@ typedef struct MaSettled
  */
 typedef void (*MaSettleListener) (const MaSettled *messages, int n);
 extern void ma_register_settle_listener(MaSettleListener listener);
+
+/* ---- gate/foresee.c: what would become of a message, without one ---- */
+
+/* What is known of one contact, and what was foreseen for him as sent; in the current context. */
+typedef struct MaForesight MaForesight;
+
+typedef struct MaForeseen
+{
+	const char *template;		/* its name */
+	TimestampTz not_after;		/* DT_NOEND: whenever */
+	bool		own_quiet;		/* its journey has quiet hours of its own: */
+	TimestampTz quiet_until;	/* they end then; 0: it is none of them */
+	char	   *quiet_reason;
+
+	/* answered: sent, skipped, expired, or deferred to next_try */
+	MaMessageState state;
+	const char *gate;			/* NULL for sent */
+	char	   *reason;
+	TimestampTz next_try;
+} MaForeseen;
+
+/*
+ * Messages that the journey of this name (NULL: none) has sent in truth do not count.
+ * Inside ma_call_begin(); writes nothing.
+ */
+extern MaForesight *ma_foresight(int64 contact_id, const char *time_zone, const char *journey,
+								 TimestampTz since);
+/* As of an instant, by the ledger of consent and under the caps of now; instants ascend. */
+extern void ma_foresee(MaForesight *foresight, MaForeseen *message, TimestampTz at);
 
 /* ---- why.c: why_not_sent(contact, what, at) ---- */
 
@@ -143,7 +187,9 @@ typedef struct MaWhyQuestion
 	const char *what;
 	TimestampTz at;				/* what holds at this instant; ma_now() unless given */
 	int32		template_id;	/* 0: `what` is no template, and no message is known */
+	bool		template_asked; /* `what` is a template */
 	const char *journey;		/* `what` if it is a journey, else that of the message */
+	const char *broadcast;		/* `what` if it is one; its journey has the same name */
 	const char *step;
 	int64		enrollment_id;	/* of the message; 0: none */
 	int64		message_id;		/* latest message up to `at`; 0: there was none */
@@ -177,6 +223,8 @@ typedef struct MaWhySubject
 	const char *kind;			/* "journey" */
 	bool		(*recognise) (const char *name, MaWhyQuestion *question);
 	List	   *(*names) (void);
+	/* The step in whose place that of the question's message was done, or NULL; may be NULL. */
+	const char *(*cause) (const MaWhyQuestion *question);
 } MaWhySubject;
 
 extern void ma_register_why_subject(const MaWhySubject *subject);

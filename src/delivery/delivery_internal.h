@@ -99,16 +99,18 @@ typedef struct MaMessage
 	const char *server_name;
 	MaServerOptions *options;
 	bool		waiting;		/* something of the contact has not been evaluated yet */
-	int64		test_for;		/* of send_test(): whom it is rendered for; else 0 */
+	int64		test_for;		/* to somebody else: the contact it is about; else 0 */
 
 	/* claimed */
 	bool		claimed;
 	Datum		entry;			/* jsonb; 0: none */
 	Datum		data;
 	int			attempts;
+	int			crashes;		/* known only of what was left behind by a crash */
 	int32		version;
 
 	/* composed, for the transport */
+	bool		redirected;		/* to somebody of the shop's own */
 	MaOutgoing	outgoing;
 
 	/* settled: what it becomes */
@@ -119,6 +121,7 @@ typedef struct MaMessage
 	int64		pause;			/* of deferred: seconds to the next try; 0: a minute */
 	TimestampTz next_try;		/* of deferred, if it is known; 0: after the pause */
 	bool		untried;		/* this claim was no attempt */
+	bool		crashed;		/* ... and the server crashed in the midst of it */
 
 	/* while it is under way, see send.c */
 	void	   *claimed_with;
@@ -126,6 +129,19 @@ typedef struct MaMessage
 	bool		suspected;		/* it failed by a server that works for others */
 	bool		settling;
 } MaMessage;
+
+/* To somebody else than the contact it is about: to his owner for a journey, or as a test. */
+static inline bool
+ma_message_is_to_owner(const MaMessage *message)
+{
+	return message->test_for != 0 && message->enrollment_id != 0;
+}
+
+static inline bool
+ma_message_is_test(const MaMessage *message)
+{
+	return message->test_for != 0 && message->enrollment_id == 0;
+}
 
 /* ---- gate.c ---- */
 
@@ -142,6 +158,8 @@ extern MaMessage *ma_gate_claim(int limit, int *n, bool *more);
  * more goes back to `queued` and out of the array; returns how many are left.
  */
 extern int	ma_gate_recheck(MaMessage *messages, int n);
+/* The transaction of the claim has told of other messages: the second look must read. */
+extern void ma_gate_look_again(void);
 
 /* The next choice begins with what is most urgent again. */
 extern void ma_gate_restart(void);
@@ -164,18 +182,31 @@ extern MaGateVerdict *ma_gate_ask(int64 contact_id, int64 message_id);
 /* SQL of the registered check of this name over m and r; NULL if there is none. */
 extern const char *ma_gate_sql(const char *name);
 
+/* ---- history.c: decisions, and messages that have ended ---- */
+
+/* What the log has of a message's own row m, and where it stands there. */
+#define MA_HISTORY_COLUMNS \
+	"m.channel, m.topic_id, m.template_id, m.template, m.journey, m.step, m.enrollment_id, " \
+	"m.address, m.server, m.attempts, m.created_at, m.test_for"
+#define MA_HISTORY_PLACES 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18
+
+extern void ma_history_claimed(MaMessage **messages, int n);
+extern void ma_history_ended(MaMessage **messages, int n, const MaRows *rows, const int *row);
+
 /* ---- journal.c: how far messages had come, for who takes over from a process that died ---- */
 
 typedef enum MaPhase
 {
 	MA_PHASE_UNKNOWN,
-	MA_PHASE_CLAIMED,			/* certainly not sent */
+	MA_PHASE_CLAIMED,			/* certainly not sent, and nobody has begun with it */
+	MA_PHASE_BEGUN,				/* certainly not sent, but a crash may be its fault */
 	MA_PHASE_HANDED,			/* it may have been sent */
 	MA_PHASE_SENT
 } MaPhase;
 
 extern void ma_journal_open(void);
-extern void ma_journal_rest(void);
+/* Who delivers ends; if something is under way, somebody will ask for it. */
+extern void ma_journal_rest(bool under_way);
 extern bool ma_journal_is_open(void);
 /* Before the commit of its claim, whose time is its `since`. */
 extern void ma_journal_claimed(int64 message_id, TimestampTz claimed_at);
@@ -183,6 +214,10 @@ extern void ma_journal_claimed(int64 message_id, TimestampTz claimed_at);
 extern void ma_journal_set(int64 message_id, MaPhase phase, const char *answer);
 /* *answer in the current context, or NULL. */
 extern MaPhase ma_journal_find(int64 message_id, TimestampTz claimed_at, char **answer);
+/* The message that is being composed; 0: none. */
+extern void ma_journal_composing(int64 contact_id, int64 message_id);
+/* The one that was when the process before died; false: none. */
+extern bool ma_journal_composed(int64 *contact_id, int64 *message_id);
 
 /* ---- message_key.c ---- */
 
@@ -213,8 +248,11 @@ extern int	ma_settle_each(MaMessage **messages, int n);
 /* It may have been sent or not, by the fault of `what`: says what becomes of it. */
 extern void ma_settle_doubt(MaMessage *message, const MaServerOptions *options, const char *what);
 
-/* What a process that has died left behind as `sending`; in a transaction of its own. */
-extern void ma_settle_abandoned(void);
+/*
+ * What a process that has died left behind as `sending`, or was composing; returns how many
+ * were settled: then in a transaction of its own, which no fault of the next claim takes back.
+ */
+extern int	ma_settle_abandoned(void);
 
 /* Names of states, as they are stored. */
 extern const char *ma_message_state_name(MaMessageState state);
@@ -321,6 +359,8 @@ extern void ma_transport_add(const MaTransport *transport);
 extern void ma_network_set(const MaNetwork *what);
 /* Sends the messages or has them under way; the context they are in is send.c's from now on. */
 extern void ma_send(MemoryContext context, MaMessage *messages, int n);
+/* A transport begins with it: if the server crashes now, it may be by this message. */
+extern void ma_message_begun(MaOutgoing *message);
 /* From here on it may have been sent, until it is finished. */
 extern void ma_message_handed(MaOutgoing *message);
 extern void ma_message_finished(MaOutgoing *message);
@@ -335,9 +375,12 @@ extern bool ma_send_stuck(void);
 
 /* ---- request.c: HTTP requests and answers by the templates of a server ---- */
 
-/* Sets url, headers and content of a message that goes through an HTTP server. */
+/*
+ * Sets url, headers and content of a message that goes through an HTTP server; `unsubscribe`
+ * is NULL where there is nothing to unsubscribe from.
+ */
 extern void ma_request_build(MaMessage *message, const MaRendered *rendered,
-							 const char *unsubscribe_url);
+							 MaRenderVariable *unsubscribe);
 /* Sets outcome and answer by what the server's option `response` makes of it. */
 extern void ma_response_read(MaMessage *message);
 

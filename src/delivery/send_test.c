@@ -16,8 +16,6 @@
 #include "utils/jsonb.h"
 
 static void read_data(FunctionCallInfo fcinfo, int n, Datum *data, Datum *entry);
-static int64 store(int64 contact_id, const MaTemplate *template, char *address, Datum data,
-				   Datum entry);
 
 MA_FUNCTION(ma_send_test);
 
@@ -30,6 +28,7 @@ ma_send_test(PG_FUNCTION_ARGS)
 	Datum		entry;
 	char	   *recipient;
 	char	   *address;
+	MaMessageRequest request = {.not_after = DT_NOEND, .priority = MA_PRIORITY_DEFAULT};
 	int64		message_id;
 	MaCall		call;
 
@@ -50,8 +49,11 @@ ma_send_test(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is no address for %s", recipient, template->channel),
 				 errhint("The template \"%s\" is one for %s.", template->name, template->channel)));
-	message_id = store(ma_contact_argument(fcinfo, false), template, address, data, entry);
-	ma_message_wake();
+	request.contact_id = ma_contact_argument(fcinfo, false);
+	request.template_id = template->id;
+	request.entry = entry;
+	request.data = data;
+	message_id = ma_message_to(&request, address);
 	ma_call_end(&call);
 	PG_RETURN_INT64(message_id);
 }
@@ -74,36 +76,4 @@ read_data(FunctionCallInfo fcinfo, int n, Datum *data, Datum *entry)
 	if (getKeyJsonValueFromContainer(&DatumGetJsonbP(*data)->root, "entry", 5, &member) != NULL &&
 		member.type == jbvBinary)
 		*entry = JsonbPGetDatum(JsonbValueToJsonb(&member));
-}
-
-static int64
-store(int64 contact_id, const MaTemplate *template, char *address, Datum data, Datum entry)
-{
-	static MaStatement add = {
-		"INSERT INTO marketing_internal.message (contact_id, since, channel, topic_id, "
-		"template_id, template, entry, data, priority, lane, next_at, created_at, address, "
-		"test_for) VALUES (0, $1, $2, $3, $4, $5, $6, $7, "
-		CppAsString2(MA_PRIORITY_TRANSACTIONAL) ", $8, "
-		"$1, $1, $9, $10) RETURNING message_id",
-		10, {TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID, JSONBOID, JSONBOID, INT4OID,
-		TEXTOID, INT8OID}
-	};
-	Datum		values[10];
-	char		nulls[] = "          ";
-	MaRows		rows;
-
-	values[0] = TimestampTzGetDatum(ma_now());
-	values[1] = CStringGetTextDatum(template->channel);
-	values[2] = Int32GetDatum(ma_topic_required(template->topic)->id);
-	values[3] = Int32GetDatum(template->id);
-	values[4] = CStringGetTextDatum(template->name);
-	values[5] = entry;
-	nulls[5] = entry == (Datum) 0 ? 'n' : ' ';
-	values[6] = data;
-	nulls[6] = data == (Datum) 0 ? 'n' : ' ';
-	values[7] = Int32GetDatum(ma_sender_for(template->channel, template->sender)->sender_id);
-	values[8] = CStringGetTextDatum(address);
-	values[9] = Int64GetDatum(contact_id);
-	rows = ma_run(&add, values, nulls, MA_RUN_WRITE_LATEST);
-	return ma_int64(&rows, 0, 1);
 }

@@ -15,8 +15,6 @@
 
 #include "utils/memutils.h"
 
-#define MA_MAX_SERVERS 512
-
 /* ---- servers ---- */
 
 typedef enum MaServerKind
@@ -107,6 +105,7 @@ typedef struct MaServerOptions
 	bool		allow_private;
 	bool		allow_http;
 	void	   *compiled[4];	/* of the four templates, see request.c */
+	char	   *rendered_url;	/* of `url`; NULL: not yet */
 } MaServerOptions;
 
 static inline void
@@ -190,6 +189,7 @@ typedef struct MaDeliveryApi
 	void		(*run) (void);	/* main loop of the delivery worker */
 	void		(*add_transport) (const MaTransport *transport);
 	void		(*set_network) (const MaNetwork *network);
+	void		(*begun) (MaOutgoing *message); /* from now on a crash may be its fault */
 	void		(*handed) (MaOutgoing *message);	/* before what completes it is given away */
 	void		(*finished) (MaOutgoing *message);
 	char	   *(*read_credential) (const char *name, bool is_secret, Size most, Size *length,

@@ -32,7 +32,7 @@ load(void)
 {
 	static MaStatement all = {
 		"SELECT j.journey_id, v.version, j.name, v.version OPERATOR(pg_catalog.=) j.version, "
-		"v.definition, v.activated_by FROM marketing_internal.journey AS j "
+		"v.definition, v.activated_by, j.paused OPERATOR(pg_catalog.=) 'hold', j.closed, v.step_map FROM marketing_internal.journey AS j "
 		"JOIN marketing_internal.journey_version AS v "
 		"ON v.journey_id OPERATOR(pg_catalog.=) j.journey_id "
 		"WHERE v.activated_at IS NOT NULL ORDER BY 1, 2"
@@ -45,24 +45,53 @@ load(void)
 	rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
 	ma_become_back(&caller);
 	for (uint64 i = 0; i < rows.n; i++)
-		loaded->versions = lappend(loaded->versions, load_version(&rows, i));
+	{
+		MaVersion  *version = load_version(&rows, i);
+		ListCell   *cell;
+
+		loaded->versions = lappend(loaded->versions, version);
+		loaded->has_dates |= version->current && !version->closed && version->program->date != NULL;
+		foreach(cell, version->program->all)
+		{
+			const MaStep *step = lfirst(cell);
+
+			loaded->has_date_waits |= step->window != NULL && step->window->by != NULL;
+			loaded->has_tests |= step->kind == MA_STEP_TEST;
+		}
+	}
 	return loaded;
 }
 
 static MaVersion *
 load_version(const MaRows *rows, uint64 row)
 {
-	MaVersion  *version = palloc0_object(MaVersion);
-	List	   *problems = NIL;
 	bool		isnull;
-	ListCell   *cell;
+	Datum		definition = ma_value(rows, row, 5, &isnull);
+	MaVersion  *version = ma_version_make(ma_int32(rows, row, 1), ma_int32(rows, row, 2),
+										  ma_text(rows, row, 3), definition);
+	Datum		map;
 
-	version->journey_id = ma_int32(rows, row, 1);
-	version->version = ma_int32(rows, row, 2);
-	version->journey = ma_text(rows, row, 3);
 	version->current = ma_bool(rows, row, 4);
 	version->activated_by = ma_text(rows, row, 6);
-	version->program = ma_program_parse(ma_value(rows, row, 5, &isnull), &problems);
+	version->held = ma_bool(rows, row, 7);
+	version->closed = ma_text(rows, row, 8);
+	map = ma_value(rows, row, 9, &isnull);
+	if (!isnull)
+		version->step_map = ma_json_tree(map);
+	return version;
+}
+
+MaVersion *
+ma_version_make(int32 journey_id, int32 number, const char *journey, Datum definition)
+{
+	MaVersion  *version = palloc0_object(MaVersion);
+	List	   *problems = NIL;
+	ListCell   *cell;
+
+	version->journey_id = journey_id;
+	version->version = number;
+	version->journey = pstrdup(journey);
+	version->program = ma_program_parse(definition, &problems);
 	version->conditions = palloc0_array(MaCompiled,
 			Max(list_length(version->program->conditions), 1));
 	foreach(cell, version->program->conditions)
@@ -212,7 +241,7 @@ MaJourney *
 ma_journey_find(const char *name)
 {
 	static MaStatement find = {
-		"SELECT journey_id, name, version, draft FROM marketing_internal.journey "
+		"SELECT journey_id, name, version, draft, paused, closed FROM marketing_internal.journey "
 		"WHERE name OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	};
@@ -227,6 +256,8 @@ ma_journey_find(const char *name)
 	journey->name = ma_text(&rows, 0, 2);
 	journey->version = ma_int32(&rows, 0, 3);
 	journey->draft = ma_int32(&rows, 0, 4);
+	journey->paused = ma_text(&rows, 0, 5);
+	journey->closed = ma_text(&rows, 0, 6);
 	return journey;
 }
 

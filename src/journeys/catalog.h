@@ -25,7 +25,10 @@ typedef struct MaVersion
 	int32		version;
 	char	   *journey;
 	bool		current;		/* takes entries */
+	bool		held;			/* paused: its steps are not done */
+	char	   *closed;			/* nobody enters: "drained" or "archived"; else NULL */
 	char	   *activated_by;	/* role */
+	MaJson	   *step_map;		/* for runs that move to it; NULL: none */
 	char	   *zone;			/* of the segment it is entered by; NULL: none */
 	MaProgram  *program;
 	MaCompiled *conditions;		/* by MaCondition.number */
@@ -39,6 +42,9 @@ typedef struct MaVersion
 typedef struct MaJourneys
 {
 	List	   *versions;		/* MaVersion *, activated ones */
+	bool		has_dates;		/* somebody may enter by a date of his, */
+	bool		has_date_waits; /* or wait for one */
+	bool		has_tests;		/* there are steps `test` */
 } MaJourneys;
 
 /*
@@ -47,6 +53,9 @@ typedef struct MaJourneys
  */
 extern MaJourneys *ma_journeys(void);
 extern MaVersion *ma_journey_version(MaJourneys *journeys, int32 journey_id, int32 version);
+/* A version of this definition, in the current context; what it names is looked up now. */
+extern MaVersion *ma_version_make(int32 journey_id, int32 number, const char *journey,
+								  Datum definition);
 /* The one that takes entries, or NULL. */
 extern MaVersion *ma_journey_current(MaJourneys *journeys, int32 journey_id);
 
@@ -65,6 +74,8 @@ typedef struct MaJourney
 	char	   *name;
 	int32		version;		/* 0: none */
 	int32		draft;			/* 0: none */
+	char	   *paused;			/* "hold", "skip" or NULL */
+	char	   *closed;			/* "drained", "archived" or NULL */
 } MaJourney;
 
 /* NULL if there is none; or an error MA051 with the nearest names. */

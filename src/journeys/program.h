@@ -9,51 +9,8 @@
 #include "base/base.h"
 
 #include "contacts/contacts.h"
+#include "journeys/journeys.h"
 #include "rules/rules.h"
-
-/* ---- json.c: the definition as a tree with places ---- */
-
-typedef enum MaJsonType
-{
-	MA_JSON_NULL, MA_JSON_BOOL, MA_JSON_NUMBER, MA_JSON_TEXT, MA_JSON_ARRAY, MA_JSON_OBJECT
-} MaJsonType;
-
-typedef struct MaJson
-{
-	MaJsonType	type;
-	const char *path;			/* "steps[2].send"; "" for the whole */
-	char	   *key;			/* in its object, else NULL */
-	char	   *text;			/* of a text or number */
-	bool		truth;
-	List	   *items;			/* MaJson *, of an array or object */
-} MaJson;
-
-/* Something wrong with a definition. */
-typedef struct MaProblem
-{
-	const char *path;
-	char	   *message;
-	char	   *hint;			/* may be NULL */
-	bool		unsupported;	/* known, but not there in this version */
-} MaProblem;
-
-extern MaJson *ma_json_tree(Datum definition);
-extern MaJson *ma_json_member(const MaJson *object, const char *key);
-/* Appends to *problems (MaProblem *). */
-extern void ma_problem(List **problems, const char *path, const char *hint,
-					   const char *message,...) pg_attribute_printf(4, 5);
-/* Texts, numbers etc. of a given kind; NULL, 0 or false with a problem if it is another one. */
-extern char *ma_json_text(const MaJson *value, List **problems);
-extern int	ma_json_number(const MaJson *value, int least, int most, List **problems);
-/* More than 0 and at most 1. */
-extern double ma_json_share(const MaJson *value, List **problems);
-/* Its text again. */
-extern char *ma_json_print(const MaJson *value);
-extern bool ma_json_bool(const MaJson *value, List **problems);
-extern List *ma_json_array(const MaJson *value, List **problems);
-extern bool ma_json_is_object(const MaJson *value, List **problems);
-/* A problem for each member whose key is not among `keys` (ended by NULL). */
-extern void ma_json_known_keys(const MaJson *object, const char *const *keys, List **problems);
 
 /* ---- parse.c: what it says ---- */
 
@@ -72,7 +29,11 @@ typedef enum MaStepKind
 	MA_STEP_SPLIT,
 	MA_STEP_UPDATE,
 	MA_STEP_SQL,
-	MA_STEP_NOTIFY
+	MA_STEP_NOTIFY,
+	MA_STEP_SCORE,
+	MA_STEP_STAGE,
+	MA_STEP_TASK,
+	MA_STEP_TEST
 } MaStepKind;
 
 typedef enum MaReentry
@@ -88,6 +49,19 @@ typedef enum MaOnRepeat
 struct MaStep;
 struct pg_tz;
 
+/* An instant told by a date of the contact's; see date.c. */
+typedef struct MaDateRule
+{
+	const char *path;
+	const char *column;			/* "birth_date", "contact.birth_date" or "customers.birth_date" */
+	bool		anniversary;	/* each year */
+	char	   *offset;			/* duration; NULL: none */
+	bool		before;			/* the offset goes back */
+	bool		has_at;
+	int64		at;				/* usecs after midnight */
+	bool		leap_march;		/* 29 February is 1 March in common years, else 28 February */
+} MaDateRule;
+
 /* Times of the day and days, on the wall of a zone; see window.c. */
 typedef struct MaWindow
 {
@@ -99,6 +73,7 @@ typedef struct MaWindow
 	bool		is_date;		/* once, on this date at `from` */
 	int32		date;			/* as DateADT */
 	const char *zone;			/* NULL: the contact's; "database", or its name */
+	MaDateRule *by;				/* a date of the contact's, and nothing of the above but zone */
 } MaWindow;
 
 /* An event with its condition, or a rule: of an entry, exit, wait or path of a branch. */
@@ -126,9 +101,17 @@ typedef struct MaStep
 	const char *word;			/* its key in the definition: "send", "webhook" */
 	MaStepKind	kind;
 	char	   *text;			/* duration, template, list, journey, target, reason,
-								 * attributes, function or channel */
+								 * attributes, function, channel, score model,
+								 * stage or title of a task */
 	char	   *timeout;		/* wait_until; NULL: never */
 	bool		nowait;
+	bool		to_owner;		/* send: to the contact's owner */
+	double		points;			/* score */
+	char	   *reason;			/* score; may be NULL */
+	char	   *assign;			/* task; NULL: to the contact's owner */
+	char	   *due;			/* task, a duration; NULL: never */
+	MaTest	   *test;			/* test */
+	char	   *form;			/* test: what it says, as jsonb has it */
 	int			at_most;		/* goto */
 	MaWindow   *window;			/* wait_for_time */
 	List	   *conditions;		/* MaCondition *: wait_until, branch */
@@ -138,15 +121,32 @@ typedef struct MaStep
 	struct MaStep *target;		/* goto */
 } MaStep;
 
+/* What a journey is for: its goal, or a milestone on the way. */
+typedef struct MaGoal
+{
+	const char *name;			/* of a milestone; "goal" */
+	bool		milestone;
+	MaCondition *condition;
+	char	   *within;			/* of the entry; NULL: while the run goes on */
+	double		target;			/* share of the runs; 0: none is said */
+} MaGoal;
+
 typedef struct MaProgram
 {
-	MaCondition *entry;			/* NULL: by enroll() alone */
+	MaCondition *entry;			/* NULL: by a date, or by enroll() alone */
+	MaDateRule *date;			/* entry by a date of the contact's; NULL: none */
 	MaReentry	reentry;
 	char	   *every;
 	MaOnRepeat	on_repeat;
 	int			max_live;		/* 0: no limit */
+	int			max_entries;	/* of all contacts; 0: no limit */
+	char		entries_per;	/* 'd', 'w' or 'm': in each day, week or month; 0: ever */
+	double		surge_limit;	/* share of contacts who enter by time in a day; 0: the shop's */
+	char	   *schedule;		/* entry by a cron expression; NULL: none */
+	char	   *scheduled;		/* segment whose members enter then; NULL: who fits the filter */
 	char	   *filter;
 	List	   *exits;			/* MaCondition * */
+	List	   *goals;			/* MaGoal *, the goal before the milestones */
 	char	   *campaign;
 	int			priority;
 	bool		has_priority;
@@ -164,6 +164,16 @@ extern MaProgram *ma_program_parse(Datum definition, List **problems);
 extern MaStep *ma_program_step(const MaProgram *program, const char *id);
 extern const char *ma_step_kind_name(MaStepKind kind);
 
+/* True for the steps that send a message and wait until it is settled. */
+static inline bool
+ma_step_sends(const MaStep *step)
+{
+	return step->kind == MA_STEP_SEND || step->kind == MA_STEP_TEST;
+}
+
+/* Names (char *) of the templates such a step may send. */
+extern List *ma_step_templates(const MaStep *step);
+
 /* ---- check.c: do the names exist, are rules and conditions right ---- */
 
 extern void ma_program_check(const MaProgram *program, const char *name, Oid definer,
@@ -173,6 +183,13 @@ extern MaEvent *ma_program_entry_event(const MaProgram *program);
 /* Names (char *) of all events whose rows the program follows. */
 extern List *ma_program_events(const MaProgram *program);
 
+/* ---- analyse/: what can be proved of it that nobody can have meant ---- */
+
+/* Warnings (MaProblem *) of a program without errors; its rules are read as the definer. */
+extern List *ma_program_warnings(const MaProgram *program, const char *name, Oid definer);
+/* The same as notices. */
+extern void ma_program_notice(const MaProgram *program, const char *name, Oid definer);
+
 /* ---- ring.c: does it lead back into itself without end ---- */
 
 /* By itself alone, or together with the journeys that are active. */
@@ -181,10 +198,24 @@ extern void ma_ring_check(const char *name, const MaProgram *program, bool with_
 
 /* ---- calendar.c: durations in a contact's zone ---- */
 
-/* True if the text is one ("2 days"); *calendar then says if it follows the zone. */
-extern bool ma_duration_valid(const char *text);
-extern bool ma_duration_is_zero(const char *text);
-extern TimestampTz ma_duration_add(TimestampTz at, const char *text, const char *zone);
+/* The instant so long after, or before, the wall of the zone shows this. */
+extern TimestampTz ma_duration_from_wall(Timestamp wall, const char *text, bool before,
+										 struct pg_tz *zone);
+
+/* ---- date.c: dates of contacts ---- */
+
+/* The attached table that has the column, which *column then names; NULL: an attribute. */
+extern MaSource *ma_date_source(const MaDateRule *rule, const char **column);
+/* An error unless there is such a date. */
+extern void ma_date_check(const MaDateRule *rule);
+/* The dates of contacts as text; NULL where there is none. */
+extern char **ma_dates_read(const MaDateRule *rule, const int64 *contact_ids, int n);
+/*
+ * The first instant after `after` that the date tells, and the day it is told by, as
+ * YYYY-MM-DD; false if there is none (any more).
+ */
+extern bool ma_date_next(const MaDateRule *rule, const char *date, TimestampTz after,
+						 const char *zone, TimestampTz *at, char **day);
 
 /* ---- window.c: times of the wall ---- */
 
@@ -193,11 +224,6 @@ extern TimestampTz ma_window_open(const MaWindow *window, TimestampTz at, const 
 /* True within it; *until, when it ends. */
 extern bool ma_window_within(const MaWindow *window, TimestampTz at, const char *zone,
 							 TimestampTz *until);
-
-/* ---- share.c: stable chance ---- */
-
-/* 0 to 1: always the same for the same contact and names, and independent of other names. */
-extern double ma_share_of(const char *journey, const char *what, int64 contact_id);
 
 /* ---- holiday.c ---- */
 

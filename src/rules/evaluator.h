@@ -45,6 +45,7 @@ typedef struct RuleNeeds
 	Bitmapset  *contacts;		/* places in contact_fetches */
 	Bitmapset  *events;			/* places in event_fetches */
 	Bitmapset  *facts;			/* places of facts */
+	Bitmapset  *scores;			/* likewise */
 } RuleNeeds;
 
 struct MaRuleSet
@@ -60,6 +61,8 @@ struct MaRuleSet
 	int			nfacts;
 	bool		with_keys;		/* to explain: rows bring their keys, however old they are */
 	List	   *facts;			/* MaNode, one for each place */
+	List	   *scores;			/* MaNumber, likewise */
+	int			nscores;
 	List	   *contact_fetches;
 	List	   *event_fetches;
 	bool		worker;			/* a rule is for the worker */
@@ -103,6 +106,7 @@ typedef struct Batch
 	pg_tz	  **zones;
 	MaTruth    *facts;			/* n * nfacts */
 	RowList    *rows;			/* n * nstreams */
+	MaRuleScore *scores;		/* n * nscores, read with the rows */
 	bool		have_rows;
 	List	   *keys;			/* char *: "orders id = 7", see Row.key */
 } Batch;
@@ -221,6 +225,15 @@ extern void ma_evidence_of_number(List **lines, MaRuleLine *line, Moment *moment
 extern MaTruth ma_compare(Moment *moment, const MaNode *node);
 /* Value of a number at an instant; false if unknown. */
 extern bool ma_number_at(Moment *moment, const MaNumber *number, TimestampTz t, Numeric *value);
+
+/* ---- scores.c ---- */
+
+/* Reads a score of the contacts at these places. */
+extern void ma_fetch_scores(Batch *batch, const MaNumber *score, const int *places, int n);
+extern Numeric ma_score_at_moment(const Moment *moment, const MaNumber *number, TimestampTz t);
+/* Until when the score of a comparison is known. */
+extern TimestampTz ma_score_known_until(const Moment *moment, const MaNode *node);
+extern MaTruth ma_compare_score(Moment *moment, const MaNode *node);
 
 /* ---- evaluate.c ---- */
 

@@ -12,6 +12,8 @@
 #define EITHER (MA_MOVES_UP | MA_MOVES_DOWN)
 
 static void add_event(List **events, const MaStream *stream, uint8 moves);
+static void add_column(MaRuleEvent *event, char *column);
+static void add_score_events(List **events, const char *model);
 static void collect_node(List **events, const MaNode *node, bool negated);
 static void collect_number(List **events, const MaNumber *number, uint8 moves);
 static uint8 comparison_moves(const MaNode *node, bool negated);
@@ -64,15 +66,43 @@ add_event(List **events, const MaStream *stream, uint8 moves)
 	event->moves |= moves;
 	foreach(cell, stream->parts)
 		foreach(column, ((MaStreamPart *) lfirst(cell))->columns)
-		{
-			bool		known = false;
-			ListCell   *seen;
+			add_column(event, lfirst(column));
+}
 
-			foreach(seen, event->columns)
-				known |= strcmp(lfirst(seen), lfirst(column)) == 0;
-			if (!known)
-				event->columns = lappend(event->columns, lfirst(column));
-		}
+static void
+add_column(MaRuleEvent *event, char *column)
+{
+	ListCell   *cell;
+
+	foreach(cell, event->columns)
+		if (strcmp(lfirst(cell), column) == 0)
+			return;
+	event->columns = lappend(event->columns, column);
+}
+
+/* Points may be negative, and rows may crowd out others: either way. */
+static void
+add_score_events(List **events, const char *model)
+{
+	ListCell   *cell;
+	ListCell   *known;
+	ListCell   *column;
+
+	foreach(cell, ma_score_events(model))
+	{
+		MaRuleEvent *read = lfirst(cell);
+		MaRuleEvent *event = NULL;
+
+		foreach(known, *events)
+			if (((MaRuleEvent *) lfirst(known))->event_id == read->event_id)
+				event = lfirst(known);
+		if (event == NULL)
+			*events = lappend(*events, event = read);
+		else
+			foreach(column, read->columns)
+				add_column(event, lfirst(column));
+		event->moves = EITHER;
+	}
 }
 
 static uint8
@@ -117,6 +147,8 @@ collect_number(List **events, const MaNumber *number, uint8 moves)
 		return;
 	if (number->kind == MA_NUMBER_AGGREGATE)
 		add_event(events, number->stream, moves);
+	if (number->kind == MA_NUMBER_SCORE)
+		add_score_events(events, number->text);
 	collect_number(events, number->left, moves);
 	collect_number(events, number->right, moves);
 }
@@ -200,6 +232,9 @@ collect_relations(List **relids, const MaRule *rule)
 				*relids = list_append_unique_oid(*relids,
 												 ((MaLookup *) lfirst(lookup))->table->relid);
 		}
+	foreach(cell, rule->scores)
+		*relids = list_concat_unique_oid(*relids,
+										 ma_score_relations(((MaNumber *) lfirst(cell))->text));
 	foreach(cell, rule->segments)
 		collect_relations(relids, ((MaNode *) lfirst(cell))->rule);
 }
@@ -226,6 +261,8 @@ ma_rule_names(const MaRule *rule, const char *word)
 	foreach(cell, rule->facts)
 		if (strcmp(((MaNode *) lfirst(cell))->fact->word, word) == 0)
 			names = lappend(names, ((MaNode *) lfirst(cell))->name);
+	foreach(cell, strcmp(word, "score") == 0 ? rule->scores : NIL)
+		names = lappend(names, ((MaNumber *) lfirst(cell))->text);
 	return names;
 }
 

@@ -94,6 +94,12 @@ extern List *ma_rule_relations(const MaRule *rule);
 /* Names (char *) after this word ("segment", "list") in it, directly. */
 extern List *ma_rule_names(const MaRule *rule, const char *word);
 
+/*
+ * How the rule leads to this "segment" or "score", by segments it names and scores they are
+ * part of: " -> score lead -> segment vip"; NULL: it does not.
+ */
+extern char *ma_rule_path(const MaRule *rule, const char *word, const char *name);
+
 /* Watches all it reads; undone by ma_unwatch_events() with the same two names. */
 extern void ma_rule_watch(const char *consumer, const char *object, const MaRule *rule);
 
@@ -178,10 +184,37 @@ extern List *ma_rule_unknowns(MaRule *rule, MaContactChange *contacts, int n, Ma
  * renames and keeps what it reads from being dropped.  Inside ma_call_begin().
  */
 extern void ma_rule_view_set(const char *kind, const char *object, const MaRule *rule);
+/* The same of any SQL, as long as its columns stay the same. */
+extern void ma_rule_view_set_sql(const char *kind, const char *object, const char *sql);
 extern void ma_rule_view_drop(const char *kind, const char *object);
 /* The view; InvalidOid when somebody has dropped it with CASCADE: the rule is broken. */
 extern Oid	ma_rule_view_relid(const char *kind, const char *object);
 extern bool ma_rule_view_exists(const char *kind, const char *object);
+
+/* ---- follow.c: rules from their stored texts, as what they read is called now ---- */
+
+/* Why a rule is broken that columns of each other's names would read. */
+#define MA_RULE_RENAMED "columns it reads were renamed, and its text would mean others now"
+
+typedef struct MaRuleStored
+{
+	MaRule	   *rule;			/* NULL: broken, it cannot be compiled */
+	char	   *text;			/* as stored, or what that stands for now */
+	const char *error;			/* why it is broken */
+	bool		followed;		/* text is not what is stored: names were renamed since */
+	bool		altered;		/* a column its view reads was altered since that was made */
+	bool		misses_column;	/* broken for want of one, which may come back */
+} MaRuleStored;
+
+/* A round of compilations begins: looks at which views a column was altered. */
+extern void ma_rule_views_look(void);
+/* The rule of this text, which has the view of ma_rule_view_set(). */
+extern void ma_rule_compile_stored(MaRuleStored *stored, const char *kind, const char *object,
+								   const char *text, const MaRuleScope *scope);
+/* True if the view says something else than the rule. */
+extern bool ma_rule_view_differs(const char *kind, const char *object, const MaRule *rule);
+/* Columns of users' tables that the view reads, as texts to compare. */
+extern List *ma_rule_view_reads(const char *kind, const char *object);
 
 /* ---- What stands in upper layers: `in segment x`, `in list x`, `subscribed x`, `stage x` ---- */
 
@@ -202,6 +235,61 @@ typedef struct MaRuleFact
 } MaRuleFact;
 
 extern void ma_register_rule_fact(const MaRuleFact *fact);
+
+/*
+ * The test() of a fact that stands in rows: `read` gives the places, from 1 on, of those of
+ * the contacts ($1) for whom it holds under its name ($2).
+ */
+extern void ma_rule_fact_in_rows(MaStatement *read, const char *name, const int64 *contact_ids,
+								 int n, MaRun how, MaTruth *out);
+
+/* ---- What keeps scores: `score(model)`; all by the model's name, which is there ---- */
+
+/* A score is a multiple of 1 / MA_RULE_SCORE_STEPS. */
+#define MA_RULE_SCORE_STEPS 10000
+
+/* A contact's score: `raw` at the instant, from there on it only fades up to `until`. */
+typedef struct MaRuleScore
+{
+	float8		raw;
+	TimestampTz instant;
+	TimestampTz until;
+} MaRuleScore;
+
+typedef struct MaRuleScores
+{
+	/* True if there is one of this name; else *candidates (char *) for the hint. */
+	bool		(*find) (const char *model, List **candidates);
+
+	/* Scores of different contacts, each as of its instant. */
+	void		(*compute) (const char *model, MaContactChange *contacts, int n,
+							const TimestampTz *as_of, MaRun how, MaRuleScore *scores);
+
+	/* The score at an instant before `until`, rounded. */
+	float8		(*value) (const char *model, const MaRuleScore *score, TimestampTz at);
+
+	/* When "score >= bound" is first another one than at `at`, or `until`. */
+	TimestampTz (*holds) (const char *model, const MaRuleScore *score, TimestampTz at,
+						  float8 bound);
+
+	/* What it reads: events (MaRuleEvent *), tables (Oid), entries of segments (char *). */
+	List	   *(*events) (const char *model);
+	List	   *(*relations) (const char *model);
+	List	   *(*segments) (const char *model);
+	TimestampTz (*reads_from) (const char *model, int32 event_id, TimestampTz at);
+
+	/* SELECT of contact_id and score (numeric) of all contacts with points at `now`. */
+	char	   *(*sql) (const char *model, const char *now);
+} MaRuleScores;
+
+extern void ma_register_rule_scores(const MaRuleScores *scores);
+
+/*
+ * A score model changes, and with it what rules that name it read and say: told within
+ * the call that changes it, before, and when the new one is there (changed).
+ */
+extern void ma_register_score_listener(void (*listener) (const char *model, bool changed));
+extern void ma_tell_score(const char *model, bool changed);
 
 /* ---- `where (...)` over one event row held as jsonb: entries, exits and waits ---- */
 

@@ -152,6 +152,7 @@ typedef enum MaNumberKind
 	MA_NUMBER_CONSTANT,
 	MA_NUMBER_AGGREGATE,
 	MA_NUMBER_COLUMN,
+	MA_NUMBER_SCORE,
 	MA_NUMBER_NEGATE,
 	MA_NUMBER_OPERATOR
 } MaNumberKind;
@@ -160,7 +161,7 @@ typedef struct MaNumber
 {
 	MaNumberKind kind;
 	Numeric		constant;
-	char	   *text;			/* of the constant */
+	char	   *text;			/* of the constant; name of the score model */
 	MaFunction	function;		/* of rows */
 	bool		distinct;
 	MaStream   *stream;
@@ -169,6 +170,7 @@ typedef struct MaNumber
 	char		operator;		/* + - * / */
 	struct MaNumber *left;
 	struct MaNumber *right;
+	int			place;			/* SCORE: in the set */
 	int			join;			/* its derived table in the oracle */
 } MaNumber;
 
@@ -240,6 +242,7 @@ struct MaRule
 	List	   *streams;		/* MaStream, likewise */
 	List	   *facts;			/* MaNode */
 	List	   *segments;		/* MaNode */
+	List	   *scores;			/* MaNumber */
 	bool		sync;
 	bool		plain;			/* its SQL runs nothing users wrote */
 	int64		recheck;		/* usecs, the longest of its own; 0: none */
@@ -290,6 +293,16 @@ extern MaStream *ma_parse_source(MaParser *parser);
 
 extern MaNode *ma_parse_comparison(MaParser *parser, int end);
 extern MaNumber *ma_parse_constant(MaParser *parser);
+
+/* ---- scores.c: score(model) ---- */
+
+extern MaNumber *ma_parse_score(MaParser *parser);
+/* Errors out unless a comparison that begins at token `first` has its scores where they may be. */
+extern void ma_check_scores(MaParser *parser, int first, const MaNode *node, int nscores);
+extern List *ma_score_events(const char *model);
+extern List *ma_score_relations(const char *model);
+extern TimestampTz ma_score_reads_from(const char *model, int32 event_id, TimestampTz at);
+extern char *ma_score_sql(const char *model, const char *now);
 
 /* ---- recheck.c: sql (...) recheck every DUR ---- */
 

@@ -25,6 +25,9 @@ extern char *ma_score_changes(char **before, char **after, const char *const *na
 /* The model as it is stored now, for a definition that goes on from there. */
 extern MaScoreModel *ma_score_model_changed(MaScoreModel *model);
 
+/* Errors out if a combined grade does not go with a score model of this name. */
+extern void ma_grades_check_model(const char *name, bool has_thresholds);
+
 /* The score of a contact without points. */
 extern float8 ma_score_nobody(const float8 *floor, const float8 *ceiling);
 

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "pgtime.h"
+#include "rules/rules.h"
 #include "scoring/define.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -35,6 +36,7 @@ static const char *const fields[NUM_FIELDS] = {"half_life", "floor", "ceiling", 
 
 static void check_thresholds(Jsonb *thresholds, const char *model, const float8 *floor,
 							 const float8 *ceiling);
+static void check_bands(const MaScoreThreshold *all, int n, const char *model);
 static float8 check_threshold(const char *model, const char *name, const JsonbValue *value,
 							float8 nobody, const float8 *ceiling);
 static char *define(const char *name, Datum *values, const char *nulls);
@@ -79,7 +81,10 @@ ma_define_score_model(PG_FUNCTION_ARGS)
 	for (int i = ARG_HALF_LIFE; i <= ARG_CEILING; i++)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	ma_call_begin(&call);
+	/* Against define_grade(). */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_score_definitions_lock();
+	ma_grades_check_model(name, JB_ROOT_COUNT(DatumGetJsonbP(values[ARG_THRESHOLDS])) > 0);
 	answer = MemoryContextStrdup(context, define(name, values, nulls));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
@@ -168,6 +173,7 @@ check_thresholds(Jsonb *thresholds, const char *model, const float8 *floor, cons
 	char	   *name = NULL;
 	char	   *names[MAX_THRESHOLDS];
 	float8		numbers[MAX_THRESHOLDS];
+	MaScoreThreshold all[MAX_THRESHOLDS];
 	int			n = 0;
 
 	if (!JB_ROOT_IS_OBJECT(thresholds) || JB_ROOT_COUNT(thresholds) > MAX_THRESHOLDS)
@@ -186,6 +192,8 @@ check_thresholds(Jsonb *thresholds, const char *model, const float8 *floor, cons
 			names[n] = name;
 			numbers[n] = check_threshold(model, name, &item, ma_score_nobody(floor, ceiling),
 										 ceiling);
+			ma_score_threshold_read(&item, &all[n]);
+			all[n].name = name;
 			for (int i = 0; i < n; i++)
 				if (numbers[i] == numbers[n])
 					ereport(ERROR,
@@ -197,30 +205,52 @@ check_thresholds(Jsonb *thresholds, const char *model, const float8 *floor, cons
 			n++;
 		}
 	}
+	check_bands(all, n, model);
+}
+
+/* A threshold is lost above where the next lower one is reached: they come and go in order. */
+static void
+check_bands(const MaScoreThreshold *all, int n, const char *model)
+{
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < n; j++)
+			if (all[j].value < all[i].value && all[i].lost < all[j].value)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("thresholds.%s.lost_below of score model \"%s\" lies below thresholds.%s",
+								all[i].name, model, all[j].name),
+						 errdetail("%g is below %g: the higher one would outlast the lower.",
+								   all[i].lost, all[j].value)));
 }
 
 static float8
 check_threshold(const char *model, const char *name, const JsonbValue *value, float8 nobody,
 				const float8 *ceiling)
 {
-	float8		number = NAN;
+	MaScoreThreshold threshold;
+	float8		number;
 
-	if (value->type == jbvNumeric)
-		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8,
-													NumericGetDatum(value->val.numeric)));
+	ma_score_threshold_read(value, &threshold);
+	number = threshold.value;
 	ma_name_check(name, "threshold");
-	if (!isfinite(number))
+	if (!isfinite(number) || !isfinite(threshold.lost) || threshold.lost > number)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("thresholds.%s of score model \"%s\" is not a number under a name",
 						name, model),
-				 errhint("As in '{\"hot\": 50}'.")));
+				 errhint("As in '{\"hot\": 50}', or '{\"hot\": {\"at\": 50, \"lost_below\": 40}}'.")));
 	if (number < nobody + MA_SCORE_STEP)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("thresholds.%s of score model \"%s\" is reached by everybody", name, model),
 				 errdetail("A contact without any points has a score of %g.", nobody),
 				 errhint("A threshold lies above that.")));
+	if (threshold.lost < nobody + MA_SCORE_STEP)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("thresholds.%s.lost_below of score model \"%s\" is never passed", name,
+						model),
+				 errdetail("A contact without any points has a score of %g.", nobody)));
 	if (ceiling != NULL && number > *ceiling)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -268,6 +298,7 @@ replace(MaScoreModel *model, Datum *values, const char *nulls)
 	char	   *after[NUM_FIELDS];
 	char	   *changes;
 
+	ma_tell_score(name, false);
 	stored_texts(model->id, before);
 	ma_run(&update, values, nulls, MA_RUN_WRITE_LATEST);
 	stored_texts(model->id, after);
@@ -275,6 +306,7 @@ replace(MaScoreModel *model, Datum *values, const char *nulls)
 	if (changes == NULL)
 		return psprintf("%s: unchanged", name);
 	(void) ma_score_model_changed(model);
+	ma_tell_score(name, true);
 	return psprintf("%s: replaced (%s)", name, changes);
 }
 
@@ -314,7 +346,7 @@ ma_score_model_changed(MaScoreModel *model)
 		"built = false, built_upto = 0 WHERE model_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}
 	};
-	/* Nobody has points under a model without rules. */
+	/* Nobody has points under a model without rules, unless by hand. */
 	static MaStatement clear = {
 		"DELETE FROM marketing_internal.score WHERE model_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}
@@ -329,12 +361,19 @@ ma_score_model_changed(MaScoreModel *model)
 	ma_unwatch_events(MA_SCORE_CONSUMER, name);
 	changed = ma_score_model_required(name);
 	foreach(cell, ma_score_model_events(changed))
-		ma_watch_event(MA_SCORE_CONSUMER, name, lfirst_int(cell), false,
+	{
+		MaEvent    *event = ma_event_by_id(ma_definitions(), lfirst_int(cell));
+
+		/* Entries and exits of segments are told while they happen, not marked. */
+		ma_watch_event(MA_SCORE_CONSUMER, name, lfirst_int(cell),
+					   event != NULL && event->builtin &&
+					   strncmp(event->name, "segment_", strlen("segment_")) == 0,
 					   ma_score_model_columns(changed, lfirst_int(cell)));
+	}
 	events = list_concat_unique_int(events, ma_score_model_events(changed));
 	ma_worker_wake_at_commit();
 	ma_events_lock_writers(events);
-	if (changed->rules == NIL)
+	if (changed->rules == NIL && !changed->entries)
 		ma_run(&clear, &argument, NULL, MA_RUN_WRITE_LATEST);
 	return ma_score_model_required(name);
 }
@@ -349,6 +388,12 @@ ma_drop_score_model(PG_FUNCTION_ARGS)
 		1, {INT4OID}},
 		{"DELETE FROM marketing_internal.score_model WHERE model_id OPERATOR(pg_catalog.=) $1",
 		1, {INT4OID}},
+		{"DELETE FROM marketing_internal.hand_off WHERE model_id OPERATOR(pg_catalog.=) $1",
+		1, {INT4OID}},
+		{"DELETE FROM marketing_internal.lead_waiting WHERE model_id OPERATOR(pg_catalog.=) $1",
+		1, {INT4OID}},
+		{"DELETE FROM marketing_internal.score_entry WHERE model_id OPERATOR(pg_catalog.=) $1",
+		1, {INT4OID}},
 		{"DELETE FROM marketing_internal.score AS s "
 			"WHERE s.model_id OPERATOR(pg_catalog.=) $1 OR NOT EXISTS ("
 			"SELECT FROM marketing_internal.score_model AS m "
@@ -359,14 +404,19 @@ ma_drop_score_model(PG_FUNCTION_ARGS)
 	MaScoreModel *model;
 	Datum		argument;
 	MaCall		call;
+	ListCell   *cell;
 	char	   *answer;
 
 	(void) ma_extension_required();
 	name = ma_score_name(fcinfo, 0, "name");
 	ma_call_begin(&call);
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_score_definitions_lock();
 	model = ma_score_model_required(name);
+	ma_require_unused("score model", name);
 	argument = Int32GetDatum(model->id);
+	foreach(cell, model->rules)
+		ma_score_view_drop(lfirst(cell));
 	ma_events_lock_writers(ma_score_model_events(model));
 	for (int i = 0; i < lengthof(removes); i++)
 		ma_run(&removes[i], &argument, NULL, MA_RUN_WRITE_LATEST);

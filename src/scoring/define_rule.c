@@ -23,19 +23,20 @@
 enum
 {
 	ARG_MODEL, ARG_NAME, ARG_EVENT, ARG_POINTS, ARG_CONDITION, ARG_AT_MOST, ARG_PER, ARG_ONCE,
-	ARG_EXPIRES
+	ARG_EXPIRES, ARG_SEGMENT
 };
 
 /* Columns of score_rule besides its key. */
 enum
 {
 	FIELD_EVENT, FIELD_POINTS, FIELD_CONDITION, FIELD_AT_MOST, FIELD_PER, FIELD_EXPIRES,
-	FIELD_CONSTANT, FIELD_CONDITION_SOURCE, FIELD_POINTS_SOURCE, FIELD_COLUMNS, NUM_FIELDS
+	FIELD_SEGMENT, FIELD_CONSTANT, FIELD_CONDITION_SOURCE, FIELD_POINTS_SOURCE, FIELD_COLUMNS,
+	NUM_FIELDS
 };
 
 #define NUM_COMPARED FIELD_CONSTANT
 static const char *const fields[NUM_COMPARED] = {
-	"event", "points", "condition", "at_most", "per", "expires"
+	"event", "points", "condition", "at_most", "per", "expires", "segment"
 };
 
 /* What a rule is made of, checked. */
@@ -45,6 +46,7 @@ typedef struct RuleOptions
 	char	   *name;
 	char	   *label;			/* for errors */
 	char	   *event;
+	char	   *segment;		/* NULL: none */
 	Datum		values[NUM_FIELDS];
 	bool		nulls[NUM_FIELDS];
 	List	   *columns;
@@ -63,6 +65,8 @@ typedef struct Check
 
 static void set_text(RuleOptions *options, int field, const char *text);
 static void read_limits(RuleOptions *options, FunctionCallInfo fcinfo);
+static void read_segment(RuleOptions *options, FunctionCallInfo fcinfo);
+static void check_segment(const RuleOptions *options);
 static void read_points(RuleOptions *options, FunctionCallInfo fcinfo, bool expression);
 static char *check_expression(RuleOptions *options, const char *source, Oid type, const char *what);
 static void check_part(void *arg);
@@ -76,6 +80,7 @@ static char *define(RuleOptions *options);
 static bool stored_texts(int32 model_id, const char *name, char **texts);
 static void write_rule(int32 model_id, const RuleOptions *options);
 static Datum define_rule(FunctionCallInfo fcinfo, bool expression);
+static MaScoreRule *rule_required(MaScoreModel *model, const char *name);
 
 MA_FUNCTION(ma_define_score_rule);
 MA_FUNCTION(ma_define_score_rule_sql);
@@ -112,6 +117,7 @@ define_rule(FunctionCallInfo fcinfo, bool expression)
 	for (int i = 0; i < NUM_FIELDS; i++)
 		options->nulls[i] = true;
 	read_limits(options, fcinfo);
+	read_segment(options, fcinfo);
 	condition = ma_score_text(fcinfo, ARG_CONDITION);
 	if (condition != NULL)
 	{
@@ -173,6 +179,47 @@ read_limits(RuleOptions *options, FunctionCallInfo fcinfo)
 		options->values[FIELD_EXPIRES] = PG_GETARG_DATUM(ARG_EXPIRES);
 		options->nulls[FIELD_EXPIRES] = false;
 	}
+}
+
+/* The events of segments are those of one, by its name. */
+static void
+read_segment(RuleOptions *options, FunctionCallInfo fcinfo)
+{
+	bool		flips = strcmp(options->event, "segment_entered") == 0 ||
+		strcmp(options->event, "segment_left") == 0;
+
+	options->segment = ma_score_text(fcinfo, ARG_SEGMENT);
+	if (flips && options->segment == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("score rule \"%s\" does not say of which segment", options->label),
+				 errhint("Add segment => 'its name'.")));
+	if (!flips && options->segment != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("segment of score rule \"%s\" goes with event segment_entered or segment_left",
+						options->label)));
+	set_text(options, FIELD_SEGMENT, options->segment);
+}
+
+/* The segment must be there, and not depend on the score itself. */
+static void
+check_segment(const RuleOptions *options)
+{
+	MaRuleScope scope = {psprintf("segment of score rule \"%s\"", options->label)};
+	MaRule	   *rule;
+	char	   *path;
+
+	if (options->segment == NULL)
+		return;
+	rule = ma_rule_parse(psprintf("in segment %s", quote_identifier(options->segment)), &scope,
+						 InvalidOid);
+	path = ma_rule_path(rule, "score", options->model);
+	if (path != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_RULE_CYCLE),
+				 errmsg("score model \"%s\" would depend on itself", options->model),
+				 errdetail("score %s%s", options->model, path)));
 }
 
 static void
@@ -377,18 +424,26 @@ define(RuleOptions *options)
 
 	if (event->builtin)
 		require_rows(event->name);
+	check_segment(options);
 	options->values[FIELD_EVENT] = Int32GetDatum(event->id);
 	options->nulls[FIELD_EVENT] = false;
+	ma_tell_score(options->model, false);
 	known = stored_texts(model->id, options->name, before);
 	write_rule(model->id, options);
 	(void) stored_texts(model->id, options->name, after);
 	if (known)
 	{
 		changes = ma_score_changes(before, after, fields, NUM_COMPARED);
-		if (changes == NULL)
+		if (changes == NULL && ma_score_view_fits(rule_required(model, options->name)))
 			return psprintf("%s: unchanged", options->label);
+		changes = changes ? changes : "it was broken";
+		/* Its columns are those of the rule as it was. */
+		ma_score_view_drop(rule_required(model, options->name));
 	}
-	(void) ma_score_model_changed(model);
+	model = ma_score_model_changed(model);
+	ma_score_view_set(rule_required(model, options->name));
+	ma_definitions_changed();
+	ma_tell_score(options->model, true);
 	return known ? psprintf("%s: replaced (%s)", options->label, changes) :
 		psprintf("%s: created", options->label);
 }
@@ -398,7 +453,7 @@ stored_texts(int32 model_id, const char *name, char **texts)
 {
 	static MaStatement read = {
 		"SELECT event_id, points, condition, at_most, per, "
-		"pg_catalog.justify_hours(expires) FROM marketing_internal.score_rule "
+		"pg_catalog.justify_hours(expires), segment FROM marketing_internal.score_rule "
 		"WHERE model_id OPERATOR(pg_catalog.=) $1 AND name OPERATOR(pg_catalog.=) $2",
 		2, {INT4OID, TEXTOID}
 	};
@@ -418,15 +473,15 @@ write_rule(int32 model_id, const RuleOptions *options)
 {
 	static MaStatement upsert = {
 		"INSERT INTO marketing_internal.score_rule (model_id, name, event_id, points, condition, "
-		"at_most, per, expires, constant, condition_source, points_source, columns) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+		"at_most, per, expires, segment, constant, condition_source, points_source, columns) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
 		"ON CONFLICT (model_id, name) DO UPDATE SET event_id = EXCLUDED.event_id, "
 		"points = EXCLUDED.points, condition = EXCLUDED.condition, at_most = EXCLUDED.at_most, "
-		"per = EXCLUDED.per, expires = EXCLUDED.expires, constant = EXCLUDED.constant, "
+		"per = EXCLUDED.per, expires = EXCLUDED.expires, segment = EXCLUDED.segment, constant = EXCLUDED.constant, "
 		"condition_source = EXCLUDED.condition_source, points_source = EXCLUDED.points_source, "
 		"columns = EXCLUDED.columns",
-		12, {INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, INTERVALOID, FLOAT8OID,
-		TEXTOID, TEXTOID, TEXTARRAYOID}
+		13, {INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, INTERVALOID, TEXTOID,
+		FLOAT8OID, TEXTOID, TEXTOID, TEXTARRAYOID}
 	};
 	Datum		values[2 + NUM_FIELDS];
 	char		nulls[3 + NUM_FIELDS] = {0};
@@ -444,6 +499,29 @@ write_rule(int32 model_id, const RuleOptions *options)
 	ma_run(&upsert, values, nulls, MA_RUN_WRITE_LATEST);
 }
 
+/* The model's rule of this name, or an error with the nearest names. */
+static MaScoreRule *
+rule_required(MaScoreModel *model, const char *name)
+{
+	List	   *names = NIL;
+	char	   *nearest;
+	ListCell   *cell;
+
+	foreach(cell, model->rules)
+	{
+		MaScoreRule *rule = lfirst(cell);
+
+		if (strcmp(rule->name, name) == 0)
+			return rule;
+		names = lappend(names, rule->name);
+	}
+	nearest = ma_nearest(name, names);
+	ereport(ERROR,
+			(errcode(ERRCODE_MA_UNKNOWN_SCORE),
+			 errmsg("score model \"%s\" has no rule \"%s\"", model->name, name),
+			 nearest ? errhint("Did you mean %s?", nearest) : 0));
+}
+
 /* marketing.drop_score_rule(model, name) */
 Datum
 ma_drop_score_rule(PG_FUNCTION_ARGS)
@@ -457,10 +535,8 @@ ma_drop_score_rule(PG_FUNCTION_ARGS)
 	char	   *name;
 	char	   *model_name;
 	MaScoreModel *model;
-	List	   *names = NIL;
 	Datum		arguments[2];
 	MaCall		call;
-	ListCell   *cell;
 	char	   *answer;
 
 	(void) ma_extension_required();
@@ -469,20 +545,13 @@ ma_drop_score_rule(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	ma_score_definitions_lock();
 	model = ma_score_model_required(model_name);
-	foreach(cell, model->rules)
-		names = lappend(names, ((MaScoreRule *) lfirst(cell))->name);
+	ma_tell_score(model_name, false);
+	ma_score_view_drop(rule_required(model, name));
 	arguments[0] = Int32GetDatum(model->id);
 	arguments[1] = CStringGetTextDatum(name);
-	if (ma_run(&remove, arguments, NULL, MA_RUN_WRITE_LATEST).n == 0)
-	{
-		char	   *nearest = ma_nearest(name, names);
-
-		ereport(ERROR,
-				(errcode(ERRCODE_MA_UNKNOWN_SCORE),
-				 errmsg("score model \"%s\" has no rule \"%s\"", model_name, name),
-				 nearest ? errhint("Did you mean %s?", nearest) : 0));
-	}
+	ma_run(&remove, arguments, NULL, MA_RUN_WRITE_LATEST);
 	(void) ma_score_model_changed(model);
+	ma_tell_score(model_name, true);
 	MemoryContextSwitchTo(context);
 	answer = psprintf("%s/%s: dropped", model_name, name);
 	ma_call_end(&call);

@@ -14,34 +14,12 @@
 #include "funcapi.h"
 #include "rules/rules.h"
 #include "scoring/define.h"
+#include "scoring/lines.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #define FADED 0.01				/* with less than this left, points count as faded */
 #define REASONS 3
-
-/* A row that fits a rule. */
-typedef struct Line
-{
-	MaScoreRule *rule;
-	char	   *row_key;
-	TimestampTz at;
-	float8		points;
-	float8		points_now;
-	TimestampTz fades_at;		/* DT_NOEND: never */
-	const char *state;
-} Line;
-
-/* The lines of one contact and model. */
-typedef struct Lines
-{
-	MaContactChange *contact;
-	pg_tz	   *zone;
-	TimestampTz now;
-	int			n;
-	int			space;
-	Line	   *lines;
-} Lines;
 
 /* Points of one rule, in sum. */
 typedef struct Reason
@@ -51,18 +29,21 @@ typedef struct Reason
 	int			rows;
 } Reason;
 
-static Lines *read_lines(MaScoreModel *model, int64 contact_id, TimestampTz now);
-static void read_rule(Lines *lines, MaScoreRule *rule);
-static void read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event,
+static bool only_fades(const MaScoreModel *model);
+static float8 left_of(MaScoreModel *model, MaContactChange *contact, TimestampTz then,
+					  TimestampTz now);
+static void read_rule(MaScoreLines *lines, MaScoreRule *rule);
+static void read_entries(MaScoreLines *lines, MaScoreModel *model);
+static void read_source(MaScoreLines *lines, MaScoreRule *rule, const MaEvent *event,
 						MaEventSource *source);
 static char *row_key_sql(const MaEventSource *source);
-static Line *add_line(Lines *lines);
-static void judge(Lines *lines, int first);
-static TimestampTz fades_at(const Line *line, TimestampTz expiry);
+static MaScoreLine *add_line(MaScoreLines *lines);
+static void judge(MaScoreLines *lines, int first);
+static TimestampTz fades_at(const MaScoreLine *line, TimestampTz expiry);
 static int	compare_candidates(const void *left, const void *right);
 static int	compare_lines(const void *left, const void *right);
 static int	compare_reasons(const void *left, const void *right);
-static void put_line(ReturnSetInfo *result, const Line *line);
+static void put_line(ReturnSetInfo *result, const MaScoreLine *line);
 
 MA_FUNCTION(ma_explain_score);
 MA_FUNCTION(ma_score_reasons);
@@ -73,7 +54,7 @@ ma_explain_score(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	MaScoreModel *model;
-	Lines	   *lines;
+	MaScoreLines *lines;
 	char	   *name;
 	TimestampTz now = ma_now();
 	MaCall		call;
@@ -83,8 +64,8 @@ ma_explain_score(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	ma_call_begin(&call);
 	model = ma_score_model_required(name);
-	lines = read_lines(model, ma_contact_argument(fcinfo, false), now);
-	qsort(lines->lines, lines->n, sizeof(Line), compare_lines);
+	lines = ma_score_lines(model, ma_contact_argument(fcinfo, false), now, MA_RUN_READ);
+	qsort(lines->lines, lines->n, sizeof(MaScoreLine), compare_lines);
 	for (int i = 0; i < lines->n; i++)
 		put_line(result, &lines->lines[i]);
 	ma_call_end(&call);
@@ -92,14 +73,15 @@ ma_explain_score(PG_FUNCTION_ARGS)
 }
 
 static void
-put_line(ReturnSetInfo *result, const Line *line)
+put_line(ReturnSetInfo *result, const MaScoreLine *line)
 {
 	MaEvent    *event = ma_event_by_id(ma_definitions(), line->rule->event_id);
 	Datum		values[8];
 	bool		nulls[8] = {false};
 
 	values[0] = CStringGetTextDatum(line->rule->name);
-	values[1] = CStringGetTextDatum(event->name);
+	nulls[1] = event == NULL;
+	values[1] = event ? CStringGetTextDatum(event->name) : (Datum) 0;
 	nulls[2] = line->row_key == NULL;
 	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(line->row_key);
 	values[3] = TimestampTzGetDatum(line->at);
@@ -112,24 +94,107 @@ put_line(ReturnSetInfo *result, const Line *line)
 }
 
 /* All rows that fit a rule of the model, judged. */
-static Lines *
-read_lines(MaScoreModel *model, int64 contact_id, TimestampTz now)
+MaScoreLines *
+ma_score_lines(MaScoreModel *model, int64 contact_id, TimestampTz now, MaRun how)
 {
-	Lines	   *lines = palloc0_object(Lines);
+	MaScoreLines *lines = palloc0_object(MaScoreLines);
 	ListCell   *cell;
 
-	lines->contact = ma_read_contacts(&contact_id, 1);
-	lines->zone = *ma_score_zones(lines->contact, 1, MA_RUN_READ);
+	lines->how = how;
+	lines->contact = ma_read_contacts_as(&contact_id, 1, how);
+	lines->zone = *ma_score_zones(lines->contact, 1, how);
 	lines->now = now;
 	lines->space = 64;
-	lines->lines = palloc_array(Line, lines->space);
+	lines->lines = palloc_array(MaScoreLine, lines->space);
 	foreach(cell, model->rules)
 		read_rule(lines, lfirst(cell));
+	if (model->entries)
+		read_entries(lines, model);
 	return lines;
 }
 
+/* Points without a row, as of a rule of their own. */
 static void
-read_rule(Lines *lines, MaScoreRule *rule)
+read_entries(MaScoreLines *lines, MaScoreModel *model)
+{
+	static MaStatement read = {
+		"SELECT e.at, e.points, e.reason FROM marketing_internal.score_entry AS e "
+		"WHERE e.contact_id OPERATOR(pg_catalog.=) ANY ($1) AND e.model_id OPERATOR(pg_catalog.=) $2",
+		2, {INT8ARRAYOID, INT4OID}
+	};
+	MaScoreRule *rule = palloc0_object(MaScoreRule);
+	int			first = lines->n;
+	Datum	   *keys;
+	int			nkeys = ma_builtin_keys(lines->contact, lines->how, &keys);
+	Datum		arguments[2];
+	MaRows		rows;
+
+	rule->model = model;
+	rule->name = "by hand";
+	rule->place = PG_INT32_MAX;
+	arguments[0] = ma_datum_array(keys, nkeys, INT8OID);
+	arguments[1] = Int32GetDatum(model->id);
+	rows = ma_run(&read, arguments, NULL, lines->how);
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaScoreLine	   *line = add_line(lines);
+		bool		isnull;
+
+		line->rule = rule;
+		line->at = ma_int64(&rows, i, 1);
+		line->points = DatumGetFloat8(ma_value(&rows, i, 2, &isnull));
+		line->row_key = ma_text(&rows, i, 3);
+	}
+	judge(lines, first);
+}
+
+/* True if points that count at one instant count at all later ones, but for fading. */
+static bool
+only_fades(const MaScoreModel *model)
+{
+	ListCell   *cell;
+
+	foreach(cell, model->rules)
+		if (((MaScoreRule *) lfirst(cell))->expires != NULL)
+			return false;
+	return true;
+}
+
+/* What the rows give as of then, within no bounds, as it is left now. */
+static float8
+left_of(MaScoreModel *model, MaContactChange *contact, TimestampTz then, TimestampTz now)
+{
+	MaScore		score;
+
+	ma_scores_compute(model, contact, 1, &then, MA_RUN_READ_LATEST, &score);
+	return score.raw * ma_score_left(model, now - score.instant);
+}
+
+/*
+ * What there is now less what is left of what there was: the evaluation's plans are kept,
+ * which reading row by row has none of.
+ */
+float8
+ma_score_since(MaScoreModel *model, int64 contact_id, TimestampTz since, TimestampTz now)
+{
+	MaScoreLines *lines;
+	float8		sum = 0;
+
+	if (only_fades(model))
+	{
+		MaContactChange *contact = ma_read_contacts_as(&contact_id, 1, MA_RUN_READ_LATEST);
+
+		return left_of(model, contact, now, now) - left_of(model, contact, since, now);
+	}
+	lines = ma_score_lines(model, contact_id, now, MA_RUN_READ_LATEST);
+	for (int i = 0; i < lines->n; i++)
+		if (lines->lines[i].at > since)
+			sum += lines->lines[i].points_now;
+	return sum;
+}
+
+static void
+read_rule(MaScoreLines *lines, MaScoreRule *rule)
 {
 	MaDefinitions *definitions = ma_definitions();
 	MaEvent    *event = ma_event_by_id(definitions, rule->event_id);
@@ -139,21 +204,22 @@ read_rule(Lines *lines, MaScoreRule *rule)
 	if (event == NULL)
 		return;
 	foreach(cell, ma_score_sources(event))
-		if (ma_score_rule_fits(rule, lfirst(cell)))
+		if (ma_score_rule_for(rule, lfirst(cell)) != NULL)
 			read_source(lines, rule, event, lfirst(cell));
 	judge(lines, first);
 }
 
 static void
-read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource *source)
+read_source(MaScoreLines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource *source)
 {
 	Oid			type;
 	int64	   *ids;
 	Datum	   *keys;
-	int			nkeys = ma_score_keys(event, source, lines->contact, 1, MA_RUN_READ, &ids, &keys);
-	char	   *condition = ma_score_condition(rule, event, source);
+	int			nkeys = ma_score_keys(event, source, lines->contact, 1, lines->how, &ids, &keys);
+	MaScoreRule *named = ma_score_rule_for(rule, source);
+	char	   *condition = ma_score_condition(named, event, source);
 	char	   *columns = psprintf("r.at AS at, %s::pg_catalog.float8 AS points, %s AS row_key",
-								   ma_row_sql(source, rule->points, rule->columns),
+								   ma_row_sql(source, named->points, named->columns),
 								   event->builtin ? "NULL::pg_catalog.text" : row_key_sql(source));
 	char	   *sql = ma_event_select(event, source, columns, "ANY ($1)", &type);
 	Datum		argument = ma_datum_array(keys, nkeys, type);
@@ -163,13 +229,13 @@ read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource
 	int			zone = -1;
 
 	if (condition != NULL)
-		sql = psprintf("%s AND %s", sql, ma_row_sql(source, condition, rule->columns));
+		sql = psprintf("%s AND %s", sql, ma_row_sql(source, condition, named->columns));
 	if (source != NULL)
 	{
 		zone = ma_pin_time_zone(source->time_zone);
 		ma_become_table_owner(&caller, source->table->relid);
 	}
-	rows = ma_run_once(sql, 1, &array_type, &argument, NULL, MA_RUN_READ);
+	rows = ma_run_once(sql, 1, &array_type, &argument, NULL, lines->how);
 	if (source != NULL)
 	{
 		ma_become_back(&caller);
@@ -180,7 +246,7 @@ read_source(Lines *lines, MaScoreRule *rule, const MaEvent *event, MaEventSource
 		bool		isnull;
 		TimestampTz at = ma_int64(&rows, i, 1);
 		Datum		points = ma_value(&rows, i, 2, &isnull);
-		Line	   *line;
+		MaScoreLine	   *line;
 
 		if (isnull || !isfinite(DatumGetFloat8(points)) || TIMESTAMP_NOT_FINITE(at))
 			continue;
@@ -214,29 +280,29 @@ row_key_sql(const MaEventSource *source)
 	return sql.data;
 }
 
-static Line *
-add_line(Lines *lines)
+static MaScoreLine *
+add_line(MaScoreLines *lines)
 {
 	if (lines->n == lines->space)
 	{
 		lines->space *= 2;
-		lines->lines = repalloc_huge(lines->lines, mul_size(sizeof(Line), lines->space));
+		lines->lines = repalloc_huge(lines->lines, mul_size(sizeof(MaScoreLine), lines->space));
 	}
-	memset(&lines->lines[lines->n], 0, sizeof(Line));
+	memset(&lines->lines[lines->n], 0, sizeof(MaScoreLine));
 	return &lines->lines[lines->n++];
 }
 
 /* Says of the lines of one rule what they give. */
 static void
-judge(Lines *lines, int first)
+judge(MaScoreLines *lines, int first)
 {
 	int64		period = 0;
 	int			count = 0;
 
-	qsort(lines->lines + first, lines->n - first, sizeof(Line), compare_candidates);
+	qsort(lines->lines + first, lines->n - first, sizeof(MaScoreLine), compare_candidates);
 	for (int i = first; i < lines->n; i++)
 	{
-		Line	   *line = &lines->lines[i];
+		MaScoreLine	   *line = &lines->lines[i];
 		const MaScoreRule *rule = line->rule;
 		pg_tz	   *zone = ma_score_zone(rule->model, lines->zone);
 		int64		its = ma_score_period(rule->per, line->at, zone);
@@ -247,7 +313,9 @@ judge(Lines *lines, int first)
 		count = i > first && its == period ? count + 1 : 1;
 		period = its;
 		line->fades_at = DT_NOEND;
-		if (rule->at_most > 0 && count > rule->at_most)
+		line->expiry = expiry;
+		line->over = rule->at_most > 0 && count > rule->at_most;
+		if (line->over)
 			line->state = "over at_most";
 		else if (line->at > lines->now)
 			line->state = "to come";
@@ -258,14 +326,14 @@ judge(Lines *lines, int first)
 			line->state = "counts";
 			line->points_now = line->points * ma_score_left(rule->model, lines->now - line->at);
 		}
-		if (rule->at_most == 0 || count <= rule->at_most)
+		if (!line->over)
 			line->fades_at = fades_at(line, expiry);
 	}
 }
 
 /* When the points expire, or next to nothing is left of them. */
 static TimestampTz
-fades_at(const Line *line, TimestampTz expiry)
+fades_at(const MaScoreLine *line, TimestampTz expiry)
 {
 	int64		half_life = line->rule->model->half_life;
 	float8		end;
@@ -280,8 +348,8 @@ fades_at(const Line *line, TimestampTz expiry)
 static int
 compare_candidates(const void *left, const void *right)
 {
-	const Line *a = left;
-	const Line *b = right;
+	const MaScoreLine *a = left;
+	const MaScoreLine *b = right;
 
 	if (a->at != b->at)
 		return a->at < b->at ? -1 : 1;
@@ -294,13 +362,13 @@ compare_candidates(const void *left, const void *right)
 static int
 compare_lines(const void *left, const void *right)
 {
-	const Line *a = left;
-	const Line *b = right;
+	const MaScoreLine *a = left;
+	const MaScoreLine *b = right;
 
 	if (a->at != b->at)
 		return a->at > b->at ? -1 : 1;
 	if (a->rule != b->rule)
-		return a->rule->place - b->rule->place;
+		return a->rule->place < b->rule->place ? -1 : 1;
 	return compare_candidates(left, right);
 }
 
@@ -310,7 +378,7 @@ ma_score_reasons(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MaScoreModel *model;
-	Lines	   *lines;
+	MaScoreLines *lines;
 	Reason	   *reasons;
 	StringInfoData words;
 	TimestampTz now = ma_now();
@@ -319,17 +387,21 @@ ma_score_reasons(PG_FUNCTION_ARGS)
 
 	ma_call_begin(&call);
 	model = ma_score_model_required(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	lines = read_lines(model, PG_GETARG_INT64(0), now);
-	n = list_length(model->rules);
-	reasons = palloc0_array(Reason, Max(n, 1));
-	for (int i = 0; i < n; i++)
+	lines = ma_score_lines(model, PG_GETARG_INT64(0), now, MA_RUN_READ);
+	/* The last one is of points without a rule. */
+	n = list_length(model->rules) + 1;
+	reasons = palloc0_array(Reason, n);
+	for (int i = 0; i < n - 1; i++)
 		reasons[i].rule = list_nth(model->rules, i);
 	for (int i = 0; i < lines->n; i++)
 		for (int j = 0; j < n; j++)
-			if (reasons[j].rule == lines->lines[i].rule && lines->lines[i].points_now != 0)
+			if ((reasons[j].rule == lines->lines[i].rule || j == n - 1) &&
+				lines->lines[i].points_now != 0)
 			{
+				reasons[j].rule = lines->lines[i].rule;
 				reasons[j].points += lines->lines[i].points_now;
 				reasons[j].rows++;
+				break;
 			}
 	qsort(reasons, n, sizeof(Reason), compare_reasons);
 	MemoryContextSwitchTo(context);
@@ -356,5 +428,7 @@ compare_reasons(const void *left, const void *right)
 
 	if (a->points != b->points)
 		return a->points > b->points ? -1 : 1;
-	return a->rule->place - b->rule->place;
+	if (a->rule == NULL || b->rule == NULL)
+		return a->rule == NULL ? 1 : -1;
+	return a->rule->place < b->rule->place ? -1 : 1;
 }

@@ -20,10 +20,12 @@
 static void *load(void);
 static void free_fetches(void *arg);
 static MaScoreModel *model_of_row(const MaRows *rows, uint64 row);
+static float8 number_of(const JsonbValue *value);
 static void read_thresholds(MaScoreModel *model, const MaRows *rows, uint64 row);
 static void load_rules(MaScoreModels *models);
 static MaScoreRule *rule_of_row(const MaRows *rows, uint64 row);
 static int	compare_thresholds(const void *left, const void *right);
+static List *add_columns(List *columns, const List *more);
 
 MaScoreModels *
 ma_score_models(void)
@@ -46,8 +48,12 @@ load(void)
 	static MaStatement all = {
 		"SELECT model_id, name, "
 		"(pg_catalog.date_part('epoch', half_life) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8, "
-		"floor, ceiling, thresholds, time_zone, version, built, built_upto "
-		"FROM marketing_internal.score_model ORDER BY model_id"
+		"floor, ceiling, thresholds, time_zone, version, built, built_upto, "
+		"EXISTS (SELECT FROM marketing_internal.score_entry AS e "
+		"WHERE e.model_id OPERATOR(pg_catalog.=) m.model_id), "
+		"EXISTS (SELECT FROM marketing_internal.hand_off AS h "
+		"WHERE h.model_id OPERATOR(pg_catalog.=) m.model_id AND h.assign IS NOT NULL) "
+		"FROM marketing_internal.score_model AS m ORDER BY model_id"
 	};
 	MaScoreModels *models = palloc0_object(MaScoreModels);
 	MaIdentity	caller;
@@ -64,6 +70,8 @@ load(void)
 	}
 	if (models->nmodels > 0)
 		load_rules(models);
+	if (models->nrules > 0)
+		ma_score_views_load(models);
 	ma_become_back(&caller);
 	return models;
 }
@@ -87,10 +95,44 @@ model_of_row(const MaRows *rows, uint64 row)
 	model->version = ma_int32(rows, row, 8);
 	model->built = ma_bool(rows, row, 9);
 	model->built_upto = ma_int64(rows, row, 10);
+	model->entries = ma_bool(rows, row, 11);
+	model->assigned = ma_bool(rows, row, 12);
 	return model;
 }
 
-/* {"hot": 50}, as checked by define_score_model(). */
+/* One number of a threshold's; NaN if it is none. */
+static float8
+number_of(const JsonbValue *value)
+{
+	return value == NULL || value->type != jbvNumeric ? NAN :
+		DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
+}
+
+void
+ma_score_threshold_read(const JsonbValue *value, MaScoreThreshold *threshold)
+{
+	JsonbValue	at;
+	JsonbValue	lost;
+	JsonbContainer *object;
+	int			known = 1;
+
+	threshold->value = threshold->lost = number_of(value);
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		return;
+	object = value->val.binary.data;
+	threshold->value = threshold->lost =
+		number_of(getKeyJsonValueFromContainer(object, "at", strlen("at"), &at));
+	if (getKeyJsonValueFromContainer(object, "lost_below", strlen("lost_below"), &lost) != NULL)
+	{
+		threshold->lost = number_of(&lost);
+		known++;
+	}
+	/* Another key is a slip. */
+	if (JsonContainerSize(object) != known)
+		threshold->value = NAN;
+}
+
+/* {"hot": 50, "top": {"at": 80, "lost_below": 70}}, as checked by define_score_model(). */
 static void
 read_thresholds(MaScoreModel *model, const MaRows *rows, uint64 row)
 {
@@ -106,13 +148,10 @@ read_thresholds(MaScoreModel *model, const MaRows *rows, uint64 row)
 	{
 		if (token == WJB_KEY)
 			name = pnstrdup(item.val.string.val, item.val.string.len);
-		else if (token == WJB_VALUE && item.type == jbvNumeric)
+		else if (token == WJB_VALUE)
 		{
-			Datum		value = DirectFunctionCall1(numeric_float8,
-													NumericGetDatum(item.val.numeric));
-
 			model->thresholds[model->nthresholds].name = name;
-			model->thresholds[model->nthresholds++].value = DatumGetFloat8(value);
+			ma_score_threshold_read(&item, &model->thresholds[model->nthresholds++]);
 		}
 	}
 	qsort(model->thresholds, model->nthresholds, sizeof(MaScoreThreshold), compare_thresholds);
@@ -131,7 +170,7 @@ static void
 load_rules(MaScoreModels *models)
 {
 	static MaStatement all = {
-		"SELECT model_id, name, event_id, condition, points, constant, at_most, per, expires, columns "
+		"SELECT model_id, name, event_id, condition, points, constant, at_most, per, expires, columns, segment "
 		"FROM marketing_internal.score_rule ORDER BY model_id, name COLLATE pg_catalog.\"C\""
 	};
 	MaRows		rows = ma_run(&all, NULL, NULL, MA_RUN_READ_LATEST);
@@ -188,6 +227,7 @@ rule_of_row(const MaRows *rows, uint64 row)
 					  &columns, NULL, &n);
 	for (int i = 0; i < n; i++)
 		rule->columns = lappend(rule->columns, TextDatumGetCString(columns[i]));
+	rule->segment = ma_text(rows, row, 11);
 	return rule;
 }
 
@@ -250,6 +290,13 @@ ma_score_model_events(const MaScoreModel *model)
 	return events;
 }
 
+int32
+ma_score_model_event(const MaScoreModel *model)
+{
+	return model->rules != NIL ? ((MaScoreRule *) linitial(model->rules))->event_id :
+		ma_event_required(ma_definitions(), "score_threshold_reached")->id;
+}
+
 List *
 ma_score_model_columns(const MaScoreModel *model, int32 event_id)
 {
@@ -259,20 +306,32 @@ ma_score_model_columns(const MaScoreModel *model, int32 event_id)
 	foreach(cell, model->rules)
 	{
 		MaScoreRule *rule = lfirst(cell);
-		ListCell   *inner;
+		ListCell   *part;
 
 		if (rule->event_id != event_id)
 			continue;
-		foreach(inner, rule->columns)
-		{
-			ListCell   *seen;
-			bool		known = false;
+		columns = add_columns(columns, rule->columns);
+		foreach(part, rule->reads)
+			columns = add_columns(columns, ((MaScoreReads *) lfirst(part))->columns);
+	}
+	return columns;
+}
 
-			foreach(seen, columns)
-				known |= strcmp(lfirst(seen), lfirst(inner)) == 0;
-			if (!known)
-				columns = lappend(columns, lfirst(inner));
-		}
+/* Those that are not among them yet. */
+static List *
+add_columns(List *columns, const List *more)
+{
+	ListCell   *cell;
+
+	foreach(cell, more)
+	{
+		ListCell   *seen;
+		bool		known = *(char *) lfirst(cell) == '\0';
+
+		foreach(seen, columns)
+			known |= strcmp(lfirst(seen), lfirst(cell)) == 0;
+		if (!known)
+			columns = lappend(columns, lfirst(cell));
 	}
 	return columns;
 }

@@ -59,6 +59,15 @@ ma_score_level(const MaScoreModel *model, float8 value)
 	return level;
 }
 
+int
+ma_score_level_from(const MaScoreModel *model, float8 value, int before)
+{
+	int			level = ma_score_level(model, value);
+
+	/* Only the next one may be kept, as it is lost no lower than where this one is reached. */
+	return level + (before > level && value >= model->thresholds[level].lost);
+}
+
 /* An instant at which nothing of the points is left; DT_NOEND if the calendar ends before. */
 static TimestampTz
 faded_away(const MaScoreModel *model, const MaScore *score, TimestampTz at)
@@ -98,13 +107,12 @@ ma_score_holds(const MaScoreModel *model, const MaScore *score, TimestampTz at, 
 }
 
 TimestampTz
-ma_score_level_holds(const MaScoreModel *model, const MaScore *score, TimestampTz at)
+ma_score_level_holds(const MaScoreModel *model, const MaScore *score, TimestampTz at,
+					 int level)
 {
-	int			level = ma_score_level(model, ma_score_at(model, score, at));
-
 	/* Thresholds lie above the score of nobody, so a score leaves only the one below it. */
 	return level == 0 ? score->until :
-		ma_score_holds(model, score, at, model->thresholds[level - 1].value);
+		ma_score_holds(model, score, at, model->thresholds[level - 1].lost);
 }
 
 int64

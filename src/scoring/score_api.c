@@ -211,16 +211,15 @@ emit(Reading *reading, const MaScoreRow *row)
 {
 	const MaScoreModel *model = reading->model;
 	float8		value = ma_score_at(model, &row->score, reading->now);
-	int			level = ma_score_level(model, value);
 	Datum		values[5];
 	bool		nulls[5] = {false};
 
-	if (reading->hot ? level == 0 : row->score.raw == 0)
+	if (reading->hot ? row->nreached == 0 : row->score.raw == 0)
 		return;
 	values[0] = Int64GetDatum(row->score.contact_id);
 	values[1] = CStringGetTextDatum(model->name);
 	values[2] = ma_score_numeric(value);
-	nulls[3] = nulls[4] = level == 0 || row->nreached == 0;
+	nulls[3] = nulls[4] = row->nreached == 0;
 	if (!nulls[3])
 	{
 		values[3] = CStringGetTextDatum(row->reached[row->nreached - 1].name);

@@ -29,7 +29,7 @@ typedef struct Fetch
 	MaEventSource *source;		/* NULL: tracked, or built-in */
 	Oid			key_type;
 	int			nrules;
-	MaScoreRule **rules;		/* those that fit the source */
+	MaScoreRule **rules;		/* those that fit the source, with its names */
 	int		   *columns;		/* of the result, by rule; 0: all rows give the constant */
 	MaStatement many;			/* (keys) to (place of the key, time, columns) */
 	MaStatement one;			/* the same for a single key */
@@ -78,6 +78,8 @@ static char *rule_column(const MaScoreRule *rule, const Fetch *fetch);
 static void begin(Work *work, MaScorePair *pairs, int npairs);
 static bool is_wanted(const Work *work, const Fetch *fetch, int contact);
 static void read_source(Work *work, Fetch *fetch);
+static void read_entries(Work *work);
+static void take_entry(Work *work, int contact, const MaRows *rows, uint64 row);
 static int	contact_of_row(Reading *reading, TupleTableSlot *slot);
 static bool take_row(TupleTableSlot *slot, void *arg);
 static void add_sum(MaScorePair *pair, float8 points, TimestampTz at);
@@ -100,6 +102,7 @@ ma_score_rows(MaScoreModels *models, MaContactChange *contacts, int n,
 	begin(&work, pairs, npairs);
 	foreach(cell, models->fetches)
 		read_source(&work, lfirst(cell));
+	read_entries(&work);
 	if (work.candidates != NULL)
 		add_limited(&work);
 	for (int i = 0; i < npairs; i++)
@@ -197,6 +200,9 @@ ma_score_condition(const MaScoreRule *rule, const MaEvent *event, const MaEventS
 {
 	const char *people = source ? NULL : ma_row_sql_people(event, rule->condition);
 
+	if (rule->segment != NULL)
+		people = psprintf("(t.properties OPERATOR(pg_catalog.->>) 'segment') OPERATOR(pg_catalog.=) %s",
+						  quote_literal_cstr(rule->segment));
 	if (people == NULL)
 		return rule->condition;
 	return rule->condition ? psprintf("(%s) AND %s", rule->condition, people) : pstrdup(people);
@@ -219,7 +225,10 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 		{
 			MaScoreRule *rule = lfirst(cell);
 
-			if (rule->event_id != event->id || !ma_score_rule_fits(rule, source))
+			if (rule->event_id != event->id)
+				continue;
+			rule = ma_score_rule_for(rule, source);
+			if (rule == NULL)
 				continue;
 			if (!rule->is_constant || ma_score_condition(rule, event, source) != NULL)
 				fetch->columns[fetch->nrules] = ++ncolumns;
@@ -228,12 +237,6 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 	if (fetch->nrules > 0)
 		set_statements(fetch);
 	return fetch;
-}
-
-bool
-ma_score_rule_fits(const MaScoreRule *rule, const MaEventSource *source)
-{
-	return ma_row_sql_fits(source, rule->columns);
 }
 
 /*
@@ -366,6 +369,66 @@ read_source(Work *work, Fetch *fetch)
 		ma_become_back(&caller);
 		ma_unpin_settings(zone);
 	}
+}
+
+/* Points that no row stands for, where there are any; those of who was merged count. */
+static void
+read_entries(Work *work)
+{
+	static MaStatement read = {
+		"SELECT k.n::pg_catalog.int4, e.model_id, e.at, e.points "
+		"FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
+		"JOIN marketing_internal.score_entry AS e ON e.contact_id OPERATOR(pg_catalog.=) k.key",
+		1, {INT8ARRAYOID}
+	};
+	List	   *keys = NIL;
+	List	   *places = NIL;
+	Datum	   *ids;
+	Datum		argument;
+	bool		any = false;
+	MaRows		rows;
+	ListCell   *cell;
+
+	foreach(cell, work->models->models)
+		any |= ((MaScoreModel *) lfirst(cell))->entries;
+	if (!any)
+		return;
+	for (int i = 0; i < work->n; i++)
+	{
+		Datum	   *own;
+		int			n = ma_builtin_keys(&work->contacts[i], work->how, &own);
+
+		for (int j = 0; j < n; j++)
+		{
+			keys = lappend(keys, &own[j]);
+			places = lappend_int(places, i);
+		}
+	}
+	ids = palloc_array(Datum, Max(list_length(keys), 1));
+	foreach(cell, keys)
+		ids[foreach_current_index(cell)] = *(Datum *) lfirst(cell);
+	argument = ma_datum_array(ids, list_length(keys), INT8OID);
+	rows = ma_run(&read, &argument, NULL, work->how);
+	for (uint64 i = 0; i < rows.n; i++)
+		take_entry(work, list_nth_int(places, ma_int32(&rows, i, 1) - 1), &rows, i);
+}
+
+static void
+take_entry(Work *work, int contact, const MaRows *rows, uint64 row)
+{
+	MaScoreModel *model = ma_score_model_by_id(ma_int32(rows, row, 2));
+	MaScorePair *pair = model == NULL ? NULL :
+		work->pairs[contact * work->models->nmodels + model->place];
+	TimestampTz at = ma_int64(rows, row, 3);
+	bool		isnull;
+	float8		points = DatumGetFloat8(ma_value(rows, row, 4, &isnull));
+
+	if (pair == NULL)
+		return;
+	if (at > pair->as_of)
+		pair->score.until = Min(pair->score.until, at);
+	else
+		pair->score.raw += points * ma_score_left(model, pair->as_of - at);
 }
 
 /* Place of the row's contact; rows of one are neighbours, and contacts mostly in order. */

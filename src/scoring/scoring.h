@@ -56,6 +56,48 @@ extern TimestampTz ma_score_holds(const MaScoreModel *model, const MaScore *scor
 
 #define MA_SCORE_STEP 0.0001
 
+/* ---- sales/entries.c: points without a row ---- */
+
+/* Gives contacts (locked) points of the model now, which are marked for it. */
+extern void ma_points_add(const char *model, const int64 *contact_ids, int n, float8 points,
+						  const char *reason);
+
+/* ---- stages/: the life cycle ---- */
+
+extern void ma_stage_required(const char *name);
+/* His stage; NULL: none. */
+extern const char *ma_stage_of(int64 contact_id);
+/* True if a step to this stage moves who is in the other one (NULL: in none). */
+extern bool ma_stage_is_ahead(const char *name, const char *from);
+/* Moves contacts (locked) to the stage who are not as far; returns how many. */
+extern int	ma_stage_move(const char *name, const int64 *contact_ids, int n, const char *origin);
+
+/* ---- sales/: owners and tasks ---- */
+
+/* Errors out unless it is "owner", the name of an owner, or round_robin:TEAM of a team there is. */
+extern void ma_assignment_check(const char *assign);
+/*
+ * Gives contacts (locked) an owner: "owner" leaves all as they are, round_robin:TEAM those
+ * whose owner is of the team.  owners[i]: his number, 0: none.
+ */
+extern void ma_owners_assign(const char *assign, const int64 *contact_ids, int n, int32 *owners);
+/* Address of the contact's owner; NULL: there is none. */
+extern char *ma_owner_email(int64 contact_id);
+
+typedef struct MaTaskRequest
+{
+	int64		contact_id;
+	const char *title;
+	int32		owner_id;		/* 0: nobody's */
+	TimestampTz due_at;			/* DT_NOEND: never */
+	const char *journey;
+	const char *step;
+} MaTaskRequest;
+
+/* Inserts tasks; task_ids[i] is the number. */
+extern void ma_tasks_add(const MaTaskRequest *requests, int n, int64 *task_ids);
+
+extern void ma_stages_init(void);
 extern void ma_scoring_init(void);
 
 #endif							/* MA_SCORING_H */

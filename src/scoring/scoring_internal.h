@@ -7,6 +7,7 @@
 
 #include "pgtime.h"
 #include "scoring/scoring.h"
+#include "utils/jsonb.h"
 
 #define MA_SCORE_CONSUMER "scores"
 
@@ -21,6 +22,13 @@ typedef enum MaScorePer
 	MA_PER_MONTH
 } MaScorePer;
 
+/* A table of a rule's event, and how the columns that the rule reads are called there now. */
+typedef struct MaScoreReads
+{
+	Oid			relid;
+	List	   *columns;		/* char *, in the order of the rule's; "": it is gone */
+} MaScoreReads;
+
 typedef struct MaScoreRule
 {
 	MaScoreModel *model;
@@ -34,6 +42,8 @@ typedef struct MaScoreRule
 	MaScorePer	per;
 	Interval   *expires;		/* NULL: never */
 	List	   *columns;		/* columns (char *) condition and points read */
+	List	   *reads;			/* MaScoreReads: the tables of its view */
+	char	   *segment;		/* of segment_entered and segment_left; NULL otherwise */
 	int			place;			/* among all rules of all models */
 } MaScoreRule;
 
@@ -41,6 +51,7 @@ typedef struct MaScoreThreshold
 {
 	char	   *name;
 	float8		value;
+	float8		lost;			/* once reached it is kept down to this */
 } MaScoreThreshold;
 
 struct MaScoreModel
@@ -56,6 +67,9 @@ struct MaScoreModel
 	int32		version;		/* counts its changes */
 	bool		built;			/* state of all contacts is of this version ... */
 	int64		built_upto;		/* ... or of those up to this one */
+	bool		renamed;		/* capture does not know the columns' names of now */
+	bool		entries;		/* some contact has points without a row */
+	bool		assigned;		/* its leads are given to owners */
 	List	   *rules;			/* MaScoreRule * */
 	int			place;			/* among all models */
 };
@@ -73,6 +87,10 @@ typedef struct MaScoreModels
 /* All models; valid to the end of the transaction. */
 extern MaScoreModels *ma_score_models(void);
 extern MaScoreModel *ma_score_model_by_id(int32 id);
+/* An event whose change has the model evaluated; where all points are by hand, one of its own. */
+extern int32 ma_score_model_event(const MaScoreModel *model);
+/* 50, or {"at": 50, "lost_below": 40}; the value is NaN where it is neither. */
+extern void ma_score_threshold_read(const JsonbValue *value, MaScoreThreshold *threshold);
 
 /* ---- points.c: the arithmetic of one score ---- */
 
@@ -82,9 +100,11 @@ extern float8 ma_score_left(const MaScoreModel *model, int64 age);
 extern float8 ma_score_finish(const MaScoreModel *model, float8 raw);
 /* How many thresholds are reached with this score: the first so many are. */
 extern int	ma_score_level(const MaScoreModel *model, float8 value);
-/* The first instant after `at` at which the level is another one, or score->until. */
+/* The same for one that had reached so many before: the highest is kept down to `lost`. */
+extern int	ma_score_level_from(const MaScoreModel *model, float8 value, int before);
+/* The first instant after `at` at which it is not this level any more, or score->until. */
 extern TimestampTz ma_score_level_holds(const MaScoreModel *model, const MaScore *score,
-										TimestampTz at);
+										TimestampTz at, int level);
 /* Number of the day, week or month of the instant in the zone. */
 extern int64 ma_score_period(MaScorePer per, TimestampTz at, pg_tz *zone);
 /* The instant at which a row of this instant expires. */
@@ -110,9 +130,6 @@ extern void ma_score_rows(MaScoreModels *models, MaContactChange *contacts, int 
 /* Frees the plans of fetches; runs when the models are replaced. */
 extern void ma_score_fetches_free(MaScoreModels *models);
 
-/* Reads of one source of an event as `key` says it; columns that rules read exist there. */
-extern bool ma_score_rule_fits(const MaScoreRule *rule, const MaEventSource *source);
-
 /* Where rows of the event stand (MaEventSource; NULL: tracked, or the event is built in). */
 extern List *ma_score_sources(const MaEvent *event);
 /* As ma_event_keys(); of a built-in event the rows of merged contacts count as well. */
@@ -125,6 +142,27 @@ extern char *ma_score_condition(const MaScoreRule *rule, const MaEvent *event,
 /* Time zones of contacts, by their places; the model's where a contact has none. */
 extern pg_tz **ma_score_zones(MaContactChange *contacts, int n, MaRun how);
 extern pg_tz *ma_score_zone(const MaScoreModel *model, pg_tz *contacts);
+
+/* ---- consumer.c ---- */
+
+/* No evaluation as of `at` or later reads rows of the event from before this instant. */
+extern TimestampTz ma_score_model_reads_from(const MaScoreModel *model, int32 event_id,
+											 TimestampTz at);
+
+/* ---- views.c: views of rules, and the names their columns have now ---- */
+
+extern void ma_score_views_init(void);
+/* Makes or replaces the rule's view, where it needs one. */
+extern void ma_score_view_set(const MaScoreRule *rule);
+extern void ma_score_view_drop(const MaScoreRule *rule);
+/* True if the view has exactly the tables the rule has rows in. */
+extern bool ma_score_view_fits(const MaScoreRule *rule);
+/* Reads the views of all rules into them. */
+extern void ma_score_views_load(MaScoreModels *models);
+/* The rule with the names that columns of this source (NULL: not attached) have now. */
+extern MaScoreRule *ma_score_rule_as_named(const MaScoreRule *rule, const MaEventSource *source);
+/* Likewise; NULL if it has no rows there, since a column is missing or the view was dropped. */
+extern MaScoreRule *ma_score_rule_for(const MaScoreRule *rule, const MaEventSource *source);
 
 /* ---- state.c: what is stored, and the course of scores up to now ---- */
 
@@ -185,9 +223,33 @@ extern void ma_score_states_store(MaScoreState *states, int n);
 extern MaScoreState *ma_score_states_guarded(MaContactChange *contacts, int n, TimestampTz now,
 											 int *nstates);
 
+/* ---- explain.c ---- */
+
+/* What rows from after this instant, and points without one, give now; not within bounds. */
+extern float8 ma_score_since(MaScoreModel *model, int64 contact_id, TimestampTz since,
+							 TimestampTz now);
+
+/* ---- sales/hand_over.c ---- */
+
+/* They came over a threshold of a model whose leads are given to owners: the worker is told. */
+extern void ma_hand_off_reached(int32 model_id, const int64 *contact_ids, int n);
+
+/* ---- sales/leads.c ---- */
+
+/*
+ * True if sales has rejected the lead, and what happened since does not reach the threshold
+ * by itself.
+ */
+extern bool ma_lead_is_spent(MaScoreModel *model, const MaScoreThreshold *threshold,
+							 int64 contact_id, TimestampTz now);
+
 /* ---- the files' inits ---- */
 
+extern void ma_grades_init(void);
+extern void ma_sales_init(void);
+
 extern void ma_score_consumer_init(void);
+extern void ma_score_atom_init(void);
 extern void ma_score_wake_init(void);
 
 #endif							/* MA_SCORING_INTERNAL_H */

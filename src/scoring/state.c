@@ -113,6 +113,9 @@ ma_score_depends(const MaScoreModel *model, const MaContactChange *contact)
 		for (int i = 0; i < contact->nevents; i++)
 			if (contact->events[i].event_id == ((MaScoreRule *) lfirst(cell))->event_id)
 				return true;
+	for (int i = 0; i < contact->nevents && model->rules == NIL; i++)
+		if (contact->events[i].event_id == ma_score_model_event(model))
+			return true;
 	return false;
 }
 
@@ -188,8 +191,9 @@ step(MaScoreState *state, TimestampTz now, bool last)
 	MaScorePair *pair = &state->pair;
 
 	state->now.score = pair->score;
-	state->now.wake = ma_score_level_holds(pair->model, &pair->score, pair->as_of);
 	set_reached(state, pair->as_of);
+	state->now.wake = ma_score_level_holds(pair->model, &pair->score, pair->as_of,
+										   state->now.nreached);
 	pair->active = state->now.wake <= now;
 	if (pair->active)
 		pair->as_of = last ? now : state->now.wake;
@@ -201,9 +205,14 @@ static void
 set_reached(MaScoreState *state, TimestampTz at)
 {
 	MaScoreModel *model = state->pair.model;
-	int			level = ma_score_level(model, ma_score_at(model, &state->now.score, at));
-	MaScoreReached *reached = palloc_array(MaScoreReached, Max(level, 1));
 	MaScoreRow	before = state->now;
+	MaScoreReached *reached;
+	int			level = 0;
+
+	while (level < model->nthresholds && find_reached(&before, model->thresholds[level].name))
+		level++;
+	level = ma_score_level_from(model, ma_score_at(model, &state->now.score, at), level);
+	reached = palloc_array(MaScoreReached, Max(level, 1));
 
 	for (int i = 0; i < level; i++)
 	{

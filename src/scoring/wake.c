@@ -58,10 +58,10 @@ due_turn(void)
 	{
 		MaScoreModel *model = ma_score_model_by_id(ma_int32(&rows, i, 2));
 
-		if (model == NULL || model->rules == NIL)
+		if (model == NULL)
 			continue;
 		contacts[n] = ma_int64(&rows, i, 1);
-		events[n++] = ((MaScoreRule *) linitial(model->rules))->event_id;
+		events[n++] = ma_score_model_event(model);
 	}
 	return n > 0 && ma_contacts_wake(contacts, events, n, false);
 }
@@ -108,10 +108,10 @@ build_turn(void)
 	arguments[0] = Int64GetDatum(model->built_upto);
 	arguments[1] = Int32GetDatum(size);
 	rows = ma_run(&next, arguments, NULL, MA_RUN_READ_LATEST);
-	for (uint64 i = 0; i < rows.n && model->rules != NIL; i++)
+	for (uint64 i = 0; i < rows.n && (model->rules != NIL || model->entries); i++)
 	{
 		contacts[n] = ma_int64(&rows, i, 1);
-		events[n++] = ((MaScoreRule *) linitial(model->rules))->event_id;
+		events[n++] = ma_score_model_event(model);
 	}
 	if (n > 0)
 		(void) ma_contacts_wake(contacts, events, n, true);

@@ -390,6 +390,7 @@ tell(const MaSegmentStates *states, const char *name, bool entered, TimestampTz 
 		rows[n].row_key = psprintf("%d:" INT64_FORMAT, segment->id, flip->at);
 		rows[n].occurred_at = flip->at;
 		rows[n].properties = segment_properties(segment->name);
+		rows[n].by_time = strcmp(flip->cause, "row") != 0;
 		rows[n++].enroll = ma_guc_enroll;
 	}
 	ma_tell_events(name, rows, n, now);

@@ -181,10 +181,17 @@ changes(const MaSegment *before, const Wanted *wanted)
 static void
 check_cycle(const MaSegments *all, const Wanted *wanted)
 {
+	char	   *path;
 	ListCell   *cell;
 
 	foreach(cell, ma_rule_names(wanted->rule, "segment"))
 		follow(all, lfirst(cell), wanted, wanted->name);
+	path = ma_rule_path(wanted->rule, "segment", wanted->name);
+	if (path != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MA_RULE_CYCLE),
+				 errmsg("segment \"%s\" would depend on itself", wanted->name),
+				 errdetail("%s%s", wanted->name, path)));
 }
 
 static void
@@ -418,6 +425,7 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 	char	   *answer;
 
 	ma_call_begin(&call);
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_segments_lock();
 	segment = ma_segment_get(ma_segments(), name);
 	naming = ma_segments_naming("segment", name);
@@ -426,6 +434,7 @@ ma_drop_segment(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("segment \"%s\" is named by the rule of segment %s", name, naming),
 				 errhint("Drop that segment, or define it without this one, first.")));
+	ma_require_unused("segment", name);
 	/* Who evaluates now, with the segment, ends first or meets another state. */
 	ma_relations_lock_writers(list_make1_oid(ma_own_table("segment_state")));
 	value = Int32GetDatum(segment->id);

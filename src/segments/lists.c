@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "segments/segments_internal.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 static int32 list_id(const char *name, List **names);
@@ -116,16 +117,8 @@ test_list(const char *name, const char *by, const int64 *contact_ids, int n, Tim
 		"WHERE l.name OPERATOR(pg_catalog.=) $2",
 		2, {INT8ARRAYOID, TEXTOID}
 	};
-	Datum		values[2];
-	MaRows		rows;
 
-	for (int i = 0; i < n; i++)
-		out[i] = (MaTruth) {false, DT_NOEND};
-	values[0] = ma_int8_array(contact_ids, n);
-	values[1] = CStringGetTextDatum(name);
-	rows = ma_run(&read, values, NULL, how);
-	for (uint64 i = 0; i < rows.n; i++)
-		out[ma_int32(&rows, i, 1) - 1].truth = true;
+	ma_rule_fact_in_rows(&read, name, contact_ids, n, how, out);
 }
 
 static char *
@@ -260,6 +253,7 @@ ma_drop_list(PG_FUNCTION_ARGS)
 	char	   *answer;
 
 	ma_call_begin(&call);
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	value = Int32GetDatum(list_required(name));
 	naming = ma_segments_naming("list", name);
 	if (naming != NULL)
@@ -267,6 +261,7 @@ ma_drop_list(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("list \"%s\" is named by the rule of segment %s", name, naming),
 				 errhint("Drop that segment, or define it without the list, first.")));
+	ma_require_unused("list", name);
 	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
 	answer = MemoryContextStrdup(context, psprintf("%s: dropped", name));
 	ma_call_end(&call);

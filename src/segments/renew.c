@@ -19,9 +19,17 @@
 #define RENEW_EVERY_MS 60000
 
 static void attached(void);
+static void score_changes(const char *model, bool changed);
+static void score_changing(const char *model);
+static void score_changed(const char *model);
+static List *uses_of(const char *word, const char *name);
+static List *uses_of_score(const char *model);
+static List *uses_of_stage(const char *stage);
+static List *uses_of_topic(const char *topic);
 static bool duty_tick(void);
 static void store_followed(const MaSegments *all, List **names);
 static void start_build(const MaSegment *segment, const char *text, bool later);
+static bool differs(const MaSegment *segment);
 static bool means_the_same(const MaSegment *segment);
 static void reconcile(const MaSegment *segment);
 static char *rebuild(const char *name, Oid caller);
@@ -37,6 +45,17 @@ ma_segment_renew_init(void)
 
 	ma_worker_register_duty(&duty);
 	ma_register_attach_listener(attached);
+	ma_register_score_listener(score_changes);
+	ma_register_uses("score model", uses_of_score);
+	ma_register_uses("stage", uses_of_stage);
+	ma_register_uses("topic", uses_of_topic);
+}
+
+/* True if the segment's view says something else than its rule. */
+static bool
+differs(const MaSegment *segment)
+{
+	return ma_rule_view_differs("segment", segment->name, segment->rule);
 }
 
 /* Something was attached or detached: rules that mean other rows now. */
@@ -47,13 +66,118 @@ attached(void)
 	List	   *names = NIL;
 
 	for (int i = 0; i < all->n; i++)
-		if (all->segments[i]->error == NULL && ma_segment_view_differs(all->segments[i]))
+		if (all->segments[i]->error == NULL && differs(all->segments[i]))
 			names = lappend(names, pstrdup(all->segments[i]->name));
 	if (names == NIL)
 		return;
 	ma_segments_lock();
 	ma_segments_rewatch(names);
 	ma_definitions_changed();
+}
+
+static void
+score_changes(const char *model, bool changed)
+{
+	if (changed)
+		score_changed(model);
+	else
+		score_changing(model);
+}
+
+/*
+ * Renames are told by views that say what the rules do; once the score is another one
+ * they do not.  So those that have not been renewed since are renewed before.
+ */
+static void
+score_changing(const char *model)
+{
+	MaSegments *all = ma_segments();
+	bool		any = false;
+
+	for (int i = 0; i < all->n; i++)
+	{
+		MaSegment  *segment = all->segments[i];
+
+		if (segment->error != NULL || !(segment->altered || segment->followed) ||
+			ma_rule_path(segment->rule, "score", model) == NULL)
+			continue;
+		if (!any)
+			ma_segments_lock();
+		any = true;
+		if (segment->followed)
+			start_build(segment, segment->text, true);
+		ma_rule_view_set("segment", segment->name, segment->rule);
+	}
+	if (any)
+		ma_definitions_changed();
+}
+
+/* A score model says something else now, and so do rules that name it. */
+static void
+score_changed(const char *model)
+{
+	MaSegments *all = ma_segments();
+	List	   *names = NIL;
+	bool		later;
+
+	for (int i = 0; i < all->n; i++)
+		if (all->segments[i]->error == NULL &&
+			ma_rule_path(all->segments[i]->rule, "score", model) != NULL)
+			names = lappend(names, pstrdup(all->segments[i]->name));
+	if (names == NIL)
+		return;
+	ma_segments_lock();
+	later = ma_segment_build_later();
+	for (int i = 0; i < all->n; i++)
+		if (all->segments[i]->error == NULL &&
+			ma_rule_path(all->segments[i]->rule, "score", model) != NULL)
+		{
+			ma_segment_lock_writers(all->segments[i]->rule);
+			start_build(all->segments[i], all->segments[i]->text, later);
+		}
+	ma_definitions_changed();
+	ma_segments_rewatch(names);
+	ma_definitions_changed();
+	if (later)
+		ma_worker_wake_at_commit();
+	else
+		ma_segments_build(ma_segments(), names, ma_now());
+}
+
+static List *
+uses_of(const char *word, const char *name)
+{
+	MaSegments *all = ma_segments();
+	List	   *uses = NIL;
+	ListCell   *cell;
+
+	for (int i = 0; i < all->n; i++)
+		foreach(cell, all->segments[i]->rule ?
+				ma_rule_names(all->segments[i]->rule, word) : NIL)
+			if (strcmp(lfirst(cell), name) == 0)
+			{
+				uses = lappend(uses, psprintf("segment \"%s\"", all->segments[i]->name));
+				break;
+			}
+	return uses;
+}
+
+static List *
+uses_of_score(const char *model)
+{
+	return uses_of("score", model);
+}
+
+static List *
+uses_of_stage(const char *stage)
+{
+	return uses_of("stage", stage);
+}
+
+static List *
+uses_of_topic(const char *topic)
+{
+	return uses_of("subscribed", topic);
 }
 
 /* The worker's turn; nothing unless a definition or an attached table has changed. */
@@ -76,9 +200,8 @@ duty_tick(void)
 			MaSegment  *segment = all->segments[i];
 
 			if (segment->error == NULL && !segment->followed &&
-				ma_segment_view_differs(segment) && !means_the_same(segment))
-				ma_segment_mark_failed(segment, ERRCODE_MA_RULE_BROKEN,
-									   MA_SEGMENT_RENAMED);
+				differs(segment) && !means_the_same(segment))
+				ma_segment_mark_failed(segment, ERRCODE_MA_RULE_BROKEN, MA_RULE_RENAMED);
 			else if (segment->error == NULL && !segment->followed && segment->altered)
 				ma_rule_view_set("segment", segment->name, segment->rule);
 		}
@@ -140,12 +263,12 @@ start_build(const MaSegment *segment, const char *text, bool later)
 static bool
 means_the_same(const MaSegment *segment)
 {
-	List	   *before = ma_segment_view_reads(segment);
+	List	   *before = ma_rule_view_reads("segment", segment->name);
 	List	   *after;
 	ListCell   *cell;
 
 	ma_rule_view_set("segment", segment->name, segment->rule);
-	after = ma_segment_view_reads(segment);
+	after = ma_rule_view_reads("segment", segment->name);
 	foreach(cell, before)
 	{
 		const char *column = lfirst(cell);

@@ -23,7 +23,7 @@ typedef struct MaSegment
 	bool		building;
 	TimestampTz known_from;		/* its log is complete from then on; DT_NOEND: not yet */
 	MaRule	   *rule;			/* NULL: broken, it cannot be compiled */
-	char	   *error;			/* why it is broken or failing; NULL: it is neither */
+	const char *error;			/* why it is broken or failing; NULL: it is neither */
 	bool		marked;			/* so for everybody, until it is rebuilt: see failures.c */
 	bool		misses_column;	/* what it reads lacks one, which may come back */
 	bool		followed;		/* text is not what is stored: names were renamed since */
@@ -73,19 +73,12 @@ extern char *ma_segment_name_argument(FunctionCallInfo fcinfo, int i);
 
 /* ---- compile.c: the rule of a stored text ---- */
 
-/* Why a rule is broken that columns of each other's names would read. */
-#define MA_SEGMENT_RENAMED "columns it reads were renamed, and its text would mean others now"
-
 /* Sets rule and what depends on it, or error; names that were renamed are followed. */
 extern void ma_segment_compile(MaSegment *segment);
 /* A new round of compilations begins, in the order of the segments' ids. */
 extern void ma_segments_compile_begin(void);
 /* The text a segment compiled in this round stands for, if it is not the stored one. */
 extern char *ma_segment_followed_text(const char *name);
-/* Columns of users' tables that the segment's view reads, as texts to compare. */
-extern List *ma_segment_view_reads(const MaSegment *segment);
-/* True if the segment's view says something else than its rule. */
-extern bool ma_segment_view_differs(const MaSegment *segment);
 
 /* ---- failures.c: a rule that fails fails alone ---- */
 

@@ -22,6 +22,9 @@
 #define STATE_NEXT_WAKE 2
 #define STATE_BITS 3
 #define STATE_WAKES 4
+#define STATE_COLUMNS 4
+#define MEMBER_COLUMNS 3
+#define TRANSITION_COLUMNS 7
 
 /* States that are read in the order of their contacts. */
 typedef struct StateReading
@@ -347,7 +350,7 @@ static void
 write_members(MaSegmentStates *states)
 {
 	static const RegProcedure equal[] = {F_INT4EQ, F_INT8EQ};
-	MaRowWrite *write = ma_write_begin("segment_member");
+	MaRowWrite *write = ma_write_begin("segment_member", MEMBER_COLUMNS);
 	MaIndexRead *read = NULL;
 	MaSegments *all = states->all;
 	ListCell   *cell;
@@ -365,7 +368,7 @@ write_members(MaSegmentStates *states)
 	{
 		MaSegmentFlip *flip = lfirst(cell);
 		int			place = flip->contact * all->n + flip->segment;
-		Datum		values[3];
+		Datum		values[MEMBER_COLUMNS];
 
 		if (!flip->last || (!states->before[place] && !states->bits[place]))
 			continue;
@@ -374,7 +377,7 @@ write_members(MaSegmentStates *states)
 		values[2] = TimestampTzGetDatum(flip->at);
 		if (!states->before[place])
 		{
-			ma_write_insert(write, values);
+			ma_write_insert(write, values, NULL);
 			continue;
 		}
 		if (read == NULL)
@@ -395,7 +398,7 @@ write_member(MaRowWrite *write, MaIndexRead *read, const Datum *values, bool sta
 
 	ma_index_find(read, values);
 	row = ma_index_next(read);
-	if (row == NULL || !(stays ? ma_write_update(write, &row->tts_tid, values) :
+	if (row == NULL || !(stays ? ma_write_update(write, &row->tts_tid, values, NULL) :
 						 ma_write_delete(write, &row->tts_tid)))
 		state_changed(DatumGetInt64(values[1]));
 }
@@ -403,7 +406,7 @@ write_member(MaRowWrite *write, MaIndexRead *read, const Datum *values, bool sta
 static void
 write_transitions(MaSegmentStates *states, TimestampTz now)
 {
-	MaRowWrite *write = ma_write_begin_at("segment_transition", now);
+	MaRowWrite *write = ma_write_begin_at("segment_transition", now, TRANSITION_COLUMNS);
 	Oid			sequence = ma_own_table("segment_transition_transition_id_seq");
 	Datum		causes[2] = {0};
 	const char *texts[2] = {NULL};
@@ -413,7 +416,7 @@ write_transitions(MaSegmentStates *states, TimestampTz now)
 	{
 		MaSegmentFlip *flip = lfirst(cell);
 		int			i = texts[0] == flip->cause ? 0 : 1;
-		Datum		values[7];
+		Datum		values[TRANSITION_COLUMNS];
 
 		/* A batch has one cause mostly, and a constant stands for it. */
 		if (texts[i] != flip->cause)
@@ -429,7 +432,7 @@ write_transitions(MaSegmentStates *states, TimestampTz now)
 		values[4] = TimestampTzGetDatum(flip->at);
 		values[5] = TimestampTzGetDatum(now);
 		values[6] = causes[i];
-		ma_write_insert(write, values);
+		ma_write_insert(write, values, NULL);
 	}
 	ma_write_end(write);
 }
@@ -439,7 +442,7 @@ static void
 write_states(MaSegmentStates *states)
 {
 	static const RegProcedure equal[] = {F_INT8EQ};
-	MaRowWrite *write = ma_write_begin("segment_state");
+	MaRowWrite *write = ma_write_begin("segment_state", STATE_COLUMNS);
 	MaIndexRead *read = NULL;
 
 	for (int i = 0; i < states->n; i++)
@@ -497,10 +500,10 @@ write_state(const MaSegmentStates *states, int contact, MaRowWrite *write, Tuple
 	nothing = next == DT_NOEND &&
 		VARSIZE(DatumGetPointer(values[STATE_BITS - 1])) == VARHDRSZ;
 	if (row == NULL && !nothing)
-		ma_write_insert(write, values);
+		ma_write_insert(write, values, NULL);
 	else if (row != NULL)
 		met = nothing ? ma_write_delete(write, &row->tts_tid) :
-			ma_write_update(write, &row->tts_tid, values);
+			ma_write_update(write, &row->tts_tid, values, NULL);
 	if (!met)
 		state_changed(states->contact_ids[contact]);
 }

@@ -26,6 +26,22 @@ static const MaPartitioned transitions = {
 	.index = "segment_id, effective_at"
 };
 
+/*
+ * Entries and exits as rows of our own events.  Those that a definition brought about are
+ * nobody's doing.
+ */
+#define FLIPS_SQL(entered) \
+	"SELECT f.contact_id, f.effective_at AS occurred_at, " \
+	"pg_catalog.jsonb_build_object('segment', g.name) AS properties " \
+	"FROM marketing_internal.segment_transition AS f JOIN marketing_internal.segment AS g " \
+	"ON g.segment_id OPERATOR(pg_catalog.=) f.segment_id " \
+	"WHERE f.cause OPERATOR(pg_catalog.<>) 'definition' AND " entered "f.entered"
+
+static const MaBuiltinRows rows[] = {
+	{"segment_entered", "segment_transition", FLIPS_SQL(""), true},
+	{"segment_left", "segment_transition", FLIPS_SQL("NOT "), true}
+};
+
 void
 ma_transitions_init(void)
 {
@@ -34,6 +50,7 @@ ma_transitions_init(void)
 	};
 
 	ma_worker_register_duty(&duty);
+	ma_register_builtin_rows(rows, lengthof(rows));
 }
 
 /* The worker's turn: nothing until the first segment was defined. */
@@ -83,6 +100,8 @@ ma_prune_segment_history(PG_FUNCTION_ARGS)
 	value = TimestampTzGetDatum(before);
 	rows = ma_run(&rest, &value, NULL, MA_RUN_WRITE_LATEST);
 	ma_definitions_changed();
+	if (ma_builtin_read_before("segment_transition", before))
+		ma_contacts_leave_all();
 	answer = psprintf("history of segments begins at %s: %d month%s and %s single rows dropped",
 					  timestamptz_to_str(before), months, months == 1 ? "" : "s",
 					  ma_grouped(ma_int64(&rows, 0, 1)));

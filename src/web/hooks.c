@@ -12,7 +12,6 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
-#include "common/base64.h"
 #include "consent/consent.h"
 #include "delivery/delivery.h"
 #include "mb/pg_wchar.h"
@@ -22,7 +21,6 @@
 
 #define PURPOSE "hook:"
 #define TOKEN_BYTES 18
-#define TOKEN_LENGTH 24			/* as text */
 #define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 /*
@@ -155,21 +153,14 @@ static const Form *form_of(Datum content);
 
 MA_FUNCTION(ma_hook_url);
 
-/* In the base64 of URLs; the length needs no padding. */
 static char *
 token_of(const char *server)
 {
 	MaSignedText name = {PURPOSE, server, strlen(server)};
 	uint8		signature[TOKEN_BYTES];
-	char	   *token = palloc0(TOKEN_LENGTH + 1);
 
 	ma_sign(&name, signature, TOKEN_BYTES);
-	if (pg_b64_encode((const MA_BASE64_BYTE *) signature, TOKEN_BYTES, token, TOKEN_LENGTH) !=
-		TOKEN_LENGTH)
-		elog(ERROR, "cannot happen: the code of a hook's address has another length");
-	for (char *c = token; *c != '\0'; c++)
-		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
-	return token;
+	return ma_base64url(signature, TOKEN_BYTES);
 }
 
 /* marketing.hook_url(server) */
@@ -207,16 +198,9 @@ is_ours(const char *rest, char **server)
 	const char *slash = strchr(rest, '/');
 	MaSignedText name = {PURPOSE};
 	uint8		signature[TOKEN_BYTES];
-	char		token[TOKEN_LENGTH + 1];
 
-	if (slash == NULL || strlen(slash + 1) != TOKEN_LENGTH || slash - rest >= NAMEDATALEN ||
-		strpbrk(slash + 1, "+/") != NULL)
-		return false;
-	strlcpy(token, slash + 1, sizeof(token));
-	for (char *c = token; *c != '\0'; c++)
-		*c = *c == '-' ? '+' : *c == '_' ? '/' : *c;
-	if (pg_b64_decode(token, TOKEN_LENGTH, (MA_BASE64_BYTE *) signature, TOKEN_BYTES) !=
-		TOKEN_BYTES)
+	if (slash == NULL || slash - rest >= NAMEDATALEN ||
+		ma_base64url_read(slash + 1, signature, TOKEN_BYTES) != TOKEN_BYTES)
 		return false;
 	*server = pnstrdup(rest, slash - rest);
 	name.data = *server;

@@ -53,7 +53,7 @@ static bool does_helper = true;
 static bool is_ours(int duty);
 static bool lock_duty(int duty, bool wait);
 static bool tick(int duty, bool wait, int *pause);
-static int	pause_after(int duty);
+static int	pause_after(int duty, TimestampTz looked_at);
 static void rest(DutyState *state, int at_least, int at_most);
 
 void
@@ -162,6 +162,15 @@ ma_worker_again_soon(void)
 }
 
 bool
+ma_duty_has_left(void)
+{
+	for (int i = 0; i < number_of_duties; i++)
+		if (duties[i].left > 0)
+			return true;
+	return false;
+}
+
+bool
 ma_duty_was_woken(void)
 {
 	bool		was = woken;
@@ -209,6 +218,7 @@ static bool
 tick(int duty, bool wait, int *pause)
 {
 	MaIdentity	caller;
+	TimestampTz looked_at;
 	bool		more = false;
 
 	*pause = BUSY_MS;
@@ -218,21 +228,22 @@ tick(int duty, bool wait, int *pause)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ma_become_owner(&caller);
 	again_soon = false;
+	looked_at = ma_now();
 	more = duties[duty].duty->tick();
 	if (!more)
-		*pause = pause_after(duty);
+		*pause = pause_after(duty, looked_at);
 	ma_become_back(&caller);
 	PopActiveSnapshot();
 	return more;
 }
 
 /*
- * Until work falls due by itself, and no longer than a poll.  What is due already
- * could not be done just now: to try it at once again would be to spin, so it is tried
- * more and more rarely.
+ * Until work falls due by itself, and no longer than a poll.  What was due when the tick
+ * looked could not be done: to try it at once again would be to spin, so it is tried
+ * more and more rarely.  What has fallen due since is done at once.
  */
 static int
-pause_after(int duty)
+pause_after(int duty, TimestampTz looked_at)
 {
 	DutyState  *state = &duties[duty];
 	TimestampTz due = state->duty->next_due ? state->duty->next_due() : DT_NOEND;
@@ -246,9 +257,9 @@ pause_after(int duty)
 	}
 	else
 		state->left = 0;
-	if (due == DT_NOEND || due <= now)
+	if (due == DT_NOEND || due <= looked_at)
 		return limit;
-	return (int) Min((due - now) / 1000 + 1, limit);
+	return due <= now ? 0 : (int) Min((due - now) / 1000 + 1, limit);
 }
 
 /* A wake can end the pause after `at_least` milliseconds. */

@@ -248,6 +248,7 @@ turn(void)
 	bool		more = false;
 	bool		again = false;
 	bool		looked = false;
+	bool		worked = false;
 	MaTurn		met = MA_TURN_GO;
 
 	for (int i = 0; i < ma_duty_count() && met == MA_TURN_GO; i++)
@@ -260,6 +261,7 @@ turn(void)
 		{
 			look_around();
 			met = work(i, &again);
+			worked |= again;
 		} while (again && met == MA_TURN_GO && ma_monotonic_ms() < end);
 		more |= again;
 		looked = true;
@@ -268,7 +270,7 @@ turn(void)
 		met = work(-1, &again);
 	if (!is_helper)
 		count_turn();
-	end_if_idle(more);
+	end_if_idle(worked);
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (met != MA_TURN_GO)

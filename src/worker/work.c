@@ -113,6 +113,7 @@ run(int64 run_for)
 {
 	int64		end = ma_monotonic_ms() + run_for;
 	ErrorData  *cancel = NULL;
+	bool		looked_twice = false;
 
 	ma_duty_restart();
 	for (;;)
@@ -125,6 +126,14 @@ run(int64 run_for)
 		/* What one duty has done may be what another one waited for. */
 		if (more)
 		{
+			looked_twice = false;
+			ma_duty_woken();
+			continue;
+		}
+		/* Nor need what one had to leave be in its way any more, once all have had a turn. */
+		if (!looked_twice && ma_duty_has_left())
+		{
+			looked_twice = true;
 			ma_duty_woken();
 			continue;
 		}

@@ -92,6 +92,9 @@ extern void ma_worker_wake_at_commit(void);
  */
 extern void ma_worker_again_soon(void);
 
+/* Milliseconds of a clock that is never set. */
+extern int64 ma_monotonic_ms(void);
+
 /*
  * Pauses for about `ms` milliseconds, answering interrupts; for the short waits
  * of a lock that is not free.

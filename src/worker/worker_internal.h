@@ -117,7 +117,6 @@ extern MaRegistry *ma_registry; /* NULL when not preloaded */
 extern LWLock *ma_registry_lock;	/* guards all but its atomics */
 
 extern void ma_registry_init(void);
-extern int64 ma_monotonic_ms(void);
 extern int	ma_backoff_ms(int failures);
 /* True at most once per MA_LOG_EVERY_MS for the cause whose mark this is. */
 extern bool ma_log_allowed(int64 *mark);
@@ -198,6 +197,8 @@ extern int	ma_duty_pause(int limit);
 extern void ma_duty_woken(void);
 /* True if that has happened since the last call. */
 extern bool ma_duty_was_woken(void);
+/* True if the last tick of one had to leave something, see ma_worker_again_soon(). */
+extern bool ma_duty_has_left(void);
 /* All duties fall due and forget their failures. */
 extern void ma_duty_restart(void);
 /*

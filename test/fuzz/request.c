@@ -168,6 +168,22 @@ connections_idle(struct MHD_Connection *connection)
 	busy--;
 }
 
+/* Who asks is known to connections.c alone; here each input is one request. */
+void
+connections_asks(struct MHD_Connection *connection)
+{
+}
+
+void
+connections_served(struct MHD_Connection *connection)
+{
+}
+
+void
+connections_close_idle(void)
+{
+}
+
 /* What the database would get. */
 bool
 pool_submit(Request *request)

@@ -16,6 +16,7 @@
 
 #include "base/base.h"
 #include "common/fe_memutils.h"
+#include "consent/consent.h"
 #include "content/liquid/liquid.h"
 #include "fuzz.h"
 #include "mb/pg_wchar.h"
@@ -441,6 +442,27 @@ ma_shop_hmac(const void *data, Size length)
 		memcpy(VARDATA(result) + 8 * i, &hash, 8);
 	}
 	return PointerGetDatum(result);
+}
+
+/* With one key, which is no other than the shop's. */
+void
+ma_sign(const MaSignedText *text, uint8 *signature, int length)
+{
+	int			purpose = strlen(text->purpose);
+	char	   *bytes = palloc(purpose + text->length);
+
+	memcpy(bytes, text->purpose, purpose);
+	memcpy(bytes + purpose, text->data, text->length);
+	memcpy(signature, VARDATA(DatumGetPointer(ma_shop_hmac(bytes, purpose + text->length))), length);
+}
+
+bool
+ma_signed(const MaSignedText *text, const uint8 *signature, int length)
+{
+	uint8	   *right = palloc(length);
+
+	ma_sign(text, right, length);
+	return memcmp(right, signature, length) == 0;
 }
 
 char *

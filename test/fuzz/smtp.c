@@ -99,6 +99,13 @@ number_of(const MaOutgoing *message)
 }
 
 static void
+on_begun(MaOutgoing *message)
+{
+	if (handed[number_of(message)])
+		fuzz_fail("what was handed over is not begun again");
+}
+
+static void
 on_handed(MaOutgoing *message)
 {
 	handed[number_of(message)] = true;
@@ -248,10 +255,10 @@ target(char *text, int length)
 		.max_connections = CONNECTIONS, .messages_per_connection = 3, .timeout = 1,
 		.connect_timeout = 1, .return_path = "b@shop.example", .verp = true
 	};
-	static MaDeliveryApi api = {.handed = on_handed};
+	static MaDeliveryApi api = {.begun = on_begun, .handed = on_handed};
 
 	net_api = &api;
-	npools = 0;
+	pools = NULL;
 	ending = false;
 	looked = 0;
 	now = 1000;
@@ -276,7 +283,7 @@ target(char *text, int length)
 	}
 	for (int n = 0; n < STEPS && step(); n++)
 	{
-		SmtpPool   *pool = pools[0];
+		SmtpPool   *pool = pools;
 		int			which = pool->n > 0 ? (left + n) % pool->n : 0;
 		SmtpConnection *connection = pool->n > 0 ? pool->connections[which] : NULL;
 

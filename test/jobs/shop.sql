@@ -55,6 +55,7 @@ CREATE INDEX ON site_events (customer_id, name, at);
 
 SELECT marketing.define_topic('offers', 'Offers', channels => '{email,sms}', consent => 'opt_in');
 SELECT marketing.define_list('sunset');
+SELECT marketing.define_template('sla_missed', topic => 'transactional', subject => 'Nobody has called yet', html => '<p>{{ contact.first_name }} waits for a call.</p>');
 SELECT marketing.define_template('miss_you', topic => 'offers', subject => 'We miss you, {{ contact.first_name }}', html => '<p>Come back.</p>');
 SELECT marketing.define_template('offer', topic => 'offers', subject => 'An offer', html => '<p>Ten percent for {{ contact.first_name }}.</p>');
 SELECT marketing.define_template('last_notice', topic => 'offers', subject => 'Last notice', html => '<p>Is this goodbye?</p>');
@@ -65,3 +66,7 @@ SELECT marketing.define_template('best_content', topic => 'newsletter', layout =
 SELECT marketing.define_template('feedback', topic => 'newsletter', layout => 'brand', subject => 'Tell us', html => '<p>How was it?</p>');
 SELECT marketing.define_template('cart_mail', topic => 'offers', subject => 'Your basket', html => $$<ul>{% for line in cart_lines %}<li>{{ line.qty }} x {{ line.title }}, {{ line.price | money: "TRY" }}</li>{% endfor %}</ul><a href="{{ entry.url }}">To the basket</a>$$);
 SELECT marketing.define_template('cart_coupon', topic => 'offers', subject => 'Ten percent', html => '<p>For your basket.</p>');
+SELECT marketing.define_template('birthday', topic => 'offers', subject => 'Happy birthday, {{ contact.first_name }}', html => '<p>A present.</p>');
+SELECT marketing.define_template('birthday_reminder', topic => 'offers', subject => 'Your present', html => '<p>It is still there.</p>');
+SELECT marketing.define_template('bf_a', topic => 'offers', subject => 'Black Friday', html => '<p>Half the price.</p>');
+SELECT marketing.define_template('bf_b', topic => 'offers', subject => 'Only today, {{ contact.first_name }}', html => '<p>Half the price.</p>');

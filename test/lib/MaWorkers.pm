@@ -10,10 +10,11 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 
 our @EXPORT = qw(
 	new_server scheduler_of wait_scheduler wait_no_scheduler turns wait_turns wait_new_scheduler
-	launcher_pid work_goes_on no_trouble status_of
+	launcher_pid work_goes_on no_trouble status_of try_psql wait_psql
 );
 
 # A started server with the library preloaded; settings and init options may be given.
@@ -65,6 +66,27 @@ sub wait_new_scheduler
 	ok( $node->poll_query_until(
 			'postgres', scheduler_sql($database, "count(*) = 1 AND min(pid) <> $old")),
 		$message);
+}
+
+# What a query gives while the server may be down or going down; undef: nothing. A psql that cannot connect may
+# be gone before it has read its query, which IPC::Run takes for an error.
+sub try_psql
+{
+	my ($node, $database, $sql) = @_;
+	my ($code, $out) = eval { $node->psql($database, $sql) };
+	return defined $code && $code == 0 ? $out : undef;
+}
+
+# Until the query, asked in that way, gives t.
+sub wait_psql
+{
+	my ($node, $database, $sql) = @_;
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return 1 if (try_psql($node, $database, $sql) // '') eq 't';
+		Time::HiRes::usleep(100_000);
+	}
+	return 0;
 }
 
 sub launcher_pid

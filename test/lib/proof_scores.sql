@@ -19,7 +19,31 @@ SELECT marketing.declare_event(n) FROM unnest('{page,form,called}'::text[]) AS n
 SELECT marketing.define_score_model('fading', half_life => '10 days', thresholds => '{"warm": 10, "hot": 25}');
 SELECT marketing.define_score_model('steady', floor => -5, ceiling => 40, thresholds => '{"top": 30}');
 
+-- Under the names of now, whatever the table's are.
+CREATE VIEW shop_visits AS SELECT id, customer_id, at, amount, status FROM visits;
+CREATE VIEW shop_events AS SELECT id, name, customer_id, at, path FROM site_events;
+
 CREATE SCHEMA proof;
+-- The expression with the columns' names of now; and another name for one of them.
+CREATE FUNCTION proof.named(expression text) RETURNS text STABLE LANGUAGE sql AS $$
+	SELECT regexp_replace(regexp_replace(expression, '\mamount\M', (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 'visits'::regclass AND attnum = 4)),
+		'\mpath\M', (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 'site_events'::regclass AND attnum = 5))
+$$;
+CREATE FUNCTION proof.rename(relation regclass, number int, name text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	known text := (SELECT attname FROM pg_attribute WHERE attrelid = relation AND attnum = number);
+BEGIN
+	IF known <> name THEN
+		EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, known, name);
+	END IF;
+END $$;
+-- Points without a row; who is no contact just now gets none.
+CREATE FUNCTION proof.add(id int, model text, points numeric) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM marketing.add_points(id, model, points);
+EXCEPTION WHEN OTHERS THEN
+	NULL;
+END $$;
 -- The rules as the oracle knows them: SQL over e, the row as jsonb.
 CREATE TABLE proof.rule (model text, name text, event text, condition text, points text, at_most int, per text, expires interval,
 	PRIMARY KEY (model, name));
@@ -29,9 +53,9 @@ DECLARE
 	answer text;
 BEGIN
 	IF points ~ '^[-0-9.]+$' THEN
-		answer := marketing.define_score_rule(model, name, event, points::numeric, condition, at_most, per, false, expires);
+		answer := marketing.define_score_rule(model, name, event, points::numeric, proof.named(condition), at_most, per, false, expires);
 	ELSE
-		answer := marketing.define_score_rule(model, name, event, points, condition, at_most, per, false, expires);
+		answer := marketing.define_score_rule(model, name, event, proof.named(points), proof.named(condition), at_most, per, false, expires);
 	END IF;
 	INSERT INTO proof.rule VALUES (model, name, event, condition, points, at_most, per, expires)
 		ON CONFLICT ON CONSTRAINT rule_pkey DO UPDATE SET event = EXCLUDED.event, condition = EXCLUDED.condition, points = EXCLUDED.points,
@@ -84,6 +108,9 @@ BEGIN
 				coalesce(r.at_most, 2147483647), r.expires)
 			USING now;
 	END LOOP;
+	RETURN QUERY SELECT coalesce(h.contact_id, e.contact_id), m.name, sum(e.points * coalesce(proof.fade(now - e.at, m.half_life), 1))
+		FROM marketing_internal.score_entry AS e JOIN marketing_internal.score_model AS m USING (model_id)
+		LEFT JOIN marketing_internal.contact_holder AS h ON h.merged_id = e.contact_id WHERE e.at <= now GROUP BY 1, 2;
 END $$;
 
 -- contact_id, model, score, level: of every contact, also without points.
@@ -120,7 +147,15 @@ BEGIN
 			LATERAL (SELECT marketing_internal.contact_text(e.contact_id)) AS t (contact),
 			LATERAL (SELECT coalesce(sum(points_now), 0), count(*) FROM marketing.explain_score(t.contact, e.model)) AS x (sum, n)
 		WHERE t.contact IS NOT NULL AND abs(x.sum - r.raw) > 0.0001 + 0.00006 * x.n;
+	RETURN QUERY SELECT format('segment %s: read %s, right is %s', s.name, m.contact, x.contact)
+		FROM (VALUES ('risen', 'fading', 9.50005), ('far', 'steady', 12.00005)) AS s (name, model, bound)
+		CROSS JOIN LATERAL (SELECT t.contact FROM expected AS e, LATERAL (SELECT marketing_internal.contact_text(e.contact_id)) AS t (contact)
+			WHERE e.model = s.model AND e.score >= s.bound AND t.contact IS NOT NULL) AS x
+		FULL JOIN (SELECT n.name, m.contact FROM (VALUES ('risen'), ('far')) AS n (name), marketing.segment_members(n.name) AS m) AS m
+			ON m.name = s.name AND m.contact = x.contact
+		WHERE m.contact IS NULL OR x.contact IS NULL;
 	IF strict THEN
+		RETURN QUERY SELECT format('segment %s: %s', n.name, v) FROM (VALUES ('risen'), ('far')) AS n (name), marketing.verify_segment(n.name) AS v;
 		RETURN QUERY SELECT format('dirty: %s', d) FROM marketing_internal.dirty AS d;
 		RETURN QUERY SELECT format('stored: %s of %s is %s, right is %s', e.model, e.contact_id, s, e)
 			FROM expected AS e FULL JOIN (
@@ -154,4 +189,5 @@ SELECT proof.define('steady', 'visit', 'visited', '7', NULL, 2, 'month', '1 mont
 SELECT proof.define('steady', 'form', 'form', '1');
 SELECT proof.define('steady', 'called', 'called', '-1.5');
 SELECT marketing_internal.record_event('score_threshold_reached'), marketing_internal.record_event('score_threshold_lost');
+SELECT marketing.define_segment('risen', 'score(fading) >= 9.50005'), marketing.define_segment('far', 'NOT 12.00005 > score(steady)');
 CALL marketing.work();

@@ -4,7 +4,8 @@
 # Builds the tree, installs it into a private copy of PostgreSQL and runs the tests there: regress
 # (test/sql), isolation (test/isolation/specs) and TAP (test/t). The last line of output is
 # "N passed, N failed", counting each regress file, each isolation spec and each TAP subtest; the
-# exit code is 0 only if tests ran and none failed.
+# exit code is 0 only if tests ran and none failed. Before it the failed tests are named once more,
+# so that the end of a long output tells what to look at.
 #
 # Without arguments all tests run. An argument is a kind (regress, isolation, tap), one test
 # (regress/NAME, isolation/NAME, NAME) or a TAP file (t/010_workers.pl).
@@ -24,9 +25,18 @@ tap_timeout=${TAP_TIMEOUT:-1500}
 passed=0
 failed=0
 skipped=0
+failures=()
 regress=()
 isolation=()
 tap=()
+
+# fail WHAT: says it, counts it and remembers it for the end.
+fail()
+{
+	echo "not ok - $1"
+	failures+=("$1")
+	failed=$((failed + 1))
+}
 
 main()
 {
@@ -95,6 +105,14 @@ copy_tests()
 	mkdir -p "$scratch/test/expected"
 	cp -RL "$top/test/." "$scratch/test/"
 	cp "$top/doc/fcm_token.py" "$scratch/test/lib/"
+	# What t/160_journey_schema.pl and t/161_broadcast_schema.pl compare.
+	mkdir -p "$scratch/test/schema/tree/doc" "$scratch/test/schema/tree/src/journeys" \
+		"$scratch/test/schema/tree/src/broadcasts"
+	cp "$top/doc/journey.schema.json" "$top/doc/broadcast.schema.json" "$scratch/test/schema/tree/doc/"
+	cp "$top/src/broadcasts/read.c" "$scratch/test/schema/tree/src/broadcasts/"
+	cp "$top/README.md" "$scratch/test/schema/tree/"
+	cp -RL "$top/src/journeys/define" "$scratch/test/schema/tree/src/journeys/"
+	ln -s ../.. "$scratch/test/schema/tree/test"
 	[ ! -d "$top/expected" ] || cp -RL "$top/expected/." "$scratch/test/expected/"
 	[ "$(id -u)" -ne 0 ] || chown -R "$server_user" "$scratch/test"
 	chmod -R u+rwX,go+rX "$scratch/test"
@@ -108,8 +126,8 @@ run_kind()
 	echo "# $kind: $# tests"
 	deadline=$((SECONDS + limit))
 	if ! cluster_start "$kind"; then
-		echo "not ok - $kind: the cluster did not start"
-		failed=$((failed + $#))
+		fail "$kind: the cluster did not start"
+		failed=$((failed + $# - 1))
 		return
 	fi
 	for test in "$@"; do
@@ -118,16 +136,14 @@ run_kind()
 		left=$((deadline - SECONDS))
 		start=$(date +%s%N)
 		if [ $left -le 0 ]; then
-			echo "not ok - $kind/$test: not run, the $limit s for this kind are over"
-			failed=$((failed + 1))
+			fail "$kind/$test: not run, the $limit s for this kind are over"
 		elif bounded "$left" "$program" --inputdir="$input" --outputdir="$out" \
 			--bindir="$scratch/pg/bin" --host="$scratch/$kind" --port=5432 --user=postgres \
 			--dlpath="$out" --dbname="${kind}_$test" "$test" > "$out/log" 2>&1; then
 			echo "ok - $kind/$test ($((($(date +%s%N) - start) / 1000000)) ms)"
 			passed=$((passed + 1))
 		else
-			echo "not ok - $kind/$test"
-			failed=$((failed + 1))
+			fail "$kind/$test"
 			if [ -s "$out/regression.diffs" ]; then
 				head -n 200 "$out/regression.diffs"
 			else
@@ -136,12 +152,10 @@ run_kind()
 		fi
 	done
 	if ! cluster_stop "$kind"; then
-		echo "not ok - $kind: the cluster did not stop"
-		failed=$((failed + 1))
+		fail "$kind: the cluster did not stop"
 	fi
 	if grep -aE 'PANIC|TRAP:|was terminated by signal' "$scratch/$kind/server.log"; then
-		echo "not ok - $kind: the server's log has the lines above"
-		failed=$((failed + 1))
+		fail "$kind: the server's log has the lines above"
 	fi
 }
 
@@ -180,30 +194,33 @@ run_tap()
 	failed=$((failed + f))
 	skipped=$((skipped + s))
 	if [ $code -ge 124 ] || { [ $code -ne 0 ] && [ "$f" -eq 0 ]; }; then
-		echo "not ok - tap: the run was cut off (exit code $code, $tap_timeout s allowed)"
-		failed=$((failed + 1))
+		fail "tap: the run was cut off (exit code $code, $tap_timeout s allowed)"
 	fi
 	[ $code -eq 0 ] || show_tap_logs
 }
 
-# The end of the logs of the files that did not pass.
+# The end of the logs of the files that did not pass, and the crashes of their servers.
 show_tap_logs()
 {
-	local log file
-	for file in "${tap[@]}"; do
-		log=$scratch/tap/tmp_check/log/regress_log_${file%.pl}
-		# a good log has a plan and no failed test; lines may begin with a time stamp
-		if [ -f "$log" ] && { grep -qE '^(\[[0-9:.]+\]\([0-9.]+s\) )?not ok' "$log" ||
-			! grep -qE '^(\[[0-9:.]+\]\([0-9.]+s\) )?1\.\.' "$log"; }; then
-			echo "--- last lines of $(basename "$log")"
-			tail -n 60 "$log"
+	local logs=$scratch/tap/tmp_check/log name log server
+	# what stands before each line of a log where tests write the time
+	local stamp='^(\[[0-9:.]+\]\([0-9.]+s\) )?'
+	for name in "${tap[@]%.pl}"; do
+		log=$logs/regress_log_$name
+		# a good log has a plan and no failed test
+		if [ ! -f "$log" ] || { grep -qE "${stamp}1\.\." "$log" && ! grep -qE "${stamp}not ok" "$log"; }; then
+			continue
 		fi
-	done
-	for log in "$scratch"/tap/tmp_check/log/*.log; do
-		if [ -f "$log" ] && grep -qaE 'PANIC|TRAP:|was terminated by signal' "$log"; then
-			echo "--- crash lines of $(basename "$log")"
-			grep -aE -B 5 'PANIC|TRAP:|was terminated by signal' "$log" | tail -n 40
-		fi
+		echo "--- last lines of $(basename "$log")"
+		tail -n 60 "$log"
+		for server in "$logs/$name"_*.log; do
+			if [ -f "$server" ] && grep -qaE 'PANIC|TRAP:|was terminated by signal' "$server"; then
+				echo "--- crash lines of $(basename "$server")"
+				grep -aE -B 5 'PANIC|TRAP:|was terminated by signal' "$server" | tail -n 40
+			fi
+		done
+		mapfile -t -O ${#failures[@]} failures < <(grep -E "${stamp}not ok" "$log" | sed "s,^,t/$name: ," ||
+			echo "t/$name: did not come to its end")
 	done
 }
 
@@ -213,13 +230,13 @@ finish()
 	local code=$?
 	trap '' INT TERM HUP
 	if [ "${completed:-}" != yes ]; then
-		echo "not ok - the run did not come to its end (exit code $code)"
-		failed=$((failed + 1))
+		fail "the run did not come to its end (exit code $code)"
 	fi
 	[ ! -d "$scratch/mail" ] || bash "$top/test/mail/server.sh" stop "$scratch/mail"
 	sweep
 	[ -n "${KEEP:-}" ] && echo "# kept: $scratch" || rm -rf "$scratch"
 	[ $skipped -eq 0 ] || echo "# $skipped TAP tests skipped"
+	[ ${#failures[@]} -eq 0 ] || printf '# failed: %s\n' "${failures[@]}"
 	echo "$passed passed, $failed failed"
 	[ $failed -eq 0 ] && [ $passed -gt 0 ]
 	exit $?

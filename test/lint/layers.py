@@ -12,11 +12,12 @@ LAYERS = {
     "contacts": 2, "rules": 2, "consent": 2, "content": 2,
     "segments": 3, "scoring": 3, "delivery": 3,
     "journeys": 4, "broadcasts": 4, "web": 4,
-    "analytics": 5, "admin": 5,
+    "analytics": 5, "admin": 5, "recipes": 5,
 }
 
-# Within a layer only these look sideways.
-SIDEWAYS = {("rules", "contacts"), ("consent", "contacts"), ("content", "contacts")}
+# Within a layer only these look sideways. A broadcast is a journey.
+SIDEWAYS = {("rules", "contacts"), ("consent", "contacts"), ("content", "contacts"),
+            ("broadcasts", "journeys")}
 
 # What, where it may stand (a path or a folder), and why. src/web/server is a program of its own, not
 # server code.

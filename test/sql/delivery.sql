@@ -140,7 +140,10 @@ SELECT marketing.subscribe(1, 'offers', 'email');
 SELECT marketing.send_message(1, 'offer') AS held, marketing.send_message(1, 'receipt') AS again \gset
 UPDATE marketing_internal.message SET state = 'sending', attempts = 1;
 CALL marketing.work();
-SELECT message IN (:held) AS held, state, reason, attempts FROM marketing.messages WHERE message IN (:held, :again) ORDER BY message;
+SELECT message IN (:held) AS held, state, reason, attempts, next_try - marketing.now() AS pause FROM marketing.messages WHERE message IN (:held, :again) ORDER BY message;
+SELECT marketing.set_clock(marketing.now() + '2 seconds');
+CALL marketing.work();
+SELECT state, attempts FROM marketing.messages WHERE message = :again;
 SELECT n, verdict, detail, replace(next, :'held', 'N') FROM marketing.why_not_sent(1, 'offer') WHERE n IN (0, 20);
 SELECT marketing.settle_message(:held, 'lost');
 SELECT marketing.settle_message(:again, 'sent');
@@ -154,6 +157,14 @@ INSERT INTO marketing_internal.message (contact_id, message_id, state, since, ch
 DELETE FROM marketing_internal.message_log WHERE message_id = :held;
 CALL marketing.work();
 SELECT state, detail IS NOT NULL AS file FROM marketing.messages WHERE message = :held;
+-- one that would come too late when its turn comes again has not expired: it may have been sent
+SELECT marketing.send_message(1, 'receipt', not_after => marketing.now() + '1 second') AS late \gset
+UPDATE marketing_internal.message SET state = 'sending', attempts = 1 WHERE message_id = :late;
+CALL marketing.work();
+SELECT state, reason FROM marketing.messages WHERE message = :late;
+SELECT marketing.set_clock(marketing.now() + '2 seconds');
+CALL marketing.work();
+SELECT state, reason FROM marketing.messages WHERE message = :late;
 
 -- senders
 SELECT marketing.define_sender('shop', channel => 'email', from_address => 'hello@shop.example', from_name => 'Shop', reply_to => 'help@shop.example');

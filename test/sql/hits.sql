@@ -21,7 +21,7 @@ SELECT marketing.define_template('wrong', topic => 'offers', subject => 'x', tex
 SELECT marketing.define_template('wrong', topic => 'offers', subject => 'x', text => 'x', utm => '[]');
 
 CREATE FUNCTION mail(message bigint) RETURNS text LANGUAGE sql AS $$
-	SELECT replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), E'\r', ''), '=2D', '-'), '=3D', '=')
+	SELECT replace(replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=46', 'F'), E'\r', ''), '=2D', '-'), '=3D', '=')
 	FROM marketing.messages WHERE messages.message = $1 $$;
 CREATE FUNCTION tokens(message bigint, kind text) RETURNS TABLE (n bigint, token text) LANGUAGE sql AS $$
 	SELECT n, m[1] FROM regexp_matches(mail(message), '/' || kind || '/([A-Za-z0-9_-]+)', 'g') WITH ORDINALITY AS r (m, n) $$;

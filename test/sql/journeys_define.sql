@@ -46,8 +46,8 @@ SELECT marketing.define_journey('bad', '{"reentry": {"every": "0 days"}, "steps"
 SELECT marketing.define_journey(repeat('n', 64), '{"steps": [{"exit": "x"}]}');
 SELECT marketing.define_journey(NULL, '{"steps": []}');
 SELECT marketing.define_journey('bad', NULL);
--- Parts of the language that this version does not have.
-SELECT marketing.define_journey('later', '{"goal": {"event": "order_placed"}, "quiet_hours": {"from": "21:00", "to": "09:00"}, "steps": [{"task": "call"}]}');
+-- A test that says nothing, and a date that nobody has.
+SELECT marketing.define_journey('later', '{"goal": {"event": "order_placed"}, "quiet_hours": {"from": "21:00", "to": "09:00"}, "steps": [{"test": "a"}]}');
 SELECT marketing.define_journey('later', '{"entry": {"anniversary": "born"}, "steps": [{"exit": "x"}]}');
 SELECT count(*) FROM marketing.journeys;
 

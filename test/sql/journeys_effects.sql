@@ -41,6 +41,17 @@ GRANT EXECUTE ON FUNCTION marketing.define_journey(text, jsonb) TO journey_clerk
 SET ROLE journey_clerk;
 SELECT marketing.define_journey('clerk', '{"steps": [{"sql": "public.secret"}]}');
 RESET ROLE;
+-- What somebody else may change is not called with our rights, nor when it has become his.
+CREATE FUNCTION theirs(contact text, entry jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
+ALTER FUNCTION theirs(text, jsonb) OWNER TO journey_clerk;
+SELECT marketing.define_journey('theirs', '{"steps": [{"sql": "public.theirs"}]}');
+ALTER FUNCTION theirs(text, jsonb) OWNER TO CURRENT_USER;
+SELECT start('theirs', '{"steps": [{"sql": "public.theirs"}]}');
+ALTER FUNCTION theirs(text, jsonb) OWNER TO journey_clerk;
+SELECT count(marketing.enroll(1, 'theirs'));
+CALL marketing.work();
+SELECT step, what, detail FROM story WHERE journey = 'theirs' ORDER BY log_id;
+DROP FUNCTION theirs(text, jsonb);
 
 -- A split is stable and about as large as it says; independent of other splits.
 SELECT start('halves', '{"reentry": "always", "steps": [
@@ -66,11 +77,24 @@ CALL marketing.work();
 SELECT c.contact, k.attributes FROM marketing.contacts AS c JOIN marketing_internal.contact AS k ON k.contact_id = c._contact_id WHERE k.attributes <> '{}' ORDER BY 1;
 SELECT contact, entry->>'total' AS total, by = session_user AS as_who_activated FROM calls ORDER BY contact;
 SELECT contact, step, what, detail FROM story WHERE journey = 'effects' ORDER BY contact, log_id;
+SELECT item, state, value, detail FROM marketing.status WHERE item LIKE 'journey %';
 SELECT marketing.retry_enrollment(2, 'effects');
 CREATE OR REPLACE FUNCTION trouble(contact text, entry jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
 CALL marketing.work();
 SELECT step, what, detail FROM story WHERE journey = 'effects' AND contact = '2' ORDER BY log_id;
 SELECT contact, count(*) FROM calls GROUP BY 1 ORDER BY 1;
+-- What should have gone on long ago is told, too; what a pause holds is not.
+SELECT count(*) FROM marketing.status WHERE item LIKE 'journey %';
+SELECT start('late', '{"steps": [{"wait": "1 hour"}, {"exit": "x"}]}');
+SELECT marketing.enroll(1, 'late');
+CALL marketing.work();
+SELECT marketing.set_clock(marketing.now() + '1 hour 6 minutes') IS NOT NULL;
+SELECT item, state, value, detail FROM marketing.status WHERE item LIKE 'journey %';
+SELECT marketing.pause_journey('late');
+SELECT count(*) FROM marketing.status WHERE item LIKE 'journey %';
+SELECT marketing.resume_journey('late');
+CALL marketing.work();
+SELECT count(*) FROM marketing.status WHERE item LIKE 'journey %';
 -- The function that is gone parks, too.
 DROP FUNCTION note(text, jsonb);
 INSERT INTO orders (person, at) VALUES (4, marketing.now());

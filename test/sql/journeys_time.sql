@@ -106,6 +106,17 @@ SELECT at('2026-06-02 06:00+00');
 CALL marketing.work();
 SELECT contact, at, what FROM story WHERE journey = 'windowed' AND what IN ('message', 'sent');
 
+-- What is transactional is held by no window and by no quiet hours, whether it comes to the send at once or after a wait.
+SELECT marketing.define_template('receipt', topic => 'transactional', subject => 'Hi', text => 'Hello') IS NOT NULL;
+SELECT start('receipts', '{"send_window": {"between": ["09:00", "12:00"]}, "quiet_hours": {"from": "12:00", "to": "09:00"}, "steps": [{"send": "receipt"}, {"wait": "10 minutes"}, {"send": "receipt", "id": "again"}, {"send": "letter"}]}');
+SELECT at('2026-06-02 15:00+00');
+SELECT marketing.enroll(1, 'receipts');
+CALL marketing.work();
+SELECT at('2026-06-02 15:10+00');
+CALL marketing.work();
+SELECT contact, step, state, reason FROM marketing.messages WHERE journey = 'receipts' ORDER BY message;
+SELECT step, state, due_at FROM due WHERE journey = 'receipts';
+
 -- Quiet hours of a journey replace those of the channel for its messages.
 SELECT marketing.set_quiet_hours('email', '05:00', '23:00');
 SELECT start('quiet', '{"quiet_hours": {"from": "22:00", "to": "08:00"}, "steps": [{"send": "letter"}]}');

@@ -19,7 +19,7 @@ SELECT marketing.attach_contacts('customers', id => 'id', email => 'email');
 SELECT marketing.suppress('c4@example.com');
 
 CREATE FUNCTION mail_of(who text, name text) RETURNS text LANGUAGE sql AS $$
-	SELECT replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=2D', '-'), '=3D', '=')
+	SELECT replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=46', 'F'), '=2D', '-'), '=3D', '=')
 	FROM marketing.messages WHERE template = name AND contact = who AND state = 'sent' $$;
 CREATE FUNCTION hook() RETURNS text LANGUAGE sql AS $$ SELECT replace(marketing.hook_url('mail'), 'http://localhost', '') $$;
 -- Links of a contact's mails and a hook, kept under the name of the key that signed them.

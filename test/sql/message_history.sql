@@ -14,7 +14,7 @@ SELECT marketing.define_template('news', topic => 'offers', subject => 'News',
 	html => '<a href="https://shop.example/all">all</a> <a href="https://shop.example/cart?of={{ contact.email }}">cart</a> <a href="{{ preferences_url }}">p</a>');
 SELECT marketing.define_segment('clickers', 'any email_clicked in 30 days'), marketing.define_segment('answered', 'any email_sent where (clicked_at is not null) in 30 days');
 CREATE FUNCTION token(customer int, kind text, n int DEFAULT 1) RETURNS text LANGUAGE sql AS $$
-	SELECT m[1] FROM marketing.messages AS s, regexp_matches(replace(replace(replace(convert_from(pg_read_binary_file(s.detail), 'UTF8'), E'=\r\n', ''), '=2D', '-'), '=3D', '='),
+	SELECT m[1] FROM marketing.messages AS s, regexp_matches(replace(replace(replace(replace(convert_from(pg_read_binary_file(s.detail), 'UTF8'), E'=\r\n', ''), '=46', 'F'), '=2D', '-'), '=3D', '='),
 		'http://localhost/' || kind || '/([A-Za-z0-9_-]+)', 'g') WITH ORDINALITY AS r (m, n) WHERE s.contact = customer::text AND s.template = 'news' AND r.n = $3 $$;
 CREATE VIEW hits AS SELECT contact, kind, url, machine FROM marketing.message_hits ORDER BY occurred_at, url;
 SELECT count(marketing.send_message(id, 'news')) FROM customers;
@@ -110,6 +110,11 @@ SELECT contact FROM marketing.list_rejects;
 SELECT marketing.record_delivery_event('esp', 'far-' || at, 'bounced', recipient => 'far@example.com', status => '4.2.2', occurred_at => at::timestamptz) FROM unnest('{"4713-01-01 00:00+00 BC","1900-01-01 00:00+00","2026-03-01 00:00+00"}'::text[]) AS at;
 SELECT occurred_at FROM marketing.delivery_events WHERE status = '4.2.2';
 
+-- keys of messages and of told events: those of months that are pruned go, but for what has not ended and the last 90 days
+SELECT marketing.send_message(12, 'news', dedup_key => 'once') IS NOT NULL AS sent, marketing.send_message(12, 'news', dedup_key => 'later', not_before => '2026-09-01') IS NOT NULL AS asked;
+CALL marketing.work();
+SELECT marketing.send_message(12, 'news', dedup_key => 'once') IS NULL AS known;
+
 -- pruned by months: nothing that is counted still, and links with the last message that had them
 SELECT marketing.prune_message_history(NULL);
 SELECT marketing.prune_message_history('infinity');
@@ -130,6 +135,7 @@ SELECT regexp_replace(marketing.prune_message_history('2026-04-10 03:00+00'), '\
 SELECT relname FROM pg_class WHERE relnamespace = 'marketing_internal'::regnamespace AND relname ~ '^(message_log|message_decision|message_hit|delivery_event)_20' AND relkind = 'r' ORDER BY 1;
 SELECT (SELECT count(*) FROM marketing_internal.message_log) AS messages, (SELECT count(*) FROM marketing_internal.message_decision WHERE decided_at < '2026-04-01') AS decisions,
 	(SELECT count(*) FROM marketing_internal.message_hit) AS hits, (SELECT count(*) FROM marketing_internal.delivery_event) AS told;
+SELECT (SELECT count(*) FROM marketing_internal.message_key) AS keys, (SELECT count(*) > 0 FROM marketing_internal.delivery_event_key) AS event_keys, marketing.send_message(12, 'news', dedup_key => 'once') IS NULL AS known;
 -- links live longer than the log, and with them what is in mailboxes
 SELECT count(*) > 0 AS links FROM marketing_internal.link;
 SELECT status FROM marketing.web_request('GET', '/c/' || :'c1');
@@ -145,6 +151,9 @@ SELECT count(*) FROM marketing_internal.link;
 SELECT status, location FROM marketing.web_request('GET', '/c/' || :'c1');
 SELECT marketing.record_click(:'c1');
 SELECT regexp_replace(marketing.prune_message_history('2026-06-01'), '\d+ single', 'N single');
+SELECT dedup_key FROM marketing_internal.message_key;
+SELECT marketing.record_delivery_event('esp', 'late-2', 'bounced', recipient => 'marker-4@example.com', status => '5.1.1');
+SELECT marketing.send_message(12, 'news', dedup_key => 'later') IS NULL AS later, marketing.send_message(12, 'news', dedup_key => 'once') IS NOT NULL AS again;
 
 DROP EXTENSION marketing_automation CASCADE;
 DROP FUNCTION token, marked;

@@ -26,11 +26,11 @@ SELECT name, points, condition FROM marketing_internal.score_rule ORDER BY name;
 SELECT marketing.define_score_rule('lead', 'x', 'email_clicked', points => 1, condition => 'templte is null');
 SELECT marketing.define_score_rule('lead', 'x', 'email_clicked', points => 'url', condition => 'machine');
 SELECT marketing.define_score_rule('lead', 'x', 'plan_changed', points => 'plan');
-SELECT marketing.define_score_rule('lead', 'x', 'segment_entered', points => 1);
+SELECT marketing.define_score_rule('lead', 'x', 'score_threshold_reached', points => 1);
 SELECT marketing.define_score_rule('lead', 'x', 'score_threshold_reached', points => 'model');
 
 CREATE FUNCTION mail(message bigint) RETURNS text LANGUAGE sql AS $$
-	SELECT replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), E'\r', ''), '=2D', '-'), '=3D', '=')
+	SELECT replace(replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=46', 'F'), E'\r', ''), '=2D', '-'), '=3D', '=')
 	FROM marketing.messages WHERE messages.message = $1 $$;
 CREATE VIEW scores AS SELECT c AS contact, marketing.score(c, 'lead') AS read,
 	coalesce((SELECT s.value FROM marketing_internal.score AS s JOIN marketing_internal.contact_key AS k USING (contact_id) WHERE k.external_id = c::text), 0) AS stored

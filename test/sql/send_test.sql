@@ -28,7 +28,7 @@ SELECT count(*) FROM marketing.segment_members('sent_to');
 SELECT n, verdict, detail FROM marketing.why_not_sent(1, 'offer') WHERE n = 0;
 SELECT * FROM marketing.coupon_pools;
 -- its links change nobody's consent
-SELECT (regexp_match(replace(replace(:'mail', E'=\n', ''), '=2D', '-'), '/u/([-_A-Za-z0-9]+)'))[1] AS token \gset
+SELECT (regexp_match(replace(replace(replace(:'mail', E'=\n', ''), '=46', 'F'), '=2D', '-'), '/u/([-_A-Za-z0-9]+)'))[1] AS token \gset
 SELECT marketing.unsubscribe_by_token(:'token'), (SELECT count(*) FROM marketing.preferences_by_token(:'token') WHERE state IS NOT NULL);
 SELECT count(*) FROM marketing_internal.consent_entry WHERE contact_id = 0;
 -- a provider tells of it

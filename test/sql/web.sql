@@ -40,7 +40,7 @@ SELECT * FROM consent;
 SELECT marketing.define_template('news', topic => 'transactional', subject => 'News', html => '<a href="https://shop.example/ürün?a=1&amp;b=2">x</a>');
 SELECT marketing.send_message(2, 'news') > 0;
 CALL marketing.work();
-SELECT replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=2D', '-'), '=3D', '=') AS mail
+SELECT replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=46', 'F'), '=2D', '-'), '=3D', '=') AS mail
 	FROM marketing.messages WHERE template = 'news' \gset
 SELECT marketing.set_clock('2026-03-01 13:00+00');
 SELECT substring(:'mail' FROM '/c/[-_A-Za-z0-9]+') AS click, substring(:'mail' FROM '/o/[-_A-Za-z0-9]+') AS open \gset

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use MaProof;
 use MaWorkers;
 
 my $db = 'postgres';
@@ -56,6 +57,29 @@ race('column, left to the worker', 'UPDATE customers SET news = false WHERE id =
 race('unsubscribe', "SELECT marketing.unsubscribe(:id, 'offers');", 64);
 is($node->safe_psql($db, 'SELECT count(*) FROM marketing.verify_consent()'), '0', 'the ledger is whole');
 is($node->safe_psql($db, "SELECT count(*) FROM marketing.status WHERE state = 'error'"), '0', 'without errors');
+
+# What is settled in the transaction that claims is evaluated behind the claim: a receipt that has been sent
+# ends a run whose offer that transaction has just claimed. No claim is made until both wait.
+$node->safe_psql($db, q{
+	SELECT marketing.define_topic('news', consent => 'opt_out');
+	SELECT marketing.define_template('tip', topic => 'news', subject => 'x', text => 'x'),
+		marketing.define_template('receipt', topic => 'transactional', subject => 'x', text => 'x');
+	SELECT marketing.declare_event('ordered');
+	SELECT marketing.define_journey('tips', $${"entry": {"event": "ordered"}, "exit_on": [{"event": "email_sent"}], "steps": [{"send": "tip"}]}$$);
+	SELECT marketing.activate_journey('tips')});
+my $holder = session($node, $db);
+for my $contact (1 .. 5)
+{
+	$holder->query('BEGIN; LOCK TABLE marketing_internal.suppression IN ACCESS EXCLUSIVE MODE');
+	$node->safe_psql($db, "SELECT marketing.track($contact, 'ordered'), marketing.send_message($contact, 'receipt', priority => 2)");
+	ok($node->poll_query_until($db, 'SELECT count(*) = 2 FROM marketing_internal.message'), 'a receipt and a tip wait');
+	$holder->query('COMMIT');
+	ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM marketing_internal.message'), 'both end');
+}
+$holder->close;
+is($node->safe_psql($db, q{SELECT string_agg(template || ' ' || state || ' ' || n, ', ' ORDER BY template) FROM (
+		SELECT template, state, count(*) AS n FROM marketing.messages WHERE template IN ('receipt', 'tip') GROUP BY 1, 2) AS s}),
+	'receipt sent 5, tip skipped 5', 'the receipt that went has ended the run before its tip left');
 
 $node->stop;
 done_testing();

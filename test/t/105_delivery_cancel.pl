@@ -2,7 +2,8 @@
 #
 # A cancel of CALL marketing.work() between a claim and the sending leaves nothing in doubt: the second
 # look is held up by a lock, cancelled there, and the message goes back to the queue and is sent once.
-# Who cancels a second time does not wait for that: then the message is in doubt.
+# Who cancels a second time, or ends the session, does not wait for that: then the journal tells the next
+# one that the message has not been handed over.
 use strict;
 use warnings;
 use IPC::Run ();
@@ -19,7 +20,7 @@ $node->safe_psql($db, q{
 	CREATE EXTENSION marketing_automation;
 	SELECT marketing.define_topic('offers');
 	CREATE TABLE customers (id int PRIMARY KEY, email text, news boolean);
-	INSERT INTO customers VALUES (1, 'a@example.com', true), (2, 'b@example.com', true);
+	INSERT INTO customers VALUES (1, 'a@example.com', true), (2, 'b@example.com', true), (3, 'c@example.com', true);
 	SELECT marketing.attach_contacts('customers', id => 'id', email => 'email', consent => '{"offers/email": "news"}');
 	SELECT marketing.define_template('offer', topic => 'offers', subject => 'x', text => 'x');
 	CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -47,6 +48,8 @@ sub cancelled
 		[ 'psql', '-X', '-q', '-d', $node->connstr($db), '-c', 'CALL marketing.work()' ],
 		'<', \undef, '>', \my $out, '2>', $err);
 	waits('CALL%', 'advisory', 'the claim is about to commit');
+	# Somebody has written something since: without that the second look has nothing to read.
+	$node->safe_psql($db, 'SELECT pg_current_xact_id()');
 	$locker->query_until(qr/asked/, "\\echo asked\nBEGIN;\nLOCK TABLE marketing_internal.message IN ACCESS EXCLUSIVE MODE;\n");
 	waits('LOCK TABLE%', 'relation', 'somebody queues behind it');
 	$gate->query_safe('SELECT pg_advisory_unlock(1)');
@@ -81,7 +84,17 @@ $locker->query_safe('ROLLBACK');
 $locker->quit;
 like($err, qr/ERROR:  canceling statement due to user request/, 'a second cancel ends it at once');
 is($node->psql($db, 'CALL marketing.work()'), 0, 'the next call');
-is($node->safe_psql($db, q{SELECT state FROM marketing.messages WHERE contact = '2'}), 'suspect', '... finds the message in doubt');
+is($node->safe_psql($db, q{SELECT state FROM marketing.messages WHERE contact = '2'}), 'sent', '... knows that the message was not sent, and sends it');
+
+$err = '';
+($call, $locker) = cancelled(3, \$err);
+$node->safe_psql($db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%'");
+$call->finish;
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+like($err, qr/FATAL:  terminating connection/, 'the session is ended in the midst of it');
+is($node->psql($db, 'CALL marketing.work()'), 0, 'the next call');
+is($node->safe_psql($db, q{SELECT state, attempts FROM marketing.messages WHERE contact = '3'}), 'sent|1', '... knows that likewise');
 
 no_trouble($node, 'nothing crashed');
 $node->stop;

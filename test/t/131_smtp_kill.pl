@@ -27,14 +27,12 @@ mail_shop($node, $customers);
 
 sub worker
 {
-	my ($code, $out) = $node->psql($db, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'marketing_automation delivery'");
-	return $code == 0 ? $out : '';
+	return try_psql($node, $db, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'marketing_automation delivery'") // '';
 }
 
 sub live
 {
-	my ($code, $out) = $node->psql($db, "SELECT count(*) FROM marketing_internal.message WHERE state <> 'suspect'");
-	return $code == 0 ? $out : undef;
+	return try_psql($node, $db, "SELECT count(*) FROM marketing_internal.message WHERE state <> 'suspect'");
 }
 
 # Sends a round of messages through the server and kills the worker in the midst of it.
@@ -63,9 +61,9 @@ sub run_round
 		next unless $pid;
 		$killed++ if kill('KILL', $pid);
 		$idle = 0;
-		ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), "$rule: killed") or last;
+		ok(wait_psql($node, $db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), "$rule: killed") or last;
 	}
-	ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM marketing_internal.message WHERE state <> 'suspect'"),
+	ok(wait_psql($node, $db, "SELECT count(*) = 0 FROM marketing_internal.message WHERE state <> 'suspect'"),
 		"$rule: all come to an end or are in doubt") or diag($node->safe_psql($db, 'TABLE marketing_internal.message'));
 	return ($peer, $killed);
 }

@@ -135,6 +135,10 @@ foreach my $case ([ 'failed blocked', 'failed 1', 'blocked' ], [ 'retry later', 
 	is("$state $attempts", $wanted, "response $response");
 	like($detail, qr/$words/, "... with its words");
 }
+# what is named by a computed name is given like what is named
+use_path('x', q{body '{% assign name = "message" %}{"text": {{ ["message"].text | json }}, "from": {{ [name].from | json }}}'});
+send_one('text', 'z');
+is((ledger_of($peer))[-1]->{body}, qq({"text": "\x{c7}ok \\"iyi\\" z", "from": "+15550001"}), 'a computed name');
 # a header that the message could break out of is refused
 use_path('x', q{headers 'X-Word: {{ message.text }}'});
 ($state, $attempts, $detail) = send_one('text', 'a\r\nX-Evil: b');

@@ -139,18 +139,89 @@ is((web_ask($web, 'GET', '/health'))[0], 200, 'after more clients than places');
 
 # ---- a request that the database holds up harms no other ----
 
+# A client whose request is on its way and not read yet.
+sub post
+{
+	my ($where, $path) = @_;
+	my $client = web_open($where);
+	print $client "POST $path HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+	return $client;
+}
+
+$node->safe_psql($db, q{
+	SELECT marketing.define_template('pictured', topic => 'offers', subject => 'Offer', html => '<a href="https://shop.example/new">New</a>');
+	SELECT marketing.send_message(7, 'pictured')});
+ok($node->poll_query_until($db, q{SELECT count(*) = 1 FROM marketing.messages WHERE template = 'pictured' AND state = 'sent'}), 'a message with a link');
+my $mail = $node->safe_psql($db, q{SELECT replace(replace(replace(replace(convert_from(pg_read_binary_file(detail), 'UTF8'), E'=\r\n', ''), '=46', 'F'), '=2D', '-'), '=3D', '=')
+	FROM marketing.messages WHERE template = 'pictured'});
+my ($open) = $mail =~ m{http://localhost(/o/[-_A-Za-z0-9]+)};
+my ($click) = $mail =~ m{http://localhost(/c/[-_A-Za-z0-9]+)};
 my $holder = $node->background_psql($db);
+my $other = web_start($node, $db, '--timeout', 300, '--clients', 40);
 $holder->query_safe("BEGIN; SELECT marketing.unsubscribe('5')");
-my @waiting = map { my $s = web_open($web); print $s "POST $links[4] HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"; $s } 1 .. 2;
-is((web_ask($web, 'POST', $links[5], ''))[0], 200, 'another one is served');
+my @waiting = map { post($other, $links[4]) } 1 .. 2;
+is((web_ask($other, 'POST', $links[5], ''))[0], 200, 'another one is served');
+
+# Also where more of them wait than there are connections; of what acts no more than half of the clients wait.
+push @waiting, map { post($other, $links[4]) } 3 .. 20;
+is((web_ask($other, 'GET', '/health'))[0], 200, 'with as many waiting as there are connections the endpoint says that it is well');
+is((web_ask($other, 'GET', $open))[0], 200, 'a picture is shown');
+is((web_ask($other, 'GET', $click))[0], 302, 'a link leads on');
+is((web_ask($other, 'GET', $links[4]))[0], 200, 'a page is shown');
+is((web_ask($other, 'POST', $links[5], ''))[0], 503, 'one more that acts is refused at once');
+
+# Nor do they wait for ever.
+my @hasty = map { post($web, $links[4]) } 1 .. 4;
+is((web_read($_))[0], 503, 'who waits too long for a lock is told to try again') foreach @hasty;
+
+# ---- the end: who asks nothing is closed, and what is on its way is answered
+
+my $idle = web_open($other);
+print $idle "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+is((web_read($idle))[0], 200, 'a client that stays');
+my $silent = web_open($other);
+my $uploads = web_open($other);
+print $uploads "POST $links[6] HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab";
+is((web_ask($other, 'GET', '/health'))[0], 200, 'all of them have come in');
+kill 'TERM', $other->{pid};
+ok(!defined((web_read($_))[0]), 'who asks nothing is closed') foreach $idle, $silent;
+ok(!eval { web_open($other) }, 'who comes now is refused');
+ok(web_alive($other), 'it waits for those that were asked');
 $holder->query_safe('COMMIT');
-$holder->quit;
-is((web_read($_))[0], 200, 'and who waited') foreach @waiting;
+foreach my $client (@waiting, $uploads)
+{
+	# Not beside the others, who are as many as may wait.
+	print $uploads 'cd' if $client == $uploads;
+	my ($code, $said) = web_read($client);
+	is($code, 200, 'and answers them');
+	like($said, qr/^Connection: close/m, '... for the last time');
+}
+my $ended = 0;
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if $ended = !web_alive($other);
+	select undef, undef, undef, 0.1;
+}
+ok($ended, 'and ends');
+is($?, 0, '... as it should');
+is(withdrawn(), 4, 'what was asked is done');
+
+$other = web_start($node, $db, '--timeout', 300);
+$idle = web_open($other);
+print $idle "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+web_read($idle);
+kill 'TERM', $other->{pid};
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if $ended = !web_alive($other);
+	select undef, undef, undef, 0.1;
+}
+ok($ended, 'with clients that only stay it ends at once');
 
 # ---- what all clients together may hold ----
 
 # A hook takes more than a form, but not as often as there are clients.
-my $other = web_start($node, $db, '--timeout', 10, '--clients', 200, '--connections', 1);
+$other = web_start($node, $db, '--timeout', 10, '--clients', 200, '--connections', 1);
 my @large = map {
 	my $s = web_open($other);
 	print $s "POST /hook/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n", 'a' x 1000000;
@@ -171,20 +242,16 @@ web_stop($other);
 
 # ---- the end while the database holds up what was asked ----
 
-$other = web_start($node, $db, '--timeout', 2, '--connections', 1);
+$other = web_start($node, $db, '--timeout', 2, '--connections', 2);
 my $patient = web_open($other);
 print $patient "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 is((web_read($patient))[0], 200, 'a client that stays');
 $holder = $node->background_psql($db);
 $holder->query_safe("BEGIN; SELECT marketing.unsubscribe('8')");
 my $used = (times)[2];
-kill 'TERM', $other->{pid};
-foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-{
-	last if web_log($other) =~ /ending/;
-	select undef, undef, undef, 0.05;
-}
 print $patient "POST $links[7] HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+is((web_ask($other, 'GET', '/health'))[0], 200, 'it has come in');
+kill 'TERM', $other->{pid};
 waitpid $other->{pid}, 0;
 is($?, 0, 'it ends as it should');
 cmp_ok((times)[2] - $used, '<', 1, 'and has not been busy with it');

@@ -104,6 +104,13 @@ char *
 ma_event_select(const MaEvent *event, const MaEventSource *source,
 				const char *columns, const char *key, Oid *key_type)
 {
+	return ma_event_select_supposed(event, source, columns, key, key_type, false);
+}
+
+char *
+ma_event_select_supposed(const MaEvent *event, const MaEventSource *source,
+						 const char *columns, const char *key, Oid *key_type, bool supposed)
+{
 	StringInfoData sql;
 	char	   *from;
 	char	   *contact;
@@ -118,7 +125,8 @@ ma_event_select(const MaEvent *event, const MaEventSource *source,
 		*key_type = INT8OID;
 		appendStringInfo(&sql, "SELECT %s FROM (%s) AS t "
 						 "CROSS JOIN LATERAL (SELECT t.occurred_at) AS r (at) "
-						 "WHERE t.contact_id OPERATOR(pg_catalog.=) %s", columns, rows->sql, key);
+						 "WHERE t.contact_id OPERATOR(pg_catalog.=) %s", columns,
+						 supposed ? ma_supposed_rows_sql(event, rows->sql) : rows->sql, key);
 		return sql.data;
 	}
 	if (source == NULL)

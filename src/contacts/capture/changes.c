@@ -52,6 +52,12 @@ ma_changes_current(void)
 	return current;
 }
 
+bool
+ma_changes_pending(void)
+{
+	return current != NULL;
+}
+
 void
 ma_changes_forget(void)
 {

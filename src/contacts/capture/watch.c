@@ -139,6 +139,7 @@ add_relations(List *relids, const MaEventSource *source)
 	if (source->via_table != NULL && OidIsValid(source->via_table->relid))
 		relids = list_append_unique_oid(relids, source->via_table->relid);
 	foreach(cell, source->lookups)
-		relids = list_append_unique_oid(relids, ((MaLookup *) lfirst(cell))->table->relid);
+		if (OidIsValid(((MaLookup *) lfirst(cell))->table->relid))
+			relids = list_append_unique_oid(relids, ((MaLookup *) lfirst(cell))->table->relid);
 	return relids;
 }

@@ -132,9 +132,15 @@ ma_drain_turn(bool (*turn) (void))
 int
 ma_drain_batch_size(void)
 {
+	return Min(batch_size, ma_drain_most());
+}
+
+int
+ma_drain_most(void)
+{
 	int			table = max_locks_per_xact * (MaxBackends + max_prepared_xacts);
 
-	return Max(Min(batch_size, table / 32), 1);
+	return Max(table / 32, 1);
 }
 
 /* What contacts cost depends on the rules: batches are so large that they last about as long. */

@@ -37,9 +37,6 @@ extern void ma_drain_start(MaEvaluation *evaluation, MaDrainBatch *batch);
 /* Evaluates in such a subtransaction. */
 extern ErrorData *ma_drain_try(MaEvaluation *evaluation);
 
-/* True when this tick should end: what is not tried alone yet is for the next one. */
-extern bool ma_drain_late(void);
-
 /*
  * Rows of the dirty log, by their places in `rows`, of which column 1 is the ctid
  * and which are locked, so that their place is theirs.

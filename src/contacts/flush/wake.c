@@ -44,6 +44,8 @@ ma_contacts_wake_each(const int64 *contact_ids, const int32 *event_ids, int n, b
 	{
 		ma_count_error(error->sqlerrcode, error->message);
 		leave(&batch, true);
+		for (int i = 0; i < n && busy != NULL && leave_busy; i++)
+			busy[i] = true;
 		return true;
 	}
 	foreach(cell, batch.marks)

@@ -409,6 +409,19 @@ ma_contact_attributes_check(Datum attributes)
 	(void) checked_attributes(DatumGetJsonbP(attributes), &removed);
 }
 
+Datum
+ma_contact_attributes_over(Datum own, Datum attributes)
+{
+	List	   *removed = NIL;
+	Datum		added = checked_attributes(DatumGetJsonbP(attributes), &removed);
+	ListCell   *cell;
+
+	own = DirectFunctionCall2(jsonb_concat, own, added);
+	foreach(cell, removed)
+		own = DirectFunctionCall2(jsonb_delete, own, CStringGetTextDatum(lfirst(cell)));
+	return own;
+}
+
 void
 ma_contact_attributes_set(const int64 *contact_ids, int n, Datum attributes)
 {

@@ -116,8 +116,13 @@ parse_path(LiquidScanner *scanner)
 		}
 		path->nsegments += parse_segment(scanner, &path->segments[path->nsegments]);
 	}
+	/* It may be any variable, and all of it. */
 	if (path->root_of != NULL)
+	{
+		scanner->liquid->members = lappend(scanner->liquid->members, "contact.*");
+		scanner->liquid->members = lappend(scanner->liquid->members, "message.*");
 		return path;
+	}
 	if (path->nsegments == 0 && word_constant(path, &path->constant))
 		path->kind = LIQUID_CONSTANT;
 	else

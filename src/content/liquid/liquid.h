@@ -459,7 +459,7 @@ typedef struct LiquidGlobals
 	int			nobjects;		/* searched in this order */
 	JsonbContainer **objects;
 	int			nnames;			/* searched before them */
-	LiquidLocal *names;
+	LiquidLocal *names;			/* UNSET: `lazy` makes it, and has one */
 	/* The last to be asked, for values made only if used; UNSET: has none. May be NULL. */
 	LiquidValue (*lazy) (void *argument, const LiquidName *name);
 	void	   *argument;

@@ -85,7 +85,8 @@ find_global(const LiquidGlobals *globals, const LiquidName *name)
 
 	for (int i = 0; i < globals->nnames; i++)
 		if (same_name(&globals->names[i].name, name))
-			return globals->names[i].value;
+			return globals->names[i].value.kind != LIQUID_UNSET ? globals->names[i].value :
+				globals->lazy(globals->argument, name);
 	for (int i = 0; i < globals->nobjects; i++)
 		if (ma_liquid_object_get(globals->objects[i], name->text, name->length, &value))
 			return value;

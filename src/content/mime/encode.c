@@ -307,6 +307,17 @@ write_plain_body(StringInfo out, const char *body)
 	}
 }
 
+/* So many octets from here on stand for themselves in quoted-printable. */
+static int
+plain_run(const char *at, int most)
+{
+	int			n = 0;
+
+	while (n < most && at[n] >= ' ' && at[n] < 0x7F && at[n] != '=')
+		n++;
+	return n;
+}
+
 /*
  * Lines of at most 76 octets; the last character of a line, a dot or From at its start are
  * coded.  A line is put together before it is appended: most of a mail goes through here.
@@ -324,8 +335,16 @@ write_quoted_body(StringInfo out, const char *body)
 
 		for (const char *c = at; c < end; c++)
 		{
-			unsigned char byte = *c;
-			bool		coded = (byte < ' ' && byte != '\t') || byte >= 0x7F || byte == '=' ||
+			/* As much at once as is as it stands: neither begins nor ends a line. */
+			int			run = n == 0 ? 0 : plain_run(c, Min(end - c - 1, MIME_LINE - 1 - n));
+			unsigned char byte;
+			bool		coded;
+
+			memcpy(line + n, c, run);
+			n += run;
+			c += run;
+			byte = *c;
+			coded = (byte < ' ' && byte != '\t') || byte >= 0x7F || byte == '=' ||
 				((byte == ' ' || byte == '\t') && c + 1 == end) ||
 				(n == 0 && (byte == '.' || byte == '-' || byte == 'F'));
 

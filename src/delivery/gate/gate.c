@@ -15,7 +15,10 @@
  * or an exit in a user's own transaction) is found by the second look: after the
  * claim's commit, before the network, the same conditions are read under a new
  * snapshot, which sees all that committed before the claim.  So commit order decides,
- * by whatever path the withdrawal came. *
+ * by whatever path the withdrawal came.  If no transaction at all has ended since the
+ * claim began to read but the claim's own, and that has changed nothing behind the claim,
+ * there is nothing new to be seen, and only time is looked at.
+ *
  * Conditions are SQL (checks.c).  Caps need more than one message at a time
  * (limits.c): where there are any, the batch is asked first, those that pass get
  * places under the locks of their contacts too, and the claim asks again.
@@ -26,6 +29,10 @@
 #include "common/hashfn.h"
 #include "delivery/gate/gate.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* Transactions that had ended before the last claim began; 0: the second look is to read. */
+static uint64 ended_before = 0;
 
 static int	lock_recipients(MaMessage *messages, int n);
 static bool lock_contact(int64 contact_id);
@@ -38,6 +45,8 @@ static void claim(MaMessage **messages, int n);
 static void read_claimed(const MaRows *rows, uint64 row, MaMessage *message);
 static void turn_away(MaMessage *message, const MaGateCheck *check, char *reason);
 static bool give_back(MaMessage *messages, int n, MaMessage **asked, int nasked);
+static bool nothing_has_changed(const MaMessage *messages, int n);
+static void read_verdicts(MaMessage *messages, MaMessage **asked, int n, bool *found);
 static int	settle_away(MaMessage *messages, int n, MaMessage **away, int naway,
 						List *displaced);
 
@@ -199,10 +208,7 @@ claim(MaMessage **messages, int n)
 			"AND m.message_id OPERATOR(pg_catalog.=) v.message_id AND v.verdict IS NULL "
 			"AND CASE WHEN m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
 			"THEN m.next_at OPERATOR(pg_catalog.<=) $1 END "
-			"RETURNING v.n, m.contact_id, m.message_id, m.entry, m.data, m.attempts), "
-			"noted AS (INSERT INTO marketing_internal.message_decision "
-			"(contact_id, message_id, decided_at, decision) "
-			"SELECT contact_id, message_id, $1, 'claimed' FROM claimed) "
+			"RETURNING v.n, m.entry, m.data, m.attempts) "
 			"SELECT v.n, v.verdict, NULL, NULL, NULL FROM v WHERE v.verdict IS NOT NULL "
 			"UNION ALL SELECT c.n, NULL, c.entry, c.data, c.attempts FROM claimed AS c",
 			ma_gate_verdict_sql(), ma_gate_asked_sql()));
@@ -223,6 +229,7 @@ claim(MaMessage **messages, int n)
 		else
 			read_claimed(&rows, i, message);
 	}
+	ma_history_claimed(messages, n);
 }
 
 static void
@@ -301,6 +308,8 @@ settle_away(MaMessage *messages, int n, MaMessage **away, int naway, List *displ
 	foreach(cell, displaced)
 		all[count++] = lfirst(cell);
 	ma_settle(all, count);
+	if (count > 0)
+		ma_gate_look_again();
 	return naway;
 }
 
@@ -317,6 +326,8 @@ ma_gate_claim(int limit, int *n, bool *more)
 	int			chosen;
 	int			count;
 
+	/* Before anything is read: what ends from now on may have been missed by some of it. */
+	ended_before = GetLatestSnapshot()->snapXactCompletionCount;
 	ma_lanes_begin();
 	messages = ma_gate_choose(limit, ma_now(), &chosen);
 	*n = 0;
@@ -349,22 +360,35 @@ ma_gate_claim(int limit, int *n, bool *more)
 
 /* ---- the second look ---- */
 
-int
-ma_gate_recheck(MaMessage *messages, int n)
+void
+ma_gate_look_again(void)
+{
+	ended_before = 0;
+}
+
+/* True if all is as the claim of these messages saw it. */
+static bool
+nothing_has_changed(const MaMessage *messages, int n)
+{
+	TimestampTz now = ma_now();
+
+	if (ended_before == 0 ||
+		GetLatestSnapshot()->snapXactCompletionCount != ended_before + 1)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (messages[i].not_after < now)
+			return false;
+	return true;
+}
+
+/* The verdicts of now; what is not found was erased with its contact. */
+static void
+read_verdicts(MaMessage *messages, MaMessage **asked, int n, bool *found)
 {
 	static MaStatement statement = {NULL, MA_ASKED_ARGS, {MA_ASKED_TYPES}};
-	MaMessage **asked = palloc_array(MaMessage *, Max(n, 1));
-	MaMessage **away = palloc_array(MaMessage *, Max(n, 1));
-	bool	   *stays = palloc0_array(bool, Max(n, 1));
 	Datum		values[MA_ASKED_ARGS];
 	MaRows		rows;
-	int			naway = 0;
-	int			count = 0;
 
-	if (n == 0)
-		return 0;
-	for (int i = 0; i < n; i++)
-		asked[i] = &messages[i];
 	look_for_waiting(messages, n);
 	if (statement.sql == NULL)
 		statement.sql = MemoryContextStrdup(TopMemoryContext, psprintf(
@@ -372,28 +396,50 @@ ma_gate_recheck(MaMessage *messages, int n)
 			ma_gate_verdict_sql(), ma_gate_asked_sql()));
 	ma_gate_asked_values(asked, n, values);
 	rows = ma_run(&statement, values, NULL, MA_RUN_READ_LATEST);
-	ma_gate_limit_quiet(asked, n, ma_now());
-	/* What is not found was erased with its contact: it is not sent, and nothing is told. */
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		int			place = ma_int64(&rows, i, 1) - 1;
 		char	   *verdict = ma_text(&rows, i, 2);
 
+		found[place] = true;
 		if (verdict != NULL)
 			messages[place].gate = ma_gate_read_verdict(verdict, &messages[place].reason)->name;
-		stays[place] = messages[place].gate == NULL;
-		if (stays[place])
+	}
+}
+
+int
+ma_gate_recheck(MaMessage *messages, int n)
+{
+	MaMessage **asked = palloc_array(MaMessage *, Max(n, 1));
+	MaMessage **away = palloc_array(MaMessage *, Max(n, 1));
+	bool	   *found = palloc0_array(bool, Max(n, 1));
+	int			naway = 0;
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+		asked[i] = &messages[i];
+	if (nothing_has_changed(messages, n))
+		memset(found, true, sizeof(bool) * n);
+	else
+		read_verdicts(messages, asked, n, found);
+	ma_gate_limit_quiet(asked, n, ma_now());
+	for (int i = 0; i < n; i++)
+	{
+		/* It is not sent, and nothing is told. */
+		if (!found[i])
 			continue;
+		if (messages[i].gate == NULL)
+		{
+			messages[count++] = messages[i];
+			continue;
+		}
 		away[naway] = palloc_object(MaMessage);
-		*away[naway] = messages[place];
+		*away[naway] = messages[i];
 		/* The next claim decides what becomes of it; this one was no attempt. */
 		away[naway]->untried = true;
 		away[naway++]->becomes = MA_MESSAGE_QUEUED;
 	}
 	ma_settle(away, naway);
-	for (int i = 0; i < n; i++)
-		if (stays[i])
-			messages[count++] = messages[i];
 	return count;
 }
 

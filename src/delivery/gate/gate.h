@@ -53,4 +53,19 @@ extern List *ma_gate_limit(MaMessage **messages, int n, TimestampTz now);
 /* Only the quiet hours, for the second look. */
 extern void ma_gate_limit_quiet(MaMessage **messages, int n, TimestampTz now);
 
+/* A message that was sent or is under way. */
+typedef struct MaGateCounted
+{
+	TimestampTz at;
+	char	   *channel;
+	int32		topic_id;
+} MaGateCounted;
+
+/*
+ * The cap that a message would be over, where these count, in the order of their times, and
+ * when a place is free; NULL: under all of them.
+ */
+extern const MaCap *ma_gate_over(const MaMessage *message, List *counted, TimestampTz now,
+								 TimestampTz *frees);
+
 #endif							/* MA_DELIVERY_GATE_H */

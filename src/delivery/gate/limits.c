@@ -17,14 +17,6 @@
 #include "catalog/pg_type.h"
 #include "delivery/gate/gate.h"
 
-/* A message that was sent or is under way. */
-typedef struct Counted
-{
-	TimestampTz at;
-	char	   *channel;
-	int32		topic_id;
-} Counted;
-
 /* One that a cap has deferred. */
 typedef struct Waiting
 {
@@ -39,7 +31,7 @@ typedef struct Waiting
 typedef struct Person
 {
 	int64		contact_id;
-	List	   *counted;		/* Counted *, by time */
+	List	   *counted;		/* MaGateCounted *, by time */
 	List	   *waiting;		/* Waiting * */
 } Person;
 
@@ -152,7 +144,7 @@ ma_gate_limit(MaMessage **messages, int n, TimestampTz now)
 		person = person_of(persons, npersons, message->contact_id);
 		if (!over_caps(message, person, now, &over))
 		{
-			Counted    *counted = palloc_object(Counted);
+			MaGateCounted *counted = palloc_object(MaGateCounted);
 
 			counted->at = now;
 			counted->channel = message->channel;
@@ -256,7 +248,7 @@ read_counted(Person *persons, int n, TimestampTz since)
 	for (uint64 i = 0; i < rows.n; i++)
 	{
 		Person	   *person = &persons[ma_int64(&rows, i, 1) - 1];
-		Counted    *counted = palloc_object(Counted);
+		MaGateCounted *counted = palloc_object(MaGateCounted);
 
 		counted->at = DatumGetTimestampTz(ma_value(&rows, i, 2, &isnull));
 		counted->channel = ma_text(&rows, i, 3);
@@ -343,7 +335,7 @@ over_cap(const MaCap *cap, const MaMessage *message, const Person *person, Times
 
 	foreach(cell, person->counted)
 	{
-		const Counted *counted = lfirst(cell);
+		const MaGateCounted *counted = lfirst(cell);
 
 		if (!ma_cap_counts(cap, counted->channel, counted->topic_id))
 			continue;
@@ -356,6 +348,18 @@ over_cap(const MaCap *cap, const MaMessage *message, const Person *person, Times
 		*frees = ends[n - cap->at_most];
 	pfree(ends);
 	return n >= cap->at_most;
+}
+
+const MaCap *
+ma_gate_over(const MaMessage *message, List *counted, TimestampTz now, TimestampTz *frees)
+{
+	Person		person = {message->contact_id, counted, NIL};
+	Over		over;
+
+	if (!over_caps(message, &person, now, &over))
+		return NULL;
+	*frees = over.frees;
+	return over.cap;
 }
 
 /* ---- who waits for a place ---- */

@@ -26,7 +26,8 @@ static int	nsubjects = 0;
 static const char *const verdict_names[] = {"ok", "no", "waiting", "not reached"};
 
 static void recognise(MaWhyQuestion *question);
-static void find_message(MaWhyQuestion *question);
+static bool find_message(MaWhyQuestion *question, const char *step);
+static void find_cause(MaWhyQuestion *question);
 static void take_message(MaWhyQuestion *question, const MaRows *rows);
 static void ask_all(MaWhyQuestion *question, ReturnSetInfo *result);
 static void put(ReturnSetInfo *result, int n, const char *gate, const char *verdict,
@@ -83,7 +84,10 @@ ma_why_not_sent(PG_FUNCTION_ARGS)
 	question.contact_id = ma_contact_look_up(fcinfo);
 	recognise(&question);
 	if (question.contact_id != 0)
-		find_message(&question);
+	{
+		(void) find_message(&question, NULL);
+		find_cause(&question);
+	}
 	else
 		memset(&ma_why_message, 0, sizeof(ma_why_message));
 	ask_all(&question, (ReturnSetInfo *) fcinfo->resultinfo);
@@ -95,15 +99,24 @@ ma_why_not_sent(PG_FUNCTION_ARGS)
 static void
 recognise(MaWhyQuestion *question)
 {
+	bool		known = false;
+
+	/* All of them: a broadcast is a journey, too. */
 	for (int i = 0; i < nsubjects; i++)
-		if (subjects[i]->recognise(question->what, question))
-			return;
+		known |= subjects[i]->recognise(question->what, question);
+	if (known)
+		return;
 	question->template_id = ma_template_required(question->what)->id;
+	question->template_asked = true;
 }
 
-/* The latest message of the question, live or ended, and what was decided last. */
-static void
-find_message(MaWhyQuestion *question)
+/*
+ * The latest message of the question (at this step, unless it is NULL), live or ended, and
+ * what was decided last.  Of those of a journey the latest that was not sent in the last
+ * run: it is what is asked about.
+ */
+static bool
+find_message(MaWhyQuestion *question, const char *step)
 {
 	static MaStatement find = {
 		"SELECT x.message_id, x.template_id, x.enrollment_id, x.step, x.state, x.reason, x.at, "
@@ -121,22 +134,50 @@ find_message(MaWhyQuestion *question)
 		"l.settled_at, NULL, l.address, l.detail, l.channel, l.topic_id, l.journey "
 		"FROM marketing_internal.message_log AS l WHERE l.contact_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND (l.template_id OPERATOR(pg_catalog.=) $2 OR l.journey OPERATOR(pg_catalog.=) $3) "
-		"AND l.created_at OPERATOR(pg_catalog.<=) $4) AS x ORDER BY x.message_id DESC LIMIT 1",
-		4, {INT8ARRAYOID, INT4OID, TEXTOID, TIMESTAMPTZOID}
+		"AND l.created_at OPERATOR(pg_catalog.<=) $4) AS x "
+		"WHERE $5 IS NULL OR (x.step OPERATOR(pg_catalog.=) $5 "
+		"AND x.enrollment_id OPERATOR(pg_catalog.=) $6 "
+		"AND x.state OPERATOR(pg_catalog.<>) ALL ('{sent,sending}')) "
+		"ORDER BY CASE WHEN $3 IS NOT NULL THEN COALESCE(x.enrollment_id, 0) END DESC, "
+		"$3 IS NOT NULL AND x.state OPERATOR(pg_catalog.=) ANY ('{sent,sending}'), "
+		"x.message_id DESC LIMIT 1",
+		6, {INT8ARRAYOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID}
 	};
-	Datum		values[4];
-	char		nulls[] = "    ";
+	Datum		values[6];
+	char		nulls[] = "      ";
 	MaRows		rows;
 
-	memset(&ma_why_message, 0, sizeof(ma_why_message));
+	if (step == NULL)
+		memset(&ma_why_message, 0, sizeof(ma_why_message));
 	values[0] = ma_contact_with_merged(question->contact_id);
 	values[1] = Int32GetDatum(question->journey ? 0 : question->template_id);
 	values[2] = question->journey ? CStringGetTextDatum(question->journey) : (Datum) 0;
 	nulls[2] = question->journey ? ' ' : 'n';
 	values[3] = TimestampTzGetDatum(question->at);
+	values[4] = step ? CStringGetTextDatum(step) : (Datum) 0;
+	nulls[4] = step ? ' ' : 'n';
+	values[5] = Int64GetDatum(question->enrollment_id);
 	rows = ma_run(&find, values, nulls, MA_RUN_READ_LATEST);
 	if (rows.n > 0)
 		take_message(question, &rows);
+	return rows.n > 0;
+}
+
+/* What was sent, or not, in place of another message: why that one was not sent. */
+static void
+find_cause(MaWhyQuestion *question)
+{
+	/* Of a template exactly that is asked. */
+	if (question->message_id == 0 || question->template_asked)
+		return;
+	for (int i = 0; i < nsubjects; i++)
+		while (subjects[i]->cause != NULL)
+		{
+			const char *step = subjects[i]->cause(question);
+
+			if (step == NULL || !find_message(question, step))
+				break;
+		}
 }
 
 /* The row of find_message()'s statement. */

@@ -20,6 +20,7 @@ static void contact(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void address(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void source(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void created(const MaWhyQuestion *question, MaWhyAnswer *answer);
+static char *consent_column(int64 contact_id, const char *name);
 static void consent(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void suppression(const MaWhyQuestion *question, MaWhyAnswer *answer);
 static void cap(const MaWhyQuestion *question, MaWhyAnswer *answer);
@@ -183,6 +184,30 @@ created(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	answer->detail = psprintf("message " INT64_FORMAT, question->message_id);
 }
 
+/* The column of the contact's table that says it ("offers/email"); NULL: there is none. */
+static char *
+consent_column(int64 contact_id, const char *name)
+{
+	static MaStatement find = {
+		"SELECT DISTINCT k.source_id FROM marketing_internal.contact_key AS k "
+		"WHERE k.contact_id OPERATOR(pg_catalog.=) $1 ORDER BY k.source_id",
+		1, {INT8OID}
+	};
+	Datum		value = Int64GetDatum(contact_id);
+	MaRows		rows = ma_run(&find, &value, NULL, MA_RUN_READ_LATEST);
+	ListCell   *cell;
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		MaSource   *from = ma_source_by_id(ma_definitions(), ma_int32(&rows, i, 1));
+
+		foreach(cell, from ? from->mapped : NIL)
+			if (strcmp(((MaMappedColumn *) lfirst(cell))->name, name) == 0)
+				return ((MaMappedColumn *) lfirst(cell))->column;
+	}
+	return NULL;
+}
+
 static void
 consent(const MaWhyQuestion *question, MaWhyAnswer *answer)
 {
@@ -198,15 +223,25 @@ consent(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	MaTopic    *topic;
 	Datum		values[4];
 	MaRows		rows;
+	char	   *name;
+	char	   *column;
 	bool		isnull;
 
 	channel_and_topic(question, &channel, &topic_id);
 	topic = channel ? ma_topic_by_id(topic_id) : NULL;
 	answer->verdict = topic == NULL ? MA_WHY_SKIP : MA_WHY_OK;
-	answer->next = "marketing.subscribe(), or the consent column of the attached table";
-	if (topic == NULL || decided("consent", answer))
+	if (topic == NULL)
 		return;
-	answer->next = NULL;
+	name = psprintf("%s/%s", topic->name, channel);
+	column = consent_column(question->contact_id, name);
+	if (decided("consent", answer))
+	{
+		/* The reason is the answer; here stands what it rests on. */
+		answer->sentence = psprintf("%s: %s", ma_why_message.live ? "not sent" :
+									ma_why_message.state, ma_why_message.reason);
+		answer->next = column ? psprintf("marketing.subscribe(), or the column %s", column) :
+			"marketing.subscribe()";
+	}
 	if (topic_id == MA_TOPIC_TRANSACTIONAL_ID)
 	{
 		answer->detail = "transactional messages need none";
@@ -218,13 +253,14 @@ consent(const MaWhyQuestion *question, MaWhyAnswer *answer)
 	values[3] = TimestampTzGetDatum(question->message_id != 0 && !ma_why_message.live ?
 									ma_why_message.at : question->at);
 	rows = ma_run(&find, values, NULL, MA_RUN_READ_LATEST);
-	if (rows.n == 0)
+	/* A column that was emptied says nothing, as if it had never said anything. */
+	if (rows.n == 0 || strcmp(ma_text(&rows, 0, 1), "none") == 0)
 	{
-		answer->detail = psprintf("%s/%s unknown", topic->name, channel);
+		answer->detail = column == NULL ? psprintf("%s unknown", name) :
+			psprintf("%s unknown (%s is null)", name, column);
 		return;
 	}
-	answer->detail = psprintf("%s/%s %s (%s)", topic->name, channel, ma_text(&rows, 0, 1),
-							  ma_text(&rows, 0, 3));
+	answer->detail = psprintf("%s %s (%s)", name, ma_text(&rows, 0, 1), ma_text(&rows, 0, 3));
 	answer->since = DatumGetTimestampTz(ma_value(&rows, 0, 2, &isnull));
 }
 
@@ -289,6 +325,8 @@ run(const MaWhyQuestion *question, MaWhyAnswer *answer)
 {
 	if (!decided("journey", answer))
 		answer->verdict = MA_WHY_SKIP;
+	else if (ma_why_message.live)
+		answer->next = psprintf("marketing.resume_journey('%s')", question->journey);
 }
 
 static void

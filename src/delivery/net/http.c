@@ -8,6 +8,9 @@
  * message never goes twice by its doing, and connections are used again all the same,
  * for as long as hardly any server closes them.
  *
+ * To make a handle and set its options costs as much as the rest of a short request: they
+ * are kept for the next one to the same server, without what is secret.
+ *
  * Which address a name leads to is known only when a socket is made, so that is where
  * private ones are refused (address.c); redirects are not followed.
  */
@@ -20,8 +23,11 @@
 
 typedef struct HttpPool
 {
+	struct HttpPool *next;		/* in the list of all */
 	char		name[NAMEDATALEN];
 	int			active;
+	uint64		version;		/* of the options by which those in `idle` were made */
+	struct Request *idle;
 	MaOutgoing **queue;			/* from `first` on */
 	int			size;
 	int			first;
@@ -32,29 +38,32 @@ typedef struct Request
 {
 	NetTransfer transfer;
 	HttpPool   *pool;
+	uint64		version;
 	MaOutgoing *message;
 	CURL	   *easy;
 	struct curl_slist *headers;
 	Size		read;			/* octets of the body that libcurl has taken */
 	bool		connected;		/* it has taken any, or the request has none */
 	bool		refused;		/* the address is private */
-	char	   *answer;			/* HTTP_ANSWER octets */
+	char		answer[HTTP_ANSWER + 1];
 	Size		answer_length;
-	char	   *answer_headers; /* HTTP_HEADERS octets */
+	char		answer_headers[HTTP_HEADERS + 1];
 	Size		headers_length;
 	char		error[CURL_ERROR_SIZE];
 	struct Request *next;
 	struct Request *previous;
 } Request;
 
-static HttpPool *pools[MA_MAX_SERVERS];
-static int	npools = 0;
+static HttpPool *pools = NULL;	/* of all servers that have had a message */
 static Request *requests = NULL;	/* all that are under way */
 static bool ending = false;
 
 static HttpPool *find_pool(const char *name);
 static void dispatch(HttpPool *pool);
 static void begin(HttpPool *pool, MaOutgoing *message);
+static Request *take_idle(HttpPool *pool, const MaServerOptions *options);
+static void keep_idle(Request *request);
+static void set_server_options(Request *request, const MaServerOptions *options);
 static bool set_options(Request *request, const char *secret, const char **error);
 static bool add_headers(Request *request, const char *secret, const char **error);
 static bool add_header(Request *request, const char *name, const char *value);
@@ -65,6 +74,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg);
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
 static int	on_connected(void *arg, char *address, char *own_address, int port, int own_port);
 static void on_done(NetTransfer *transfer, CURLcode result);
+static void keep_answer(Request *request);
 static MaOutcome outcome_of(const Request *request, long status);
 static void forget(Request *request);
 
@@ -73,14 +83,16 @@ static void forget(Request *request);
 static HttpPool *
 find_pool(const char *name)
 {
-	for (int i = 0; i < npools; i++)
-		if (strcmp(pools[i]->name, name) == 0)
-			return pools[i];
-	if (npools == lengthof(pools))
-		return NULL;
-	pools[npools] = MemoryContextAllocZero(TopMemoryContext, sizeof(HttpPool));
-	strlcpy(pools[npools]->name, name, NAMEDATALEN);
-	return pools[npools++];
+	HttpPool   *pool;
+
+	for (pool = pools; pool != NULL; pool = pool->next)
+		if (strcmp(pool->name, name) == 0)
+			return pool;
+	pool = MemoryContextAllocZero(TopMemoryContext, sizeof(HttpPool));
+	strlcpy(pool->name, name, NAMEDATALEN);
+	pool->next = pools;
+	pools = pool;
+	return pool;
 }
 
 void
@@ -88,11 +100,6 @@ net_http_begin(MaOutgoing *message)
 {
 	HttpPool   *pool = find_pool(message->options->name);
 
-	if (pool == NULL)
-	{
-		net_finish(message, MA_OUTCOME_SERVER, "too many servers");
-		return;
-	}
 	if (pool->first + pool->queued == pool->size)
 	{
 		int			size = Max(pool->queued * 2, 64);
@@ -135,27 +142,19 @@ begin(HttpPool *pool, MaOutgoing *message)
 	sigset_t	mask;
 	bool		added = false;
 
+	net_api->begun(message);
 	if (!net_secret(message->options, secret, &error))
 	{
 		net_finish(message, MA_OUTCOME_SERVER, error ? error : "its password file is empty");
 		return;
 	}
-	request = MemoryContextAllocZero(message->context, sizeof(Request));
-	request->answer = MemoryContextAlloc(message->context, HTTP_ANSWER + 1);
-	request->answer_headers = MemoryContextAlloc(message->context, HTTP_HEADERS + 1);
-	request->pool = pool;
-	request->message = message;
-	request->transfer.done = on_done;
 	net_enter(&mask);
-	request->easy = curl_easy_init();
-	if (request->easy != NULL)
-		added = set_options(request, secret, &error) &&
-			curl_multi_add_handle(net_multi, request->easy) == CURLM_OK;
-	if (!added && request->easy != NULL)
-	{
-		curl_easy_cleanup(request->easy);
-		curl_slist_free_all(request->headers);
-	}
+	request = take_idle(pool, message->options);
+	request->message = message;
+	added = request->easy != NULL && set_options(request, secret, &error) &&
+		curl_multi_add_handle(net_multi, request->easy) == CURLM_OK;
+	if (!added)
+		keep_idle(request);
 	net_leave(&mask);
 	explicit_bzero(secret, sizeof(secret));
 	if (!added)
@@ -164,30 +163,86 @@ begin(HttpPool *pool, MaOutgoing *message)
 		return;
 	}
 	request->next = requests;
+	request->previous = NULL;
 	if (requests != NULL)
 		requests->previous = request;
 	requests = request;
 	pool->active++;
 }
 
-static bool
-set_options(Request *request, const char *secret, const char **error)
+/* One that was used before by the same options, else a new one; within net_enter(). */
+static Request *
+take_idle(HttpPool *pool, const MaServerOptions *options)
 {
-	MaOutgoing *message = request->message;
-	MaServerOptions *options = message->options;
+	Request    *request = pool->idle;
+
+	if (pool->version != options->version)
+		while (request != NULL)
+		{
+			Request    *next = request->next;
+
+			curl_easy_cleanup(request->easy);
+			pfree(request);
+			request = next;
+		}
+	pool->version = options->version;
+	pool->idle = request != NULL ? request->next : NULL;
+	if (request == NULL)
+	{
+		request = MemoryContextAlloc(TopMemoryContext, sizeof(Request));
+		request->pool = pool;
+		request->version = options->version;
+		request->transfer.done = on_done;
+		request->headers = NULL;
+		request->easy = curl_easy_init();
+		if (request->easy != NULL)
+			set_server_options(request, options);
+	}
+	request->read = request->answer_length = request->headers_length = 0;
+	request->connected = request->refused = false;
+	request->error[0] = '\0';
+	return request;
+}
+
+/*
+ * For the next one, unless options have changed since, or a file of theirs is to be read
+ * each time, or a password went by the handle: what libcurl made of it would stay there;
+ * within net_enter().
+ */
+static void
+keep_idle(Request *request)
+{
+	HttpPool   *pool = request->pool;
+
+	if (request->easy != NULL)
+		curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, NULL);
+	curl_slist_free_all(request->headers);
+	request->headers = NULL;
+	if (request->easy != NULL && request->version == pool->version &&
+		request->message->options->ca_file == NULL &&
+		request->message->options->auth != MA_AUTH_BASIC)
+	{
+		request->next = pool->idle;
+		pool->idle = request;
+		return;
+	}
+	curl_easy_cleanup(request->easy);
+	pfree(request);
+}
+
+/* What is the same for each request to the server. */
+static void
+set_server_options(Request *request, const MaServerOptions *options)
+{
 	CURL	   *easy = request->easy;
 
 	net_prepare(easy, options, &request->transfer);
-	curl_easy_setopt(easy, CURLOPT_URL, message->url);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, options->allow_http ? "http,https" : "https");
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, options->timeout * 1000L);
 	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, REUSE_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, options->method);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) message->length);
-	/* What need not be rewound could be repeated. */
-	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, message->length == 0 ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
 	curl_easy_setopt(easy, CURLOPT_READDATA, request);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
@@ -201,8 +256,23 @@ set_options(Request *request, const char *secret, const char **error)
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
 	if (options->auth == MA_AUTH_BASIC)
-	{
 		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
+}
+
+/* What is this message's. */
+static bool
+set_options(Request *request, const char *secret, const char **error)
+{
+	MaOutgoing *message = request->message;
+	MaServerOptions *options = message->options;
+	CURL	   *easy = request->easy;
+
+	curl_easy_setopt(easy, CURLOPT_URL, message->url);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) message->length);
+	/* What need not be rewound could be repeated. */
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, message->length == 0 ? 1L : 0L);
+	if (options->auth == MA_AUTH_BASIC)
+	{
 		curl_easy_setopt(easy, CURLOPT_USERNAME, options->user ? options->user : "");
 		curl_easy_setopt(easy, CURLOPT_PASSWORD, secret);
 	}
@@ -391,9 +461,8 @@ on_done(NetTransfer *transfer, CURLcode result)
 	if (status >= 200)
 	{
 		message->status = (int) status;
-		message->body = request->answer;
-		message->body_length = request->answer_length;
-		message->answer_headers = request->answer_headers;
+		if (message->options->response != NULL)
+			keep_answer(request);
 		snprintf(answer, sizeof(answer), "%ld %.400s", status, request->answer);
 	}
 	else
@@ -403,6 +472,18 @@ on_done(NetTransfer *transfer, CURLcode result)
 	forget(request);
 	net_finish(message, outcome, answer);
 	dispatch(pool);
+}
+
+/* For the template that says what it means. */
+static void
+keep_answer(Request *request)
+{
+	MaOutgoing *message = request->message;
+
+	message->body_length = request->answer_length;
+	message->body = MemoryContextAlloc(message->context, request->answer_length + 1);
+	memcpy(message->body, request->answer, request->answer_length + 1);
+	message->answer_headers = MemoryContextStrdup(message->context, request->answer_headers);
 }
 
 /* By the status, else by how far the request has come. */
@@ -438,7 +519,6 @@ outcome_of(const Request *request, long status)
 	return request->connected ? MA_OUTCOME_RETRY : MA_OUTCOME_SERVER;
 }
 
-/* Its memory is the message's. */
 static void
 forget(Request *request)
 {
@@ -446,8 +526,6 @@ forget(Request *request)
 
 	net_enter(&mask);
 	curl_multi_remove_handle(net_multi, request->easy);
-	curl_easy_cleanup(request->easy);
-	curl_slist_free_all(request->headers);
 	net_leave(&mask);
 	if (request->next != NULL)
 		request->next->previous = request->previous;
@@ -456,13 +534,16 @@ forget(Request *request)
 	else
 		requests = request->next;
 	request->pool->active--;
+	net_enter(&mask);
+	keep_idle(request);
+	net_leave(&mask);
 }
 
 void
 net_http_run(void)
 {
-	for (int i = 0; i < npools; i++)
-		dispatch(pools[i]);
+	for (HttpPool *pool = pools; pool != NULL; pool = pool->next)
+		dispatch(pool);
 }
 
 void
@@ -471,11 +552,11 @@ net_http_end(bool now)
 	Request    *request = requests;
 
 	ending = true;
-	for (int i = 0; i < npools; i++)
-		while (pools[i]->queued > 0)
+	for (HttpPool *pool = pools; pool != NULL; pool = pool->next)
+		while (pool->queued > 0)
 		{
-			pools[i]->queued--;
-			net_finish(pools[i]->queue[pools[i]->first++], MA_OUTCOME_NONE, NULL);
+			pool->queued--;
+			net_finish(pool->queue[pool->first++], MA_OUTCOME_NONE, NULL);
 		}
 	while (request != NULL)
 	{

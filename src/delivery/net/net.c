@@ -9,6 +9,9 @@
  */
 #include "delivery/net/net.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -17,6 +20,7 @@
 PG_MODULE_MAGIC;
 
 #define EVENTS 64
+#define KEPT_MEMORY (64 * 1024 * 1024)
 #define ROUNDS 128				/* of events, before the database has its turn */
 #define MAX_IDLE_CONNECTIONS 1000L
 #define OF_CURL (UINT64CONST(1) << 63)	/* epoll's data is libcurl's socket, not a NetWatch */
@@ -68,6 +72,11 @@ start(void)
 	sigset_t	mask;
 	bool		started;
 
+#ifdef __GLIBC__
+	/* What a batch has used is not given back to the kernel before the next one wants it. */
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+	(void) mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY / 4);
+#endif
 	epoll_file = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_file < 0)
 		ereport(FATAL,

@@ -18,8 +18,7 @@
 #define LIMITED_MS 60000
 #define LOOK_MS 100				/* how often deadlines are looked at */
 
-static SmtpPool *pools[MA_MAX_SERVERS];
-static int	npools = 0;
+static SmtpPool *pools = NULL;	/* of all servers that have had a message */
 static bool ending = false;
 static int64 looked = 0;
 
@@ -40,15 +39,17 @@ static void look_at(SmtpConnection *connection, int64 now);
 static SmtpPool *
 find_pool(MaServerOptions *options)
 {
-	for (int i = 0; i < npools; i++)
-		if (strcmp(pools[i]->options->name, options->name) == 0)
-			return pools[i];
-	if (npools == lengthof(pools))
-		return NULL;
-	pools[npools] = MemoryContextAllocZero(TopMemoryContext, sizeof(SmtpPool));
-	pools[npools]->options = options;
+	SmtpPool   *pool;
+
+	for (pool = pools; pool != NULL; pool = pool->next)
+		if (strcmp(pool->options->name, options->name) == 0)
+			return pool;
+	pool = MemoryContextAllocZero(TopMemoryContext, sizeof(SmtpPool));
+	pool->options = options;
 	ma_options_hold(options);
-	return pools[npools++];
+	pool->next = pools;
+	pools = pool;
+	return pool;
 }
 
 /* Connections made by what was said before end with the message they carry. */
@@ -106,11 +107,6 @@ net_smtp_begin(MaOutgoing *message)
 {
 	SmtpPool   *pool = find_pool(message->options);
 
-	if (pool == NULL)
-	{
-		net_finish(message, MA_OUTCOME_SERVER, "too many servers");
-		return;
-	}
 	renew_options(pool, message->options);
 	push(pool, message, false);
 	smtp_dispatch(pool);
@@ -341,8 +337,8 @@ smtp_close(SmtpConnection *connection, bool politely)
 long
 net_smtp_timeout(void)
 {
-	for (int i = 0; i < npools; i++)
-		if (pools[i]->n > 0)
+	for (SmtpPool *pool = pools; pool != NULL; pool = pool->next)
+		if (pool->n > 0)
 			return LOOK_MS;
 	return -1;
 }
@@ -355,11 +351,11 @@ net_smtp_run(void)
 	if (now - looked < LOOK_MS)
 		return;
 	looked = now;
-	for (int i = 0; i < npools; i++)
+	for (SmtpPool *pool = pools; pool != NULL; pool = pool->next)
 	{
-		for (int j = pools[i]->n - 1; j >= 0; j--)
-			look_at(pools[i]->connections[j], now);
-		smtp_dispatch(pools[i]);
+		for (int i = pool->n - 1; i >= 0; i--)
+			look_at(pool->connections[i], now);
+		smtp_dispatch(pool);
 	}
 }
 
@@ -381,13 +377,13 @@ void
 net_smtp_end(bool now)
 {
 	ending = true;
-	for (int i = 0; i < npools; i++)
+	for (SmtpPool *pool = pools; pool != NULL; pool = pool->next)
 	{
-		while (pools[i]->queued > 0)
-			net_finish(pop(pools[i]), MA_OUTCOME_NONE, NULL);
-		for (int j = pools[i]->n - 1; j >= 0; j--)
+		while (pool->queued > 0)
+			net_finish(pop(pool), MA_OUTCOME_NONE, NULL);
+		for (int i = pool->n - 1; i >= 0; i--)
 		{
-			SmtpConnection *connection = pools[i]->connections[j];
+			SmtpConnection *connection = pool->connections[i];
 
 			if (connection->message == NULL)
 				smtp_close(connection, true);

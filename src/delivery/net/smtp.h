@@ -72,6 +72,7 @@ typedef struct SmtpConnection
 
 struct SmtpPool
 {
+	SmtpPool   *next;			/* in the list of all */
 	MaServerOptions *options;
 	SmtpConnection *connections[SMTP_MAX_CONNECTIONS];
 	int			n;

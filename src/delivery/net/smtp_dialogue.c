@@ -78,6 +78,7 @@ smtp_start(SmtpConnection *connection, MaOutgoing *message)
 	char	   *path = return_path(message);
 	bool		utf8 = connection->smtputf8;
 
+	net_api->begun(message);
 	connection->message = message;
 	connection->outcome = MA_OUTCOME_NONE;
 	connection->body_done = connection->dot_begun = connection->empty = false;

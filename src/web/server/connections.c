@@ -15,6 +15,7 @@ typedef struct Client
 {
 	struct MHD_Connection *connection;
 	int			socket;
+	bool		asks;			/* a request of it has begun */
 	Milliseconds since;
 	struct Client *earlier;
 	struct Client *later;
@@ -23,6 +24,7 @@ typedef struct Client
 /* Those we wait for, the longest first; who waits for us is in no list. */
 static Client *first = NULL;
 static Client *last = NULL;
+static bool closing = false;	/* nobody asks a second time */
 
 static void
 leave(Client *client)
@@ -77,6 +79,7 @@ connections_notify(void *arg, struct MHD_Connection *connection, void **socket_c
 		client->connection = connection;
 		info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 		client->socket = info->connect_fd;
+		client->asks = false;
 		client->earlier = client->later = NULL;
 		join(client);
 		*socket_context = client;
@@ -87,6 +90,28 @@ connections_notify(void *arg, struct MHD_Connection *connection, void **socket_c
 		free(*socket_context);
 		*socket_context = NULL;
 	}
+}
+
+void
+connections_asks(struct MHD_Connection *connection)
+{
+	Client	   *client = client_of(connection);
+
+	if (client != NULL)
+		client->asks = true;
+}
+
+void
+connections_served(struct MHD_Connection *connection)
+{
+	Client	   *client = client_of(connection);
+
+	if (client == NULL)
+		return;
+	client->asks = false;
+	join(client);
+	if (closing)
+		shutdown(client->socket, SHUT_RDWR);
 }
 
 void
@@ -117,5 +142,22 @@ connections_close_slow(Milliseconds limit)
 	{
 		shutdown(first->socket, SHUT_RDWR);
 		leave(first);
+	}
+}
+
+/* Who has sent a part of a request's head only has asked for nothing yet. */
+void
+connections_close_idle(void)
+{
+	Client	   *next;
+
+	closing = true;
+	for (Client *client = first; client != NULL; client = next)
+	{
+		next = client->later;
+		if (client->asks)
+			continue;
+		shutdown(client->socket, SHUT_RDWR);
+		leave(client);
 	}
 }

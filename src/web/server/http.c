@@ -15,6 +15,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #define PATH_LIMIT 512
 #define ALLOWED \
@@ -33,7 +34,7 @@ typedef struct Framing
 
 static const Options *options;
 static struct MHD_Daemon *http = NULL;
-static MHD_socket listening = MHD_INVALID_SOCKET;
+static bool ending = false;
 
 static void
 log_of_library(void *arg, const char *format, va_list arguments)
@@ -123,6 +124,8 @@ send_answer(Request *request)
 		request->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
 	if (request->status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST");
+	if (ending)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	if (request->status == MHD_HTTP_SERVICE_UNAVAILABLE)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "30");
 	if (options->log_requests)
@@ -141,6 +144,7 @@ begin_request(struct MHD_Connection *connection, const char *method, const char 
 	const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
 	*result = request;
+	connections_asks(connection);
 	if (framing_fault(connection))
 		request_refuse(request, MHD_HTTP_BAD_REQUEST, "Bad request.\n");
 	else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 &&
@@ -200,7 +204,7 @@ end_request(void *arg, struct MHD_Connection *connection, void **context,
 	(void) code;
 	if (*context != NULL)
 	{
-		connections_idle(connection);
+		connections_served(connection);
 		request_free(*context);
 		*context = NULL;
 	}
@@ -260,12 +264,16 @@ http_clients(void)
 	return (int) MHD_get_daemon_info(http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
 }
 
-/* The sockets of clients that are served stay. */
+/* The sockets of clients that are served stay; who comes now is refused by the system. */
 void
 http_quiesce(void)
 {
-	if (listening == MHD_INVALID_SOCKET)
-		listening = MHD_quiesce_daemon(http);
+	MHD_socket	listening = MHD_quiesce_daemon(http);
+
+	ending = true;
+	if (listening != MHD_INVALID_SOCKET)
+		close(listening);
+	connections_close_idle();
 }
 
 void

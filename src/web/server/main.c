@@ -3,8 +3,8 @@
  *		marketing-web: options, the one loop, and the end.
  *
  * The loop waits for the clients' epoll, the sockets of PostgreSQL and the signals, all in
- * one place.  On SIGTERM no new clients come in, what is on its way is answered within the
- * time limit, and the program ends.
+ * one place.  On SIGTERM no new clients come in, those that ask for nothing are closed, what
+ * is on its way is answered within the time limit, and the program ends.
  */
 #include "web/server/server.h"
 

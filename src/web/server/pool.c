@@ -7,6 +7,10 @@
  * connections share their writes to disk.  A connection that is lost is made again after
  * a pause; requests wait for one for a while and are then refused, so that clients, which
  * try again, are the queue and not we.
+ *
+ * What may change something waits for others' locks, with a time limit.  It never gets all
+ * connections, nor more than half of the places of clients: so somebody who holds a lock in
+ * the shop does not keep pictures, links and the question of health from being answered.
  */
 #include "web/server/server.h"
 
@@ -22,12 +26,13 @@
 #define FIRST_PAUSE 500			/* ms */
 #define LONGEST_PAUSE 30000
 #define CONNECT_LIMIT 15000
+#define LOCK_SHARE 3			/* of the time for an answer that may be spent waiting for a lock */
 #define NAME "request"
 #define COLUMNS 4
 
 static const char *const settings =
-	"SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %d; "
-	"SET client_encoding = 'UTF8'";
+	"SET statement_timeout = %d; SET lock_timeout = %d; "
+	"SET idle_in_transaction_session_timeout = %d; SET client_encoding = 'UTF8'";
 static const char *const statement =
 	"SELECT status, content_type, location, page "
 	"FROM marketing.web_request($1, $2, $3::jsonb, $4, $5::inet)";
@@ -53,13 +58,19 @@ typedef struct Connection
 	PGresult   *result;			/* what has come of the answer */
 } Connection;
 
+/* Requests in the order in which they came. */
+typedef struct Queue
+{
+	Request    *first;
+	Request    *last;
+} Queue;
+
 static const Options *options;
 static int	epoll = -1;
 static void (*tell) (Request *request);
 static Connection *all;
-static Request *queue_first = NULL;
-static Request *queue_last = NULL;
-static int	pending = 0;
+static Queue queues[2];			/* of what reads and of what acts */
+static int	pending[2];			/* in the queue or at work */
 static Milliseconds last_complaint = 0;
 
 static void connect_now(Connection *connection);
@@ -71,6 +82,8 @@ static void refuse(Request *request);
 static void go_on(Connection *connection);
 static void answer(Connection *connection);
 static bool send_setting(Connection *connection);
+static Request *take_first(Queue *queue);
+static Queue *next_queue(void);
 static void serve(Connection *connection);
 
 void
@@ -175,22 +188,25 @@ refuse(Request *request)
 static void
 finish(Request *request)
 {
-	pending--;
+	pending[request->acts]--;
 	tell(request);
 }
 
 bool
 pool_submit(Request *request)
 {
-	if (pending >= QUEUE_LIMIT)
+	Queue	   *queue = &queues[request->acts];
+
+	if (pool_pending() >= QUEUE_LIMIT ||
+		(request->acts && pending[true] > 0 && pending[true] >= options->clients / 2))
 		return false;
-	pending++;
+	pending[request->acts]++;
 	request->next = NULL;
-	if (queue_last != NULL)
-		queue_last->next = request;
+	if (queue->last != NULL)
+		queue->last->next = request;
 	else
-		queue_first = request;
-	queue_last = request;
+		queue->first = request;
+	queue->last = request;
 	for (int i = 0; i < options->connections; i++)
 		if (all[i].state == READY)
 		{
@@ -201,28 +217,47 @@ pool_submit(Request *request)
 }
 
 static Request *
-take_first(void)
+take_first(Queue *queue)
 {
-	Request    *request = queue_first;
+	Request    *request = queue->first;
 
-	queue_first = request->next;
-	if (queue_first == NULL)
-		queue_last = NULL;
+	queue->first = request->next;
+	if (queue->first == NULL)
+		queue->last = NULL;
 	return request;
 }
 
-/* Gives a ready connection the request that has waited longest. */
+/* The one whose first request has waited longest and may have a connection; NULL: none. */
+static Queue *
+next_queue(void)
+{
+	Queue	   *reads = queues[false].first ? &queues[false] : NULL;
+	Queue	   *acts = queues[true].first ? &queues[true] : NULL;
+	int			most = options->connections - (options->connections + 3) / 4;
+	int			acting = 0;
+
+	for (int i = 0; i < options->connections; i++)
+		acting += all[i].request != NULL && all[i].request->acts;
+	/* Of a single connection nothing can be kept free. */
+	if (acting >= (most > 0 ? most : 1))
+		acts = NULL;
+	return acts == NULL || (reads != NULL && reads->first->began <= acts->first->began) ?
+		reads : acts;
+}
+
+/* Gives a ready connection the next request. */
 static void
 serve(Connection *connection)
 {
+	Queue	   *queue = next_queue();
 	Request    *request;
 	const char *values[5];
 	int			lengths[5] = {0};
 	static const int formats[5] = {0, 0, 0, 1, 0};
 
-	if (queue_first == NULL)
+	if (queue == NULL)
 		return;
-	request = take_first();
+	request = take_first(queue);
 	values[0] = request->method;
 	values[1] = request->path;
 	values[2] = request->headers;
@@ -303,7 +338,8 @@ send_setting(Connection *connection)
 
 	if (connection->state == CONNECTING)
 	{
-		snprintf(text, sizeof(text), settings, options->timeout * 1000, options->timeout * 1000);
+		snprintf(text, sizeof(text), settings, options->timeout * 1000,
+				 options->timeout * 1000 / LOCK_SHARE, options->timeout * 1000);
 		connection->state = SETTING;
 		return PQsendQuery(connection->pg, text) == 1;
 	}
@@ -429,21 +465,26 @@ pool_due(void)
 			connect_now(connection);
 		else if (connection->state != READY && connection->state != DOWN && connection->due <= now)
 			lose(connection, "the database does not answer");
+		/* The place of one that was lost may be another one's. */
+		if (connection->state == READY)
+			serve(connection);
 	}
-	while (queue_first != NULL && now - queue_first->began > (Milliseconds) options->timeout * 1000)
-	{
-		Request    *request = take_first();
+	for (int q = 0; q < 2; q++)
+		while (queues[q].first != NULL &&
+			   now - queues[q].first->began > (Milliseconds) options->timeout * 1000)
+		{
+			Request    *request = take_first(&queues[q]);
 
-		refuse(request);
-		finish(request);
-	}
-	return pending > 0 ? 100 : 1000;
+			refuse(request);
+			finish(request);
+		}
+	return pool_pending() > 0 ? 100 : 1000;
 }
 
 int
 pool_pending(void)
 {
-	return pending;
+	return pending[false] + pending[true];
 }
 
 /* What has no answer yet is refused. */
@@ -462,12 +503,13 @@ pool_stop(void)
 			finish(request);
 		}
 	}
-	while (queue_first != NULL)
-	{
-		Request    *request = take_first();
+	for (int q = 0; q < 2; q++)
+		while (queues[q].first != NULL)
+		{
+			Request    *request = take_first(&queues[q]);
 
-		refuse(request);
-		finish(request);
-	}
+			refuse(request);
+			finish(request);
+		}
 	free(all);
 }

@@ -43,6 +43,7 @@ request_new(struct MHD_Connection *connection, const char *method, const char *p
 	request->connection = connection;
 	/* libmicrohttpd keeps it as long as the request lives. */
 	request->method = method;
+	request->acts = strcmp(method, "POST") == 0;
 	request->path = must_copy(path);
 	request->began = now_ms();
 	request->content_limit = strncmp(path, HOOK, strlen(HOOK)) == 0 ? HOOK_LIMIT : FORM_LIMIT;

@@ -39,6 +39,7 @@ typedef struct Request
 {
 	struct MHD_Connection *connection;
 	const char *method;
+	bool		acts;			/* it may change something, and wait for a lock */
 	char	   *path;
 	char	   *headers;		/* a JSON object of texts, names in lower case */
 	char	   *content;
@@ -87,9 +88,14 @@ struct MHD_Daemon;
 enum MHD_ConnectionNotificationCode;
 extern void connections_notify(void *arg, struct MHD_Connection *connection, void **socket_context,
 							   enum MHD_ConnectionNotificationCode code);
-/* A request of the client is complete; or it has been answered, and the next may come. */
+/* A request of the client begins; it has got its answer, or is gone. */
+extern void connections_asks(struct MHD_Connection *connection);
+extern void connections_served(struct MHD_Connection *connection);
+/* A request is complete, and the client waits for us; it is the client again that we wait for. */
 extern void connections_busy(struct MHD_Connection *connection);
 extern void connections_idle(struct MHD_Connection *connection);
+/* Shuts the sockets of those that have asked for nothing, and of others when they are served. */
+extern void connections_close_idle(void);
 /* Shuts the sockets of those that have been at one request for longer than this. */
 extern void connections_close_slow(Milliseconds limit);
 
@@ -102,7 +108,7 @@ extern void http_run(void);
 /* How long it needs no call, in milliseconds; -1: until its descriptor is ready. */
 extern int	http_wait(void);
 extern void http_done(Request *request);
-/* No new clients from now on. */
+/* No new clients from now on, and each that is served is told that it was the last time. */
 extern void http_quiesce(void);
 extern int	http_clients(void);
 extern void http_stop(void);

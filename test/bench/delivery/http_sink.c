@@ -1,8 +1,9 @@
 /*
  * http_sink.c
  *		A server that takes any request and answers 200, as fast as one process can, so
- *		that what is measured is who asks.  http_sink PORT FILE: the file comes into being
- *		when it listens.
+ *		that what is measured is who asks.  http_sink PORT FILE MS: the file comes into
+ *		being when it listens, and each answer goes MS milliseconds after its request, as
+ *		that of a provider somewhere else does.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -12,11 +13,13 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_FILES 1024
 #define ROOM 65536
 #define EVENTS 64
+#define WAITING 65536			/* answers, more than there can be connections */
 
 /* What has come of a request that is not whole yet. */
 typedef struct Client
@@ -25,9 +28,51 @@ typedef struct Client
 	size_t		length;
 } Client;
 
+/* An answer that is due later. */
+typedef struct Later
+{
+	double		due;			/* ms */
+	int			file;
+} Later;
+
 static Client *clients[MAX_FILES];
+static Later later[WAITING];	/* a ring, in the order of their times */
+static unsigned first = 0;
+static unsigned count = 0;
+static double delay;			/* ms */
 static const char answer[] =
 	"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"id\":\"1\"}";
+
+static double
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
+}
+
+static void
+reply(int file)
+{
+	if (write(file, answer, sizeof(answer) - 1) < 0)
+		perror("http_sink");
+}
+
+/* Sends what is due; returns how long the next one is to wait, as epoll_wait takes it. */
+static int
+reply_due(void)
+{
+	double		left = 0;
+
+	while (count > 0 && (left = later[first].due - now_ms()) <= 0)
+	{
+		reply(later[first].file);
+		first = (first + 1) % WAITING;
+		count--;
+	}
+	return count == 0 ? -1 : (int) left;
+}
 
 /* Octets of the first request that is whole; 0: none is. */
 static size_t
@@ -64,8 +109,10 @@ serve(int epoll, int file)
 	client->length += n;
 	while ((taken = whole_request(client)) > 0)
 	{
-		if (write(file, answer, sizeof(answer) - 1) < 0)
-			break;
+		if (delay > 0 && count < WAITING)
+			later[(first + count++) % WAITING] = (Later) {now_ms() + delay, file};
+		else
+			reply(file);
 		client->length -= taken;
 		memmove(client->data, client->data + taken, client->length);
 	}
@@ -98,8 +145,9 @@ main(int argc, char **argv)
 	struct epoll_event events[EVENTS] = {{.events = EPOLLIN}};
 	FILE	   *ready;
 
-	if (argc != 3)
+	if (argc != 4)
 		return 2;
+	delay = atof(argv[3]);
 	address.sin_port = htons(atoi(argv[1]));
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
@@ -116,7 +164,7 @@ main(int argc, char **argv)
 	fclose(ready);
 	for (;;)
 	{
-		int			n = epoll_wait(epoll, events, EVENTS, -1);
+		int			n = epoll_wait(epoll, events, EVENTS, reply_due());
 
 		for (int i = 0; i < n; i++)
 			if (events[i].data.fd == server)

@@ -1,0 +1,28 @@
+-- A plan of dates that fails, for its table cannot be read, keeps that of no other journey.
+CREATE EXTENSION marketing_automation;
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+CREATE SCHEMA regress_trials;
+CREATE ROLE regress_trials;
+GRANT USAGE ON SCHEMA regress_trials TO regress_trials;
+CREATE TABLE people (id bigint PRIMARY KEY, email text, day date);
+CREATE TABLE regress_trials.trials (id bigint PRIMARY KEY, email text, ends date);
+SELECT marketing.set_clock('2026-03-01 08:00+00');
+SELECT marketing.attach_contacts('people', id => 'id', email => 'email') IS NOT NULL, marketing.attach_contacts('regress_trials.trials', id => 'id', email => 'email') IS NOT NULL;
+INSERT INTO people SELECT i, 'p' || i || '@x.example', '2026-03-01' FROM generate_series(1, 5) AS i;
+INSERT INTO regress_trials.trials SELECT i, 't' || i || '@x.example', '2026-03-01' FROM generate_series(1, 5) AS i;
+CALL marketing.work();
+SELECT marketing.define_journey('fails', '{"entry": {"date": "trials.ends", "at": "12:00"}, "steps": [{"exit": "x"}]}');
+SELECT marketing.define_journey('behind', '{"entry": {"date": "people.day", "at": "12:00"}, "steps": [{"exit": "x"}]}');
+SELECT marketing.activate_journey('fails');
+ALTER TABLE regress_trials.trials OWNER TO regress_trials;
+REVOKE USAGE ON SCHEMA regress_trials FROM regress_trials;
+SELECT marketing.activate_journey('behind');
+CALL marketing.work();
+SELECT name FROM marketing_internal.journey_date_plan JOIN marketing_internal.journey USING (journey_id);
+SELECT marketing.set_clock('2026-03-02 08:00+00');
+CALL marketing.work();
+SELECT name, count(*) FROM marketing_internal.enrollment JOIN marketing_internal.journey USING (journey_id) GROUP BY 1;
+DROP SCHEMA regress_trials CASCADE;
+DROP ROLE regress_trials;

@@ -1,0 +1,23 @@
+-- Rows written without statements: only into tables with the columns that this library knows. Others are left to the worker.
+CREATE EXTENSION marketing_automation;
+SET client_min_messages = warning;
+SELECT marketing.set_clock('2026-03-01 12:00+00');
+CREATE TABLE people (id int PRIMARY KEY, city text);
+SELECT marketing.attach_contacts('people', id => 'id') IS NOT NULL;
+SELECT marketing.define_segment('romans', $$ city = 'Rome' $$);
+INSERT INTO people VALUES (1, 'Rome'), (2, 'Oslo');
+BEGIN;
+ALTER TABLE marketing_internal.segment_state ADD COLUMN more text;
+UPDATE people SET city = 'Rome';
+SELECT marketing.flush();
+SELECT value, substr(detail, strpos(detail, 'table')) AS error FROM marketing_internal.capture_status() WHERE item = 'last error';
+ROLLBACK;
+BEGIN;
+ALTER TABLE marketing_internal.segment_member ADD COLUMN more int;
+ALTER TABLE marketing_internal.segment_member DROP COLUMN more;
+UPDATE people SET city = 'Rome';
+SELECT marketing.flush();
+SELECT value, substr(detail, strpos(detail, 'table')) AS error FROM marketing_internal.capture_status() WHERE item = 'last error';
+ROLLBACK;
+UPDATE people SET city = 'Rome';
+SELECT contact FROM marketing.segment_members('romans') ORDER BY 1;
