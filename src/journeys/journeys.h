@@ -79,7 +79,7 @@ extern bool ma_duration_valid(const char *text);
 extern bool ma_duration_is_zero(const char *text);
 extern TimestampTz ma_duration_add(TimestampTz at, const char *text, const char *zone);
 
-/* ---- define/parse_test.c, variants/: tests of messages ---- */
+/* ---- parse/parse_test.c, variants/: tests of messages ---- */
 
 /* One of the messages that are tried. */
 typedef struct MaVariant

@@ -2,7 +2,7 @@
  * hooks.c
  *		/hook/SERVER/TOKEN: what providers tell of messages, in their own words.
  *
- * The path is the secret: its token is the signature of the server's name (consent/signing.c),
+ * The path is the secret: its token is the signature of the server's name (consent/keys/signing.c),
  * so that every provider can be told where to call, whatever signatures it knows; where the
  * server's options name a key, the provider's own signature is demanded besides.  Whose
  * words they are is seen by their form, since a provider tells of mails the same way

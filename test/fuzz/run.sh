@@ -29,7 +29,7 @@ declare -A sources=(
 	[html]="mime/html_text links sms"
 	[mime]="mime/mime mime/encode mime/address"
 	[address]="mime/address mime/encode ../contacts/people/address"
-	[token]="../base/base64url ../consent/token ../delivery/feedback/track ../delivery/send/message_key"
+	[token]="../base/base64url ../consent/keys/token ../delivery/feedback/track ../delivery/send/message_key"
 	[request]="../web/server/request"
 	[smtp]="../delivery/net/smtp_dialogue ../delivery/net/smtp_reply"
 )

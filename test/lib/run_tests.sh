@@ -111,7 +111,7 @@ copy_tests()
 	cp "$top/doc/journey.schema.json" "$top/doc/broadcast.schema.json" "$scratch/test/schema/tree/doc/"
 	cp "$top/src/broadcasts/read.c" "$scratch/test/schema/tree/src/broadcasts/"
 	cp "$top/README.md" "$scratch/test/schema/tree/"
-	cp -RL "$top/src/journeys/define" "$scratch/test/schema/tree/src/journeys/"
+	cp -RL "$top/src/journeys/parse" "$scratch/test/schema/tree/src/journeys/"
 	ln -s ../.. "$scratch/test/schema/tree/test"
 	[ ! -d "$top/expected" ] || cp -RL "$top/expected/." "$scratch/test/expected/"
 	[ "$(id -u)" -ne 0 ] || chown -R "$server_user" "$scratch/test"

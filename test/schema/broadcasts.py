@@ -21,7 +21,7 @@ def keys_in(path, name):
 def compare_keys(top):
     schema = json.loads((top / "doc/broadcast.schema.json").read_text())
     test = schema["$defs"]["test"]["properties"]
-    parse_test = top / "src/journeys/define/parse_test.c"
+    parse_test = top / "src/journeys/parse/parse_test.c"
     # What becomes of the rest only a step of a journey says.
     pairs = [
         ("a broadcast", keys_in(top / "src/broadcasts/read.c", "keys"), set(schema["properties"])),

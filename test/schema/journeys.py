@@ -1,6 +1,6 @@
 """The schema of journeys (doc/journey.schema.json) beside the parser that it describes.
 
-journeys.py keys TOP        compares its keys with those in src/journeys/define/parse*.c
+journeys.py keys TOP        compares its keys with those in src/journeys/parse/parse*.c
 journeys.py cases TOP N     prints definitions as lines of COPY: valid by the schema (t or f), the
                             definition: those of test/sql, test/jobs and the README, and N variants of
                             them with a key more, a key less, or a value of another kind
@@ -52,7 +52,7 @@ def compare_keys(top):
     schema = json.loads((top / "doc/journey.schema.json").read_text())
     wrong = []
     seen = set()
-    for path in sorted((top / "src/journeys/define").glob("parse*.c")):
+    for path in sorted((top / "src/journeys/parse").glob("parse*.c")):
         source = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
         later = strings("".join(re.findall(r"later_\w+\[\] = \{(.*?)\}", source, re.S)))
         for match in re.finditer(r"const keys\[\] = \{(.*?)\}", source, re.S):

@@ -4,7 +4,7 @@
  *
  * A tracked link leads to {public_url}/c/TOKEN, and the picture that tells of an
  * opening is {public_url}/o/TOKEN.  The token says which message and which link it is, and
- * is signed (consent/signing.c); where the link leads stands in a table, so that
+ * is signed (consent/keys/signing.c); where the link leads stands in a table, so that
  * nobody can make one that leads elsewhere.  The number of a link is a hash of its
  * URL under the shop's key: known without asking the table while a message is rendered,
  * and stored for the whole batch at once afterwards.

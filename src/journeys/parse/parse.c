@@ -11,7 +11,7 @@
  */
 #include "base/base.h"
 
-#include "journeys/define/parse.h"
+#include "journeys/parse/parse.h"
 
 static void parse_entry(MaProgram *program, const MaJson *json, List **problems);
 static void parse_entry_event(MaProgram *program, const MaJson *json, List **problems);

@@ -6,7 +6,7 @@
  */
 #include "base/base.h"
 
-#include "journeys/define/parse.h"
+#include "journeys/parse/parse.h"
 #include "utils/builtins.h"
 
 static const struct

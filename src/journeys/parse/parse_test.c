@@ -6,7 +6,7 @@
  */
 #include "base/base.h"
 
-#include "journeys/define/parse.h"
+#include "journeys/parse/parse.h"
 
 static void parse_variants(MaTest *test, const MaJson *json, List **problems);
 static void parse_measure(MaTest *test, const MaJson *json, List **problems);

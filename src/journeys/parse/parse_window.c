@@ -4,7 +4,7 @@
  */
 #include "base/base.h"
 
-#include "journeys/define/parse.h"
+#include "journeys/parse/parse.h"
 #include "pgtime.h"
 #include "utils/date.h"
 #include "utils/datetime.h"

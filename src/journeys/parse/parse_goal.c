@@ -7,7 +7,7 @@
  */
 #include "base/base.h"
 
-#include "journeys/define/parse.h"
+#include "journeys/parse/parse.h"
 
 static MaGoal *parse_goal(MaProgram *program, const MaJson *json, const char *const *keys,
 						  List **problems);

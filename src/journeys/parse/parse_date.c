@@ -5,7 +5,7 @@
  */
 #include "base/base.h"
 
-#include "journeys/define/parse.h"
+#include "journeys/parse/parse.h"
 
 static void parse_offset(MaDateRule *rule, const MaJson *json, List **problems);
 
