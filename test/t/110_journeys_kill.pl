@@ -32,6 +32,8 @@ SET client_min_messages = warning;
 CREATE TABLE people (id int PRIMARY KEY, email text);
 CREATE TABLE orders (id int PRIMARY KEY, person int, at timestamptz);
 CREATE TABLE payments (order_id int PRIMARY KEY, person int, at timestamptz);
+CREATE INDEX ON orders (person);
+CREATE INDEX ON payments (person);
 SELECT marketing.attach_contacts('people', id => 'id', email => 'email');
 SELECT marketing.attach_events('orders', event => 'ordered', contact => 'person', contact_source => 'people', occurred_at => 'at');
 SELECT marketing.attach_events('payments', event => 'paid', contact => 'person', contact_source => 'people', occurred_at => 'at');
