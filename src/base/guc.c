@@ -25,9 +25,9 @@ bool		ma_guc_strict = false;
 int			ma_guc_build_in_call_rows = 1000000;
 char	   *ma_guc_worker_role = NULL;
 
-/* Defines every setting; called once per process from _PG_init. */
-void
-ma_guc_init(void)
+/* Settings of the server and of whoever writes, by name. */
+static void
+define_general(void)
 {
 	DefineCustomIntVariable("marketing_automation.build_in_call_rows",
 							"Largest table that attach_contacts reads in the call itself.",
@@ -59,6 +59,17 @@ ma_guc_init(void)
 							 "Normally the change is left to the worker and the commit stands.",
 							 &ma_guc_strict, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("marketing_automation.worker_role",
+							   "Role that background workers connect as.",
+							   "Empty: the owner of the extension.",
+							   &ma_guc_worker_role, "",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+/* What a commit may do at most before the rest is left to the worker, by name. */
+static void
+define_sync(void)
+{
 	DefineCustomIntVariable("marketing_automation.sync_max_contacts",
 							"Contacts that one transaction evaluates at commit at most.",
 							"Those of a larger transaction are evaluated by the worker.",
@@ -84,10 +95,13 @@ ma_guc_init(void)
 							"What is not done by then is left to the worker.",
 							&ma_guc_sync_wait, 50, 0, 10000,
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomStringVariable("marketing_automation.worker_role",
-							   "Role that background workers connect as.",
-							   "Empty: the owner of the extension.",
-							   &ma_guc_worker_role, "",
-							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+/* Defines every setting; called once per process from _PG_init. */
+void
+ma_guc_init(void)
+{
+	define_general();
+	define_sync();
 	MarkGUCPrefixReserved("marketing_automation");
 }

@@ -546,6 +546,28 @@ extern int	ma_builtin_keys(const MaContactChange *contact, MaRun how, Datum **ke
 extern int	ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 						  int64 **contact_ids, Datum **keys);
 
+/* What is asked of an event's rows, see ma_event_read(). */
+typedef struct MaEventQuery
+{
+	const char *columns;		/* of each row, named, as ma_event_select() takes them */
+	const char *conditions;		/* further ones, each with AND before it */
+	const char *select;			/* SQL over these columns, alias e */
+	const char *end;			/* GROUP BY or ORDER BY; 1 is the place of the key */
+	int			nvalues;		/* $2 and so on */
+	const Oid  *types;
+	const Datum *values;
+	MaRun		how;
+} MaEventQuery;
+
+/*
+ * Rows of the event in one of its sources, of all these contacts at once, with the rights of
+ * the table's owner and in the source's time zone (source NULL: as ours).  The first column
+ * is the place of the key from 1, of which owners[] says whose it is.
+ */
+extern MaRows ma_event_read(const MaEvent *event, const MaEventSource *source,
+							MaContactChange *contacts, int n, const MaEventQuery *query,
+							int64 **owners);
+
 /* Errors out unless the attached table of the source is there, with its column of ids. */
 extern void ma_source_require(const MaSource *source);
 

@@ -170,6 +170,12 @@ connections_idle(struct MHD_Connection *connection)
 
 /* Who asks is known to connections.c alone; here each input is one request. */
 void
+connections_notify(void *arg, struct MHD_Connection *connection, void **socket_context,
+				   enum MHD_ConnectionNotificationCode code)
+{
+}
+
+void
 connections_asks(struct MHD_Connection *connection)
 {
 }

@@ -3,9 +3,11 @@
 #
 # Fuzzes what reads the texts of users and of strangers and what writes mails, outside the server, with libFuzzer under
 # AddressSanitizer and UndefinedBehaviorSanitizer: template, html, mime, address, token, request, smtp. RUNS inputs each
-# (default 1000000), no longer than SECONDS_EACH (default 0, no limit). Inputs that are worth keeping are in CORPUS/TARGET (default: a scratch directory),
-# what was found in FINDINGS (default /tmp/ma_fuzz_findings), to be run again with
+# (default 1000000), no longer than SECONDS_EACH (default 0, no limit), by chance, or from SEED the same ones each time. Inputs that are
+# worth keeping are in CORPUS/TARGET (default: a scratch directory), what was found in FINDINGS (default
+# /tmp/ma_fuzz_findings), to be run again with
 #   RUNS=0 test/fuzz/run.sh TARGET=FILE
+# OPTIMIZE is the compiler's level (default -O2); the lint (test/lint/fuzz.sh) takes -O0 and a few inputs.
 #
 # Leaks are not looked for: in the server memory goes with its context.
 #
@@ -33,7 +35,7 @@ declare -A sources=(
 )
 # Of what is short by nature long inputs are only slow.
 declare -A lengths=([address]=400 [token]=200 [request]=2000 [smtp]=1000)
-flags="-g -O2 -fno-omit-frame-pointer -fno-strict-aliasing -fwrapv -w -D_GNU_SOURCE"
+flags="-g ${OPTIMIZE:--O2} -fno-omit-frame-pointer -fno-strict-aliasing -fwrapv -w -D_GNU_SOURCE"
 flags="$flags -I$top/src -I$top/test/fuzz -I$("$pg_config" --includedir-server) -DMA_VERSION=\"fuzz\""
 sanitizers="-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-sanitize=alignment"
 libdir=$("$pg_config" --pkglibdir)/..
@@ -55,7 +57,7 @@ for target; do
 	fi
 	corpus=${CORPUS:-$scratch/corpus}/$target
 	mkdir -p "$corpus"
-	if ! ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 nice "$scratch/$target" -runs="$runs" -max_total_time="$seconds" -max_len="${lengths[$target]:-4096}" -timeout=60 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
+	if ! ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 nice "$scratch/$target" -runs="$runs" -seed="${SEED:-0}" -max_total_time="$seconds" -max_len="${lengths[$target]:-4096}" -timeout=60 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 \
 		-dict="$top/test/fuzz/words.dict" -artifact_prefix="$findings/$target-" "$corpus" \
 		"$top/test/fuzz/seeds/$target" > "$scratch/log" 2>&1; then
 		failed=1

@@ -6,7 +6,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 cd "$here/../.."
-[ $# -gt 0 ] || set -- layers sizes errors headers words mutants exports libraries catalog readme
+[ $# -gt 0 ] || set -- layers sizes errors headers words links mutants fuzz exports libraries catalog readme
 
 failed=
 case " $* " in *' exports '* | *' libraries '*)

@@ -98,6 +98,8 @@ is((web_ask($web, 'POST', '/u/x', undef, "Transfer-Encoding: Chunked\r\n\r\n0\r\
 
 # What a client says makes no line of its own in the log.
 is((web_ask($web, 'GET', '/health%0Aforged%20line/x'))[0], 404, 'a line end in the path');
+is((web_ask($web, 'GET', '%0Aforged'))[0], 404, 'a path that begins with one');
+is((web_ask($web, 'GET', '?x'))[0], 404, 'a path of no letter');
 is((web_ask($web, "FOR\eGED", '/health'))[0], 405, 'a method of other letters');
 
 # A body in pieces without an end is cut off.

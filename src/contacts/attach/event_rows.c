@@ -1,7 +1,7 @@
 /*
  * event_rows.c
- *		Events and the rows they are: lookup by name, and the SQL that reads the
- *		rows of a contact through the user's own index.
+ *		Events and the rows they are: lookup by name, the SQL that reads the rows of
+ *		a contact through the user's own index, and the reading of many contacts' at once.
  *
  * A contact's keys are cast to the column's type once, in C, and handed over as
  * an array of that type; the user's column is never cast, so his index serves,
@@ -193,6 +193,44 @@ ma_event_keys(const MaEventSource *source, MaContactChange *contacts, int n,
 	*contact_ids = ids;
 	*keys = typed;
 	return total;
+}
+
+MaRows
+ma_event_read(const MaEvent *event, const MaEventSource *source, MaContactChange *contacts, int n,
+			  const MaEventQuery *query, int64 **owners)
+{
+	Oid		   *types = palloc_array(Oid, 1 + query->nvalues);
+	Datum	   *values = palloc_array(Datum, 1 + query->nvalues);
+	char	   *rows = ma_event_select(event, source, query->columns, "k.key", &types[0]);
+	Datum	   *keys;
+	int			nkeys = ma_event_keys(source, contacts, n, owners, &keys);
+	int			zone = -1;
+	MaIdentity	caller;
+	MaRows		found = {0};
+
+	if (nkeys == 0)
+		return found;
+	values[0] = ma_datum_array(keys, nkeys, types[0]);
+	types[0] = get_array_type(types[0]);
+	for (int i = 0; i < query->nvalues; i++)
+	{
+		types[1 + i] = query->types[i];
+		values[1 + i] = query->values[i];
+	}
+	if (source != NULL)
+	{
+		zone = ma_pin_time_zone(source->time_zone);
+		ma_become_table_owner(&caller, source->table->relid);
+	}
+	else
+		ma_become_restricted(&caller, ma_extension_required()->owner);
+	found = ma_run_once(psprintf("SELECT k.n, %s FROM pg_catalog.unnest($1) WITH ORDINALITY "
+								 "AS k (key, n) CROSS JOIN LATERAL (%s %s) AS e %s",
+								 query->select, rows, query->conditions, query->end),
+						1 + query->nvalues, types, values, NULL, query->how);
+	ma_become_back(&caller);
+	ma_unpin_settings(zone);
+	return found;
 }
 
 int

@@ -219,6 +219,41 @@ return_coupons(MaMessage **messages, int n)
 		ma_coupons_return(contacts, ids, count);
 }
 
+/* The values of change_messages(): what each message becomes, why, and when it is tried next. */
+static void
+set_changes(MaMessage **messages, int n, Datum *values)
+{
+	int32	   *untried = palloc_array(int32, n);
+	int32	   *crashed = palloc_array(int32, n);
+	char	  **texts[3];
+	Datum	   *times = palloc_array(Datum, n);
+	bool	   *nulls = palloc_array(bool, n);
+	TimestampTz now = ma_now();
+
+	for (int f = 0; f < lengthof(texts); f++)
+		texts[f] = palloc_array(char *, n);
+	for (int i = 0; i < n; i++)
+	{
+		int64		pause = messages[i]->pause > 0 ? messages[i]->pause : RETRY_SECONDS;
+
+		texts[0][i] = unconstify(char *, state_names[messages[i]->becomes]);
+		texts[1][i] = messages[i]->reason;
+		texts[2][i] = unconstify(char *, messages[i]->gate);
+		times[i] = TimestampTzGetDatum(messages[i]->next_try != 0 ? messages[i]->next_try :
+									   now + pause * USECS_PER_SEC);
+		nulls[i] = messages[i]->becomes != MA_MESSAGE_DEFERRED;
+		untried[i] = messages[i]->untried ? 1 : 0;
+		crashed[i] = messages[i]->crashed ? 1 : 0;
+	}
+	set_numbers(messages, n, values);
+	for (int f = 0; f < lengthof(texts); f++)
+		values[f + 2] = ma_text_array(texts[f], n);
+	values[5] = ma_datum_array_nulls(times, nulls, n, TIMESTAMPTZOID);
+	values[6] = TimestampTzGetDatum(now);
+	values[7] = ma_int4_array(untried, n);
+	values[8] = ma_int4_array(crashed, n);
+}
+
 /* To another live state: queued (again), deferred or suspect. */
 static void
 change_messages(MaMessage **messages, int n)
@@ -255,38 +290,11 @@ change_messages(MaMessage **messages, int n)
 		9, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID, INT4ARRAYOID}
 	};
-	int32	   *untried = palloc_array(int32, n);
-	int32	   *crashed = palloc_array(int32, n);
-	char	  **texts[3];
-	Datum	   *times = palloc_array(Datum, n);
-	bool	   *nulls = palloc_array(bool, n);
-	TimestampTz now = ma_now();
 	Datum		values[9];
 	MaRows		rows;
 
 	qsort(messages, n, sizeof(MaMessage *), by_number);
-	for (int f = 0; f < lengthof(texts); f++)
-		texts[f] = palloc_array(char *, n);
-	for (int i = 0; i < n; i++)
-	{
-		int64		pause = messages[i]->pause > 0 ? messages[i]->pause : RETRY_SECONDS;
-
-		texts[0][i] = unconstify(char *, state_names[messages[i]->becomes]);
-		texts[1][i] = messages[i]->reason;
-		texts[2][i] = unconstify(char *, messages[i]->gate);
-		times[i] = TimestampTzGetDatum(messages[i]->next_try != 0 ? messages[i]->next_try :
-									   now + pause * USECS_PER_SEC);
-		nulls[i] = messages[i]->becomes != MA_MESSAGE_DEFERRED;
-		untried[i] = messages[i]->untried ? 1 : 0;
-		crashed[i] = messages[i]->crashed ? 1 : 0;
-	}
-	set_numbers(messages, n, values);
-	for (int f = 0; f < lengthof(texts); f++)
-		values[f + 2] = ma_text_array(texts[f], n);
-	values[5] = ma_datum_array_nulls(times, nulls, n, TIMESTAMPTZOID);
-	values[6] = TimestampTzGetDatum(now);
-	values[7] = ma_int4_array(untried, n);
-	values[8] = ma_int4_array(crashed, n);
+	set_changes(messages, n, values);
 	rows = ma_run(&change, values, NULL, MA_RUN_WRITE_LATEST);
 	tell(messages, n, &rows, places_of(&rows, n));
 }

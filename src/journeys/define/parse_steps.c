@@ -40,6 +40,9 @@ static const struct
 typedef void (*ReadPath) (MaCondition *path, const MaJson *item, List **problems);
 
 static MaStep *parse_step(MaProgram *program, const MaJson *json, List **problems);
+static void parse_words(MaProgram *program, MaStep *step, const MaJson *json, MaJson *value,
+						List **problems);
+static void parse_goto(MaStep *step, const MaJson *json, List **problems);
 static void parse_send(MaProgram *program, MaStep *step, const MaJson *json, List **problems);
 static void parse_test(MaProgram *program, MaStep *step, const MaJson *json, List **problems);
 static void parse_wait_until(MaProgram *program, MaStep *step, const MaJson *json, List **problems);
@@ -128,6 +131,15 @@ parse_step(MaProgram *program, const MaJson *json, List **problems)
 	program->all = lappend(program->all, step);
 	value = ma_json_member(json, step_kinds[kind].name);
 	id = ma_read_text(json, "id", problems);
+	parse_words(program, step, json, value, problems);
+	step->id = id ? id : step->kind == MA_STEP_SEND && step->text ? step->text : json->path;
+	return step;
+}
+
+/* What the step says, by its kind: `value` is what stands behind the kind's name. */
+static void
+parse_words(MaProgram *program, MaStep *step, const MaJson *json, MaJson *value, List **problems)
+{
 	switch (step->kind)
 	{
 		case MA_STEP_WAIT:
@@ -167,18 +179,24 @@ parse_step(MaProgram *program, const MaJson *json, List **problems)
 			break;
 		case MA_STEP_GOTO:
 			step->text = ma_json_text(value, problems);
-			if (ma_json_member(json, "at_most") == NULL)
-				ma_problem(problems, json->path, "For example {\"goto\": \"reminder\", \"at_most\": 3}.",
-						   "needs \"at_most\", how often a run may take it");
-			else
-				step->at_most = ma_json_number(ma_json_member(json, "at_most"), 1, 1000, problems);
+			parse_goto(step, json, problems);
 			break;
 		default:
 			step->text = ma_json_text(value, problems);
 			break;
 	}
-	step->id = id ? id : step->kind == MA_STEP_SEND && step->text ? step->text : json->path;
-	return step;
+}
+
+static void
+parse_goto(MaStep *step, const MaJson *json, List **problems)
+{
+	MaJson	   *at_most = ma_json_member(json, "at_most");
+
+	if (at_most == NULL)
+		ma_problem(problems, json->path, "For example {\"goto\": \"reminder\", \"at_most\": 3}.",
+				   "needs \"at_most\", how often a run may take it");
+	else
+		step->at_most = ma_json_number(at_most, 1, 1000, problems);
 }
 
 static void

@@ -20,7 +20,6 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 
 #define MAX_FLIPS 10000			/* instants of one contact's segment */
 
@@ -255,37 +254,25 @@ static void
 read_source(Reading *reading, MaEvent *event, const MaEventSource *source, bool enters,
 			bool followed)
 {
-	Oid			types[3] = {InvalidOid, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	char	   *rows = ma_event_select(event, source, source ? "r.at, pg_catalog.to_jsonb(t)" :
-									   "r.at, t.properties", "k.key", &types[0]);
-	Datum		values[3];
+	static const Oid types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[] = {
+		TimestampTzGetDatum(reading->simulation->since),
+		TimestampTzGetDatum(reading->simulation->until)
+	};
+	MaEventQuery query = {
+		.columns = source ? "r.at AS at, pg_catalog.to_jsonb(t) AS image" :
+			"r.at AS at, t.properties AS image",
+		.conditions = "AND r.at OPERATOR(pg_catalog.>=) $2 AND r.at OPERATOR(pg_catalog.<=) $3",
+		.select = "e.at, e.image",
+		.end = "ORDER BY 1, 2",
+		.nvalues = lengthof(types),
+		.types = types,
+		.values = values,
+		.how = MA_RUN_READ
+	};
 	int64	   *ids;
-	Datum	   *keys;
-	int			nkeys = ma_event_keys(source, reading->contacts, reading->n, &ids, &keys);
-	int			zone = -1;
-	MaIdentity	caller;
-	MaRows		found;
+	MaRows		found = ma_event_read(event, source, reading->contacts, reading->n, &query, &ids);
 
-	if (nkeys == 0)
-		return;
-	values[0] = ma_datum_array(keys, nkeys, types[0]);
-	values[1] = TimestampTzGetDatum(reading->simulation->since);
-	values[2] = TimestampTzGetDatum(reading->simulation->until);
-	types[0] = get_array_type(types[0]);
-	if (source != NULL)
-	{
-		zone = ma_pin_time_zone(source->time_zone);
-		ma_become_table_owner(&caller, source->table->relid);
-	}
-	else
-		ma_become_restricted(&caller, ma_extension_required()->owner);
-	found = ma_run_once(psprintf("SELECT k.n, e.at, e.image FROM pg_catalog.unnest($1) "
-								 "WITH ORDINALITY AS k (key, n) CROSS JOIN LATERAL (%s "
-								 "AND r.at OPERATOR(pg_catalog.>=) $2 "
-								 "AND r.at OPERATOR(pg_catalog.<=) $3) AS e (at, image) "
-								 "ORDER BY 1, 2", rows), 3, types, values, NULL, MA_RUN_READ);
-	ma_become_back(&caller);
-	ma_unpin_settings(zone);
 	for (uint64 i = 0; i < found.n; i++)
 	{
 		bool		isnull;

@@ -19,7 +19,6 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 #define PORTION 1000
 #define SIGNIFICANT 1.959964	/* two-sided, one in twenty */
@@ -164,42 +163,30 @@ static void
 mark_reached(const Score *score, const MaEvent *event, const MaEventSource *source,
 			 MaContactChange *contacts, Portion *portion)
 {
-	Oid			types[4] = {InvalidOid, TIMESTAMPTZOID, TEXTOID, TEXTOID};
-	char	   *rows = ma_event_select(event, source, "r.at", "k.key", &types[0]);
+	static const Oid types[] = {TIMESTAMPTZOID, TEXTOID, TEXTOID};
+	Datum		values[] = {
+		TimestampTzGetDatum(score->count->until),
+		CStringGetTextDatum(score->count->journey),
+		CStringGetTextDatum(score->variant->step)
+	};
 	const char *own = event->builtin ?
 		"AND COALESCE(t.properties OPERATOR(pg_catalog.->>) 'journey', $3) "
 		"OPERATOR(pg_catalog.=) $3 AND COALESCE(t.properties OPERATOR(pg_catalog.->>) 'step', $4) "
 		"OPERATOR(pg_catalog.=) $4 AND COALESCE(t.properties OPERATOR(pg_catalog.->>) 'machine', "
 		"'false') OPERATOR(pg_catalog.<>) 'true'" : "AND $3 IS NOT NULL AND $4 IS NOT NULL";
+	MaEventQuery query = {
+		.columns = "r.at AS at",
+		.conditions = psprintf("AND r.at OPERATOR(pg_catalog.<=) $2 %s", own),
+		.select = "pg_catalog.max(e.at)",
+		.end = "GROUP BY 1",
+		.nvalues = lengthof(types),
+		.types = types,
+		.values = values,
+		.how = MA_RUN_READ_LATEST
+	};
 	int64	   *owners;
-	Datum	   *keys;
-	int			nkeys = ma_event_keys(source, contacts, portion->n, &owners, &keys);
-	Datum		values[4];
-	int			zone = -1;
-	MaIdentity	caller;
-	MaRows		found;
+	MaRows		found = ma_event_read(event, source, contacts, portion->n, &query, &owners);
 
-	if (nkeys == 0)
-		return;
-	values[0] = ma_datum_array(keys, nkeys, types[0]);
-	values[1] = TimestampTzGetDatum(score->count->until);
-	values[2] = CStringGetTextDatum(score->count->journey);
-	values[3] = CStringGetTextDatum(score->variant->step);
-	types[0] = get_array_type(types[0]);
-	if (source != NULL)
-	{
-		zone = ma_pin_time_zone(source->time_zone);
-		ma_become_table_owner(&caller, source->table->relid);
-	}
-	else
-		ma_become_restricted(&caller, ma_extension_required()->owner);
-	found = ma_run_once(psprintf("SELECT k.n, pg_catalog.max(e.at) FROM pg_catalog.unnest($1) "
-								 "WITH ORDINALITY AS k (key, n) CROSS JOIN LATERAL (%s "
-								 "AND r.at OPERATOR(pg_catalog.<=) $2 %s) AS e (at) GROUP BY 1",
-								 rows, own), lengthof(types), types, values, NULL,
-						MA_RUN_READ_LATEST);
-	ma_become_back(&caller);
-	ma_unpin_settings(zone);
 	for (uint64 i = 0; i < found.n; i++)
 	{
 		int64		owner = owners[ma_int64(&found, i, 1) - 1];

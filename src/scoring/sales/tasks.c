@@ -101,6 +101,25 @@ contact_of_task(int64 task_id)
 	return ma_int64(&found, 0, 1);
 }
 
+/* The same, with his lock: the task may move to another contact, by a merge, before it is ours. */
+static int64
+lock_contact_of_task(int64 task_id)
+{
+	int64		contact_id = contact_of_task(task_id);
+
+	for (;;)
+	{
+		int64		again;
+
+		ma_contact_lock(contact_id);
+		again = contact_of_task(task_id);
+		if (again == contact_id)
+			return contact_id;
+		ma_contact_unlock(contact_id);
+		contact_id = again;
+	}
+}
+
 /* marketing.complete_task(id, result, by) */
 Datum
 ma_complete_task(PG_FUNCTION_ARGS)
@@ -134,18 +153,7 @@ ma_complete_task(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	if (by != NULL)
 		(void) ma_owner_required(by);
-	/* It may move to another contact, by a merge, before his lock is ours. */
-	for (contact_id = contact_of_task(id);;)
-	{
-		int64		again;
-
-		ma_contact_lock(contact_id);
-		again = contact_of_task(id);
-		if (again == contact_id)
-			break;
-		ma_contact_unlock(contact_id);
-		contact_id = again;
-	}
+	contact_id = lock_contact_of_task(id);
 	values[0] = Int64GetDatum(id);
 	values[1] = TimestampTzGetDatum(ma_now());
 	values[2] = result ? CStringGetTextDatum(result) : (Datum) 0;

@@ -56,14 +56,17 @@ path_may_be_ours(const char *path)
 
 /*
  * A line for the request: of the path the first part, since what follows is a secret of the
- * client's, and of both no more than what can stand in a line.
+ * client's, and of both no more than what can stand in a line.  A path may be empty, or
+ * begin with anything.
  */
 static void
 log_request(const Request *request)
 {
+	const char *path = request->path;
+	int			shown = path[0] == '/' ? 1 + (int) strspn(path + 1, ROUTE_LETTERS) : 0;
+
 	log_line("%.*s %.*s %u %lld ms",
-			 (int) strspn(request->method, METHOD_LETTERS), request->method,
-			 1 + (int) strspn(request->path + 1, ROUTE_LETTERS), request->path,
+			 (int) strspn(request->method, METHOD_LETTERS), request->method, shown, path,
 			 request->status, (long long) (now_ms() - request->began));
 }
 
