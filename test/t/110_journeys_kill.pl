@@ -97,6 +97,9 @@ my %done;
 for my $kill (1 .. $kills)
 {
 	orders(($kill - 1) * $step + 1, $kill == $kills ? $enrollments : $kill * $step);
+	# The work is not left for the time after the last kill: of the orders before the last twenty all have entered.
+	wait_psql($node, 'shop', 'SELECT last_value >= ' . ($kill - 20) * $step . ' FROM marketing_internal.enrollment_enrollment_id_seq')
+	  or fail("kill $kill: orders enter") or last;
 	my $pid = scheduler_of($node, 'shop');	# '' while it restarts
 	my $how = (qw(kill terminate postmaster immediate))[ $kill < 5 ? $kill - 1 : rand(4) ];
 	$done{$how}++;
