@@ -209,14 +209,30 @@ ma_recipient_lock(uint64 key)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-void
-ma_erasure_lock(int64 contact_id, bool erasing)
+static LOCKTAG
+erasure_tag(int64 contact_id)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) ((uint64) contact_id >> 32),
 						 (uint32) contact_id, LOCK_CLASS_ERASURE);
-	(void) LockAcquire(&tag, erasing ? ExclusiveLock : ShareLock, false, false);
+	return tag;
+}
+
+void
+ma_erasure_lock(int64 contact_id)
+{
+	LOCKTAG		tag = erasure_tag(contact_id);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+bool
+ma_erasure_keep_away(int64 contact_id)
+{
+	LOCKTAG		tag = erasure_tag(contact_id);
+
+	return LockAcquire(&tag, ShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 static int

@@ -78,11 +78,12 @@ extern bool ma_recipient_try_lock(uint64 key);
 extern void ma_recipient_lock(uint64 key);
 
 /*
- * Who writes about a contact without his lock, as hits do, takes this before he looks
- * whether there still is something of him; erase_contact() takes it for himself alone.
- * Before the contact's lock; held to the end of the transaction.
+ * Who erases a contact takes this, before the contact's lock.  Who writes about him without
+ * that lock, as hits do, keeps erasures away before he looks whether there still is something
+ * of him; false: one goes on or waits, and he leaves it.  Both to the end of the transaction.
  */
-extern void ma_erasure_lock(int64 contact_id, bool erasing);
+extern void ma_erasure_lock(int64 contact_id);
+extern bool ma_erasure_keep_away(int64 contact_id);
 
 /* ---- ledger.c: the ledger and the present state ---- */
 

@@ -178,6 +178,7 @@ typedef struct MaBuiltinColumn
 {
 	const char *name;
 	Oid			type;
+	const char *kind;			/* of what its values name, as ma_register_uses() has it; or NULL */
 } MaBuiltinColumn;
 
 typedef struct MaBuiltinEvent

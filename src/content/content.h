@@ -109,8 +109,14 @@ typedef struct MaRenderRequest
 	int			nvariables;
 	MaRenderVariable *variables;
 	bool		check;			/* note what is wrong with it: problems */
-	void		(*begins) (void *message);	/* called before it is rendered; NULL: nothing */
-	void	   *message;		/* with this */
+	bool		alone;			/* queries run for it apart from the others */
+
+	/*
+	 * Called before it is rendered with `message`, and with NULL before what is done for
+	 * several of them at once; NULL: nothing.
+	 */
+	void		(*begins) (void *message);
+	void	   *message;
 } MaRenderRequest;
 
 /* What a reader of the message would miss. */

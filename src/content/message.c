@@ -61,6 +61,7 @@ typedef struct BatchPlace
 static MaLinkTracker link_tracker;
 static MaVariableMaker variable_maker;
 
+static void tell_begins(const MaRenderRequest *request, void *message);
 static void read_views(Batch *batch);
 static const MaContactView *view_of(const Batch *batch, int64 contact_id);
 static void make_globals(Batch *batch, int place);
@@ -70,6 +71,7 @@ static LiquidValue lazy_value(void *argument, const LiquidName *name);
 static LiquidValue variable_value(void *argument, const LiquidName *name);
 static LiquidValue query_value(void *argument, const LiquidName *name);
 static void find_queries(Batch *batch);
+static bool shares(const Batch *batch, const BatchQuery *query, int place);
 static void run_query(Batch *batch, BatchQuery *query, int place);
 static bool names_query(const MaVersion *version, const LiquidName *name);
 static bool liquid_names(const MaLiquid *liquid, const LiquidName *name);
@@ -138,13 +140,19 @@ ma_render_messages(const MaRenderRequest *requests, int n, MaRendered *rendered)
 	MemoryContextSwitchTo(context);
 	for (int i = 0; i < n; i++)
 	{
-		if (requests[i].begins != NULL)
-			requests[i].begins(requests[i].message);
+		tell_begins(&requests[i], requests[i].message);
 		render_guarded(&batch, i, &rendered[i]);
 		if (requests[i].check)
 			check_rendered(&batch, i);
 	}
 	MemoryContextDelete(work);
+}
+
+static void
+tell_begins(const MaRenderRequest *request, void *message)
+{
+	if (request->begins != NULL)
+		request->begins(message);
 }
 
 /* The contacts of the batch, each once. */
@@ -333,6 +341,14 @@ find_queries(Batch *batch)
 	MemoryContextSwitchTo(before);
 }
 
+/* True if the query is to run for the message together with others. */
+static bool
+shares(const Batch *batch, const BatchQuery *query, int place)
+{
+	return !batch->requests[place].alone && query->rows[place] == 0 &&
+		query->errors[place] == NULL && names_query(batch->versions[place], &query->name);
+}
+
 /* Runs the query for this message and all others of the batch whose templates name it. */
 static void
 run_query(Batch *batch, BatchQuery *query, int place)
@@ -346,8 +362,10 @@ run_query(Batch *batch, BatchQuery *query, int place)
 	char	  **errors;
 
 	for (int i = 0; i < batch->n; i++)
-		if (i == place || (query->rows[i] == 0 && names_query(batch->versions[i], &query->name)))
+		if (i == place || (!batch->requests[place].alone && shares(batch, query, i)))
 			which[n++] = i;
+	if (n > 1)
+		tell_begins(&batch->requests[place], NULL);
 	params = palloc0_array(char *, n * nparams + 1);
 	rows = palloc0_array(Datum, n);
 	errors = palloc0_array(char *, n);
@@ -373,6 +391,8 @@ run_query(Batch *batch, BatchQuery *query, int place)
 		query->rows[which[i]] = rows[i];
 		query->errors[which[i]] = errors[i];
 	}
+	if (n > 1)
+		tell_begins(&batch->requests[place], batch->requests[place].message);
 	MemoryContextSwitchTo(before);
 }
 

@@ -98,6 +98,7 @@ typedef struct MaMessage
 	MaServer   *server;			/* NULL: the spool */
 	const char *server_name;
 	MaServerOptions *options;
+	int			crashes;		/* of the server in the midst of it, see settle.c */
 	bool		waiting;		/* something of the contact has not been evaluated yet */
 	int64		test_for;		/* to somebody else: the contact it is about; else 0 */
 
@@ -106,7 +107,6 @@ typedef struct MaMessage
 	Datum		entry;			/* jsonb; 0: none */
 	Datum		data;
 	int			attempts;
-	int			crashes;		/* known only of what was left behind by a crash */
 	int32		version;
 
 	/* composed, for the transport */
@@ -214,10 +214,13 @@ extern void ma_journal_claimed(int64 message_id, TimestampTz claimed_at);
 extern void ma_journal_set(int64 message_id, MaPhase phase, const char *answer);
 /* *answer in the current context, or NULL. */
 extern MaPhase ma_journal_find(int64 message_id, TimestampTz claimed_at, char **answer);
-/* The message that is being composed; 0: none. */
+/* The message that is being composed; 0: none, MA_SEVERAL: something is done for several. */
+#define MA_SEVERAL (-1)
 extern void ma_journal_composing(int64 contact_id, int64 message_id);
 /* The one that was when the process before died; false: none. */
 extern bool ma_journal_composed(int64 *contact_id, int64 *message_id);
+/* ... or that something was done for several: true from that question on until we rest. */
+extern bool ma_journal_several(void);
 
 /* ---- message_key.c ---- */
 

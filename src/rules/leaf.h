@@ -102,6 +102,18 @@ extern void ma_lookup_reads_forget(List *reads);
 extern Datum *ma_lookup_images(List *reads, const MaEventSource *source, Datum *rows, int n,
 							   MaRun how);
 
+/* ---- row_names.c ---- */
+
+/* Something of the users' that a condition on a row names. */
+typedef struct MaRowName
+{
+	const char *kind;			/* as MaBuiltinColumn.kind */
+	char	   *name;
+} MaRowName;
+
+/* All (MaRowName *) that a checked condition names, over rows of these events. */
+extern List *ma_row_names(Node *tree, const MaEvent *event, const MaEvent *entry_event);
+
 /* ---- columns.c ---- */
 
 /* Adds the tables of contacts to the leaf's, which has room for them. */

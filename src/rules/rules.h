@@ -305,6 +305,8 @@ extern MaRowRule *ma_row_rule_parse(const MaEvent *event, const char *text,
 extern char *ma_row_rule_text(const MaRowRule *rule);
 /* Columns (char *) of the event's row it reads, for ma_watch_event(). */
 extern List *ma_row_rule_columns(const MaRowRule *rule);
+/* Names (char *) of this kind, as ma_register_uses() has it, that columns are compared with. */
+extern List *ma_row_rule_names(const MaRowRule *rule, const char *kind);
 /* rows, entries: jsonb images (MaRowChange.properties); unknown counts as false. */
 extern void ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries,
 							 MaContactChange *contacts, int n, MaRun how, bool *out);

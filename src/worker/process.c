@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/pmsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 
@@ -67,6 +68,13 @@ ma_process_settings(const char *name)
 	for (int i = 0; i < lengthof(pinned); i++)
 		if (GetConfigOption(pinned[i][0], true, false) != NULL)
 			SetConfigOption(pinned[i][0], pinned[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+void
+ma_exit_with_server(void)
+{
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 }
 
 /*

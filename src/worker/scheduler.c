@@ -210,6 +210,7 @@ look_around(void)
 
 	if (role == NULL)
 		role = MemoryContextStrdup(TopMemoryContext, ma_guc_worker_role ? ma_guc_worker_role : "");
+	ma_exit_with_server();
 	if (must_finish())
 	{
 		(void) ma_process_reload();

@@ -178,6 +178,7 @@ step(int duty, ErrorData **cancel)
 	bool		more;
 
 	MemoryContextSwitchTo(context);
+	ma_exit_with_server();
 	/* A cancel that came while messages were sent is met in the tick, which can bear it. */
 	HOLD_CANCEL_INTERRUPTS();
 	begin_or_refuse();

@@ -164,6 +164,11 @@ extern PGDLLEXPORT void ma_scheduler_main(Datum arg);
 extern void ma_process_signals(bool gently);
 /* Name and pinned settings; after connecting. */
 extern void ma_process_settings(const char *name);
+/*
+ * Between two pieces of work: ends the process when the postmaster has died.  Who has work
+ * and so never waits would keep the server from being started again.
+ */
+extern void ma_exit_with_server(void);
 /* After each wait: ends the process or reloads the configuration when asked to. */
 extern bool ma_process_interrupts(void);
 /* The same while something must be brought to its end first: only reloads. */

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes ();
 
-our @EXPORT = qw(start_peer stop_peer restart_peer ledger_of commands_of tell_peer certificate mail_shop);
+our @EXPORT = qw(start_peer stop_peer restart_peer ledger_of commands_of open_at tell_peer certificate mail_shop);
 
 my %peers;
 my $here = dirname(__FILE__);
@@ -83,6 +83,14 @@ sub commands_of
 {
 	my ($peer) = @_;
 	return split /\n/, slurp_file("$peer->{folder}/commands");
+}
+
+# How many connections it has now.
+sub open_at
+{
+	my ($peer) = @_;
+	my $text = slurp_file("$peer->{folder}/connections");
+	return ($text =~ tr/+//) - ($text =~ tr/-//);
 }
 
 # Directives by stage from now on; none: it does what it should.

@@ -14,7 +14,7 @@ use Time::HiRes ();
 
 our @EXPORT = qw(
 	new_server scheduler_of wait_scheduler wait_no_scheduler turns wait_turns wait_new_scheduler
-	launcher_pid work_goes_on no_trouble status_of try_psql wait_psql
+	wait_until launcher_pid work_goes_on no_trouble status_of try_psql wait_psql
 );
 
 # A started server with the library preloaded; settings and init options may be given.
@@ -77,16 +77,23 @@ sub try_psql
 	return defined $code && $code == 0 ? $out : undef;
 }
 
+# Until the condition, a piece of code, is true; false: it never was.
+sub wait_until
+{
+	my ($condition) = @_;
+	for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return 1 if $condition->();
+		Time::HiRes::usleep(50_000);
+	}
+	return 0;
+}
+
 # Until the query, asked in that way, gives t.
 sub wait_psql
 {
 	my ($node, $database, $sql) = @_;
-	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		return 1 if (try_psql($node, $database, $sql) // '') eq 't';
-		Time::HiRes::usleep(100_000);
-	}
-	return 0;
+	return wait_until(sub { (try_psql($node, $database, $sql) // '') eq 't' });
 }
 
 sub launcher_pid

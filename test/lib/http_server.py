@@ -2,7 +2,7 @@
 """An HTTP server for tests that does as its paths say and writes each request down before it answers.
 
 http_server.py FOLDER [OPTION=VALUE...] listens on a port of 127.0.0.1 that it writes to FOLDER/port; each whole
-request becomes a line of JSON in FOLDER/ledger. The path, or a word "do-..." in the body, tells what follows:
+request becomes a line of JSON in FOLDER/ledger, each connection a + in FOLDER/connections, and its end a -. The path, or a word "do-..." in the body, tells what follows:
 
     status/CODE[/JSON]   that status, with that body        hole     no answer
     close  reset         the connection ends without one    endless  headers without end
@@ -26,6 +26,7 @@ import urllib.parse
 folder = sys.argv[1]
 options = dict(argument.split("=", 1) for argument in sys.argv[2:])
 ledger = os.open(os.path.join(folder, "ledger"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+connections = os.open(os.path.join(folder, "connections"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
 
 def abort(writer):
@@ -89,12 +90,14 @@ async def request(reader, writer, number):
 
 async def serve(reader, writer):
     number = 1
+    os.write(connections, b"+")
     try:
         while await request(reader, writer, number):
             number += 1
     except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
         pass
     finally:
+        os.write(connections, b"-")
         try:
             writer.close()
         except Exception:

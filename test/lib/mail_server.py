@@ -3,7 +3,7 @@
 
 mail_server.py FOLDER [OPTION=VALUE...] listens on a port of 127.0.0.1 that it writes to FOLDER/port; each
 message it accepts becomes a line of JSON in FOLDER/ledger, written before the reply to the dot
-is sent, and each command a line in FOLDER/commands. It ends by itself after `life` seconds.
+is sent, each command a line in FOLDER/commands, each connection a + in FOLDER/connections, and its end a -. It ends by itself after `life` seconds.
 
 What it says instead of what it should is a directive: a reply (`451 4.3.0 later`), or one of
     hole     no answer at all                    close    the connection is closed
@@ -33,6 +33,7 @@ import time
 folder = sys.argv[1]
 options = dict(argument.split("=", 1) for argument in sys.argv[2:])
 ledger = os.open(os.path.join(folder, "ledger"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+connections = os.open(os.path.join(folder, "connections"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 commands = open(os.path.join(folder, "commands"), "a", buffering=1)
 STAGES = ("banner", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "dot")
 
@@ -251,11 +252,13 @@ class Session:
 
 
 async def serve(reader, writer):
+    os.write(connections, b"+")
     try:
         await Session(reader, writer).run()
     except (Ended, ConnectionError, ssl.SSLError, TimeoutError, asyncio.IncompleteReadError):
         pass
     finally:
+        os.write(connections, b"-")
         try:
             writer.close()
         except Exception:

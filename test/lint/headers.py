@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Every C file and header begins with a comment that names the file and says what it is for; every
-header has an include guard."""
+header has an include guard. A C file that uses what miscadmin.h declares includes it: other headers of
+the server bring it along up to PostgreSQL 17, but not in 18."""
 import os
 import re
 
 from source import Report, files, read
+
+MISCADMIN = re.compile(r"\b(CHECK_FOR_INTERRUPTS|(HOLD|RESUME)(_CANCEL)?_INTERRUPTS|MyLatch|MyProcPid|"
+                       r"MyDatabaseId|MyBackendType|GetUserId|InterruptPending)\b")
 
 
 def main():
@@ -21,6 +25,8 @@ def main():
                 report.add(path, 1, f"the header comment does not begin with the name {name}")
             elif len(words) < 5:
                 report.add(path, 1, "the header comment does not say what the file is for")
+        if name.endswith(".c") and MISCADMIN.search(text) and '#include "miscadmin.h"' not in text:
+            report.add(path, 1, "uses what miscadmin.h declares and does not include it")
         if name.endswith(".h") and not re.search(r"^#ifndef MA_\w*H\n#define MA_\w*H$", text, re.M):
             report.add(path, 1, "has no include guard MA_..._H")
     report.finish(f"{len(paths)} files")

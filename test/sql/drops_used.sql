@@ -36,6 +36,26 @@ SELECT marketing.drop_topic('news');
 SELECT marketing.drop_template('hello');
 SELECT marketing.drop_journey('all');
 
+-- By conditions of journeys on an event's row, which name by comparing; their own do not hold them.
+SELECT marketing.define_segment('vips', 'city = ''Bonn'''), marketing.define_owner('leyla'), marketing.define_template('bye', topic => 'transactional', subject => 'Bye', text => 'Bye');
+SELECT marketing.define_journey('next', '{"entry": {"event": "journey_exited", "where": "journey <> ''next''"}, "reentry": "once", "steps": [{"wait": "1 day"}]}'),
+	marketing.define_journey('rows', '{"entry": {"event": "score_threshold_reached", "where": "''hot'' = model and threshold = ''others''"}, "exit_on": [{"event": "journey_exited", "where": "journey = ''next''"},
+	{"event": "segment_left", "where": "segment = any (''{vips,third}'')"}, {"event": "lead_accepted", "where": "by = ''leyla'' and entry.model is distinct from ''cold''"}],
+	"goal": {"event": "stage_changed", "where": "coalesce(\"to\" in (''none'', ''customer''), false)"},
+	"steps": [{"wait_until": {"event": "email_opened", "where": "template = ''bye'' or topic = ''news''"}, "timeout": "1 day"}]}');
+SELECT marketing.drop_score_model('hot');
+SELECT marketing.drop_segment('vips');
+SELECT marketing.drop_stage('customer');
+SELECT marketing.drop_topic('news');
+SELECT marketing.drop_template('bye');
+SELECT marketing.drop_owner('leyla');
+SELECT marketing.drop_journey('next');
+SELECT marketing.drop_journey('rows');
+SELECT marketing.define_journey('rows', '{"entry": {"event": "seen"}, "steps": [{"task": "call", "assign": "leyla"}]}');
+SELECT marketing.drop_owner('leyla');
+SELECT marketing.drop_journey('rows');
+SELECT marketing.drop_journey('next'), marketing.drop_owner('leyla'), marketing.drop_segment('vips'), marketing.drop_template('bye');
+
 -- By broadcasts that are not sent yet.
 SELECT marketing.define_broadcast('sale', '{"audience": "in segment third OR stage lead", "exclude": "in list staff OR score(hot) > 3 OR NOT subscribed news", "send": "hello"}');
 SELECT marketing.drop_segment('third');

@@ -4,8 +4,10 @@
 # SIGKILL (which restarts the whole server), shutdowns; a cancelled query does not end a scheduler.
 use strict;
 use warnings;
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 use MaWorkers;
 
 my $node = new_server('ends', conf => 'restart_after_crash = on');
@@ -73,6 +75,41 @@ for my $mode ('fast', 'immediate', 'smart')
 	wait_scheduler($node, $db, "a scheduler after a shutdown of mode $mode");
 	work_goes_on($node, $db, 'and it works');
 }
+
+# Killed without warning, the postmaster leaves nobody at work: who went on would keep it from being started again.
+$node->safe_psql($db, <<'END');
+SET client_min_messages = warning;
+CREATE TABLE people (id int PRIMARY KEY);
+CREATE TABLE orders (id int PRIMARY KEY, person int, at timestamptz);
+SELECT marketing.attach_contacts('people', id => 'id');
+SELECT marketing.attach_events('orders', event => 'ordered', contact => 'person', contact_source => 'people', occurred_at => 'at');
+-- Not by pg_sleep(), which ends with the postmaster itself.
+CREATE FUNCTION slow(contact text, entry jsonb) RETURNS int LANGUAGE sql AS $$ SELECT count(*)::int FROM generate_series(1, 200000) $$;
+SELECT marketing.define_journey('slow', '{"entry": {"event": "ordered"}, "reentry": "always", "steps": [{"sql": "public.slow"}]}');
+SELECT marketing.activate_journey('slow');
+INSERT INTO people SELECT generate_series(1, 1000);
+INSERT INTO orders SELECT i, i, clock_timestamp() FROM generate_series(1, 1000) AS i;
+END
+my ($out, $err) = ('', '');
+my $caller = IPC::Run::start([ 'psql', '-Xq', '-d', $node->connstr($db) . ' application_name=caller', '-c', 'CALL marketing.work()' ],
+	'<', \undef, '>', \$out, '2>', \$err);
+my $working = "FROM pg_stat_activity WHERE application_name = 'caller' OR backend_type = 'marketing_automation scheduler' AND datname = '$db'";
+ok($node->poll_query_until($db, "SELECT (SELECT count(*) = 2 $working) AND EXISTS (SELECT FROM marketing_internal.enrollment WHERE state = 'completed')"),
+	'a scheduler and a session are at work');
+my @pids = split(/\n/, $node->safe_psql($db, "SELECT pid $working"));
+$node->kill9;
+my $alive = @pids;
+for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if !($alive = grep { kill(0, $_) } @pids);
+	Time::HiRes::usleep(100_000);
+}
+is($alive, 0, 'both end with the postmaster');
+$caller->finish;
+$node->append_conf('postgresql.conf', "marketing_automation.databases = ''");
+$node->start;
+cmp_ok($node->safe_psql($db, "SELECT count(*) FROM marketing_internal.enrollment WHERE state = 'completed'"), '<', 1000,
+	'before they had done all there was');
 $node->stop;
 no_trouble($node, 'no worker crashed on its own account', qr/PANIC|TRAP:|terminated by signal (?!9)/);
 done_testing();

@@ -88,6 +88,14 @@ is($node->safe_psql($db, q{SELECT reason, attempts FROM marketing.messages WHERE
 	"the server crashed $most times while it was on its way; it was never handed over|0", '... after as many times, without an attempt to send it');
 ok($node->poll_query_until($db, q{SELECT count(*) = 5 FROM marketing.messages WHERE state = 'sent' AND template = 'receipt'}), 'the others are sent');
 
+# ---- while a query runs for several: the one whose data end the process is found among those that only ask for it, too
+
+$node->safe_psql($db, q{SELECT marketing.send_message(i, 't', data => jsonb_build_object('n', CASE WHEN i = 31 THEN 2 ELSE i END)) FROM generate_series(27, 35) AS i});
+ok($node->poll_query_until($db, q{SELECT count(*) = 1 FROM marketing.messages WHERE state = 'failed' AND template = 't' AND contact = '31'}), 'of several that ask for the same, the one that crashes the server fails');
+ok($node->poll_query_until($db, q{SELECT count(*) = 8 FROM marketing.messages WHERE state = 'sent' AND template = 't'}), 'the others are sent');
+is($node->safe_psql($db, q{SELECT string_agg(DISTINCT m.contact, ' ') FROM marketing_internal.message_decision AS d JOIN marketing.messages AS m ON m.message = d.message_id
+	WHERE d.gate = 'poison' AND m.template = 't' AND m.contact <> '2'}), '31', 'and no crash is said to be theirs');
+
 # ---- when it has been handed over: nobody knows whether it was taken, and this one is sent again
 
 $node->safe_psql($db, q{

@@ -32,6 +32,8 @@ SET client_min_messages = warning;
 CREATE TABLE people (id int PRIMARY KEY, email text);
 CREATE TABLE orders (id int PRIMARY KEY, person int, at timestamptz);
 CREATE TABLE payments (order_id int PRIMARY KEY, person int, at timestamptz);
+CREATE INDEX ON orders (person);
+CREATE INDEX ON payments (person);
 SELECT marketing.attach_contacts('people', id => 'id', email => 'email');
 SELECT marketing.attach_events('orders', event => 'ordered', contact => 'person', contact_source => 'people', occurred_at => 'at');
 SELECT marketing.attach_events('payments', event => 'paid', contact => 'person', contact_source => 'people', occurred_at => 'at');
@@ -95,6 +97,9 @@ my %done;
 for my $kill (1 .. $kills)
 {
 	orders(($kill - 1) * $step + 1, $kill == $kills ? $enrollments : $kill * $step);
+	# The work is not left for the time after the last kill: of the orders before the last twenty all have entered.
+	wait_psql($node, 'shop', 'SELECT last_value >= ' . ($kill - 20) * $step . ' FROM marketing_internal.enrollment_enrollment_id_seq')
+	  or fail("kill $kill: orders enter") or last;
 	my $pid = scheduler_of($node, 'shop');	# '' while it restarts
 	my $how = (qw(kill terminate postmaster immediate))[ $kill < 5 ? $kill - 1 : rand(4) ];
 	$done{$how}++;

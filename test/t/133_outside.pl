@@ -8,6 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use MaWorkers;
 use MaMail;
+use MaProof;
 
 my $db = 'postgres';
 my $node = new_server('outside', conf => "max_worker_processes = 16\nmax_locks_per_transaction = 4000");
@@ -20,13 +21,13 @@ $node->safe_psql($db, q{
 });
 my ($code, $out, $err) = $node->psql($db, "SELECT marketing.claim_messages('nobody')");
 like($err, qr/there is no server "nobody" of marketing_outside/, 'another server is refused');
-# The scheduler looks twice a second, so one of these waits is long enough for it.
-for (1 .. 30)
-{
-	($code, $out, $err) = $node->psql($db, 'LISTEN marketing_messages; SELECT pg_sleep(1); SELECT 1');
-	last if $out =~ /Asynchronous/;
-}
+my $listener = session($node, $db);
+$listener->query('LISTEN marketing_messages');
+# psql shows what has come with the answer to its next statement.
+$out = '';
+wait_until(sub { ($out = $listener->query('SELECT 1')) =~ /Asynchronous/ });
 like($out, qr/Asynchronous notification "marketing_messages" with payload "app"/, 'a worker tells that messages are due');
+$listener->close;
 
 is($node->safe_psql($db, "SELECT marketing.settle_message(message, 'sent') IS NOT NULL FROM marketing.claim_messages('app', 1)"), 't', 'one is claimed and settled');
 

@@ -116,8 +116,7 @@ like($node->safe_psql($db, "SELECT state || ' ' || attempts || ' ' || (next_try 
 $node->safe_psql($db, q{UPDATE customers SET email = 'dot-held-a@example.com' WHERE id = 11});
 $node->safe_psql($db, q{SELECT marketing.send_message(11, 'receipt')});
 ok($node->poll_query_until($db, q{SELECT state = 'sending' FROM marketing.messages WHERE template = 'receipt'}), 'a message is under way');
-my ($tries) = (0);
-until ((grep { $_->{rcpt} =~ /held/ } ledger_of($smtp)) || $tries++ > 200) { $node->safe_psql($db, 'SELECT pg_sleep(0.05)'); }
+ok(wait_until(sub { grep { $_->{rcpt} =~ /held/ } ledger_of($smtp) }), 'its server has all of it');
 my $session = $node->background_psql($db);
 $session->query_safe('BEGIN');
 like($session->query_safe('SELECT marketing.erase_contact(11)'), qr/erased/, 'its contact is being erased');
@@ -130,6 +129,38 @@ is($node->safe_psql($db, q{SELECT count(*) FROM marketing.messages WHERE templat
 $node->safe_psql($db, q{SELECT marketing.send_message(15, 'offer')});
 sent(16, 'offer', 'and all goes on');
 ok($node->poll_query_until($db, q{SELECT count(*) = 0 FROM marketing_internal.message WHERE state = 'sending'}), 'with nothing under way');
+
+# ---- what was open for a server goes with it, not with the worker ----
+
+sub worker
+{
+	return $node->safe_psql($db, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'marketing_automation delivery'});
+}
+
+my ($other_http, $other_smtp) = (start_peer('http_server.py'), start_peer('mail_server.py', tls => 'none'));
+$node->safe_psql($db, qq{
+	DELETE FROM marketing_internal.message;
+	CREATE SERVER leaving FOREIGN DATA WRAPPER marketing_http OPTIONS (url 'http://127.0.0.1:$other_http->{port}/x', allow_http 'true', allow_private 'true');
+	CREATE SERVER mail_leaving FOREIGN DATA WRAPPER marketing_smtp OPTIONS (host '127.0.0.1', port '$other_smtp->{port}', tls 'none');
+	SELECT marketing.define_topic('calls', consent => 'opt_out', channels => '{sms,email}'),
+		marketing.define_sender('caller', channel => 'sms', server => 'leaving', from_address => '+15550001'),
+		marketing.define_sender('writer', channel => 'email', server => 'mail_leaving', from_address => 'hello\@shop.example'),
+		marketing.define_template('call', topic => 'calls', channel => 'sms', sender => 'caller', text => 'x'),
+		marketing.define_template('letter', topic => 'calls', sender => 'writer', subject => 'x', text => 'x');
+	SELECT marketing.send_message(1, 'call'), marketing.send_message(1, 'letter')});
+sent(1, 'call', 'a text is sent');
+sent(1, 'letter', 'and a mail');
+$node->safe_psql($db, q{ALTER SERVER leaving OPTIONS (ADD timeout '20'); SELECT marketing.send_message(2, 'call')});
+sent(2, 'call', 'by another connection, now that its server was altered');
+is(join(' ', map { $_->{number} } ledger_of($other_http)), '1 1', '... each the first of its connection');
+ok(wait_until(sub { open_at($other_http) <= 1 }), '... and the old one is closed');
+my $worker = worker();
+$node->safe_psql($db, q{
+	SELECT marketing.define_sender('caller', channel => 'sms', server => 'texts', from_address => '+15550001'),
+		marketing.define_sender('writer', channel => 'email', server => 'fast', from_address => 'hello@shop.example');
+	DROP SERVER leaving; DROP SERVER mail_leaving});
+ok(wait_until(sub { open_at($other_http) == 0 && open_at($other_smtp) == 0 }), 'none is left to servers that were dropped');
+is(worker(), $worker, '... long before the worker ends');
 
 $node->stop;
 done_testing();

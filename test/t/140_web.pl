@@ -176,6 +176,20 @@ is((web_ask($other, 'POST', $links[5], ''))[0], 503, 'one more that acts is refu
 my @hasty = map { post($web, $links[4]) } 1 .. 4;
 is((web_read($_))[0], 503, 'who waits too long for a lock is told to try again') foreach @hasty;
 
+# Nor does anybody who reads wait while the reader is erased, though there be one connection for all.
+my $single = web_start($node, $db, '--timeout', 6, '--connections', 1);
+my $eraser = $node->background_psql($db);
+$eraser->query_safe('BEGIN');
+like($eraser->query_safe("SELECT marketing.erase_contact('7')"), qr/erased/, 'somebody is being erased');
+is((web_ask($single, 'GET', $open))[0], 200, 'his picture is shown');
+is((web_ask($single, 'GET', $click))[0], 302, 'his link leads on');
+is((web_ask($single, 'GET', '/health'))[0], 200, 'and the endpoint is well');
+$eraser->query_safe('ROLLBACK');
+$eraser->quit;
+is($node->safe_psql($db, q{SELECT count(*) FROM marketing_internal.message_hit AS h JOIN marketing.messages AS m ON m.message = h.message_id WHERE m.contact = '7'}), '2',
+	'such a hit is not kept; those before are');
+web_stop($single);
+
 # ---- the end: who asks nothing is closed, and what is on its way is answered
 
 my $idle = web_open($other);

@@ -63,7 +63,7 @@ lock_numbers(Datum ids)
 	int			n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 
 	for (int i = 0; i < n; i++)
-		ma_erasure_lock(numbers[i], true);
+		ma_erasure_lock(numbers[i]);
 }
 
 /* All he has, and all that messages to him went to. */

@@ -17,26 +17,38 @@
 #include "contacts/events.h"
 
 #define TEXT(name) {name, TEXTOID}
+#define NAME(name, kind) {name, TEXTOID, kind}
 
 static const MaBuiltinColumn message_columns[] = {
-	TEXT("template"), TEXT("journey"), TEXT("broadcast"), TEXT("step"), TEXT("topic"),
+	NAME("template", "template"), NAME("journey", "journey"), TEXT("broadcast"), TEXT("step"),
+	NAME("topic", "topic"),
 	TEXT("url"), {"machine", BOOLOID}, {0}
 };
 /* When it was opened and clicked is known of what was sent, later on. */
 static const MaBuiltinColumn sent_columns[] = {
-	TEXT("template"), TEXT("journey"), TEXT("broadcast"), TEXT("step"), TEXT("topic"),
-	TEXT("url"), {"machine", BOOLOID}, {"opened_at", TIMESTAMPTZOID},
+	NAME("template", "template"), NAME("journey", "journey"), TEXT("broadcast"), TEXT("step"),
+	NAME("topic", "topic"), TEXT("url"), {"machine", BOOLOID}, {"opened_at", TIMESTAMPTZOID},
 	{"clicked_at", TIMESTAMPTZOID}, {0}
 };
 static const MaBuiltinColumn consent_columns[] = {
-	TEXT("topic"), TEXT("channel"), TEXT("source"), {0}
+	NAME("topic", "topic"), TEXT("channel"), TEXT("source"), {0}
 };
-static const MaBuiltinColumn segment_columns[] = {TEXT("segment"), {0}};
-static const MaBuiltinColumn score_columns[] = {TEXT("model"), TEXT("threshold"), {0}};
-static const MaBuiltinColumn stage_columns[] = {TEXT("from"), TEXT("to"), {0}};
-static const MaBuiltinColumn journey_columns[] = {TEXT("journey"), TEXT("reason"), {0}};
-static const MaBuiltinColumn lead_columns[] = {TEXT("model"), TEXT("by"), TEXT("reason"), {0}};
-static const MaBuiltinColumn task_columns[] = {TEXT("task"), TEXT("by"), TEXT("result"), {0}};
+static const MaBuiltinColumn segment_columns[] = {NAME("segment", "segment"), {0}};
+static const MaBuiltinColumn score_columns[] = {
+	NAME("model", "score model"), TEXT("threshold"), {0}
+};
+static const MaBuiltinColumn stage_columns[] = {
+	NAME("from", "stage"), NAME("to", "stage"), {0}
+};
+static const MaBuiltinColumn journey_columns[] = {
+	NAME("journey", "journey"), TEXT("reason"), {0}
+};
+static const MaBuiltinColumn lead_columns[] = {
+	NAME("model", "score model"), NAME("by", "owner"), TEXT("reason"), {0}
+};
+static const MaBuiltinColumn task_columns[] = {
+	TEXT("task"), NAME("by", "owner"), TEXT("result"), {0}
+};
 
 /* Built-in events that are not <channel>_<verb>. */
 static const MaBuiltinEvent events[] = {

@@ -14,6 +14,9 @@
  *
  * A hit stands under the contact that its message stands under, merged or not: so the two
  * stay together, also when the contacts are split again.
+ *
+ * A hit waits for nobody, since a reader waits for the picture: of somebody who is being erased
+ * just now it is not kept, also if the erasure is given up.
  */
 #include "base/base.h"
 
@@ -163,14 +166,16 @@ find_url(int64 link_id)
 	return rows.n > 0 ? ma_text(&rows, 0, 1) : NULL;
 }
 
-/* Keeps the hit and raises its event; false if its message is not known, or has too many. */
+/*
+ * Keeps the hit and raises its event; false if its message is not known, has too many, or is
+ * somebody's who is being erased.
+ */
 static bool
 record(Hit *hit)
 {
 	hit->at = ma_now();
 	ma_hits_partitions_ensure();
-	ma_erasure_lock(hit->token.contact_id, false);
-	if (!find_message(hit))
+	if (!ma_erasure_keep_away(hit->token.contact_id) || !find_message(hit))
 		return false;
 	count_hits(hit);
 	if (hit->hits >= MAX_HITS)

@@ -43,7 +43,7 @@ static int32 last_lane = -1;	/* whose turn it was; known when that has been comm
 	"m.enrollment_id, m.next_at, CASE WHEN m.test_for IS NOT NULL THEN m.address ELSE " \
 	"CASE m.channel WHEN 'email' THEN c.email WHEN 'sms' THEN c.phone " \
 	"WHEN 'push' THEN c.push_token END END, m.priority, m.not_after, c.time_zone, m.test_for, " \
-	"m.journey " \
+	"m.journey, m.crashes " \
 	"FROM marketing_internal.message AS m LEFT JOIN marketing_internal.contact AS c " \
 	"ON c.contact_id OPERATOR(pg_catalog.=) m.contact_id "
 
@@ -230,6 +230,7 @@ read_message(const MaRows *rows, uint64 row, MaMessage *message)
 	message->time_zone = ma_text(rows, row, 12);
 	message->test_for = ma_int64(rows, row, 13);
 	message->journey = ma_text(rows, row, 14);
+	message->crashes = ma_int32(rows, row, 15);
 }
 
 /* A message of a contact that was merged into another one is that one's. */

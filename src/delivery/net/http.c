@@ -9,7 +9,10 @@
  * for as long as hardly any server closes them.
  *
  * To make a handle and set its options costs as much as the rest of a short request: they
- * are kept for the next one to the same server, without what is secret.
+ * are kept for the next one to the same server, without what is secret.  They and the
+ * connections belong to the server as its options were (HttpCache), and go when these have
+ * changed, or when nothing was sent to it for a while, be it that there is no such server any
+ * more.
  *
  * Which address a name leads to is known only when a socket is made, so that is where
  * private ones are refused (address.c); redirects are not followed.
@@ -21,13 +24,22 @@
 #define REUSE_SECONDS 3L
 #define MAX_REQUESTS 100
 
+/* Handles and connections made by one version of a server's options. */
+typedef struct HttpCache
+{
+	uint64		version;
+	int			holders;		/* the pool that uses it, and each of its requests */
+	CURLSH	   *share;			/* the connections; NULL: they are those of all servers */
+	struct Request *idle;
+} HttpCache;
+
 typedef struct HttpPool
 {
 	struct HttpPool *next;		/* in the list of all */
 	char		name[NAMEDATALEN];
 	int			active;
-	uint64		version;		/* of the options by which those in `idle` were made */
-	struct Request *idle;
+	int64		used;			/* when a request has begun or ended */
+	HttpCache  *cache;			/* of the latest options; NULL: none yet */
 	MaOutgoing **queue;			/* from `first` on */
 	int			size;
 	int			first;
@@ -38,7 +50,7 @@ typedef struct Request
 {
 	NetTransfer transfer;
 	HttpPool   *pool;
-	uint64		version;
+	HttpCache  *cache;
 	MaOutgoing *message;
 	CURL	   *easy;
 	struct curl_slist *headers;
@@ -54,14 +66,18 @@ typedef struct Request
 	struct Request *previous;
 } Request;
 
-static HttpPool *pools = NULL;	/* of all servers that have had a message */
+static HttpPool *pools = NULL;	/* of all servers that have had a message lately */
 static Request *requests = NULL;	/* all that are under way */
 static bool ending = false;
 
 static HttpPool *find_pool(const char *name);
 static void dispatch(HttpPool *pool);
 static void begin(HttpPool *pool, MaOutgoing *message);
+static HttpCache *make_cache(uint64 version);
+static void release_cache(HttpCache *cache);
+static void empty_cache(HttpCache *cache);
 static Request *take_idle(HttpPool *pool, const MaServerOptions *options);
+static void free_request(Request *request);
 static void keep_idle(Request *request);
 static void set_server_options(Request *request, const MaServerOptions *options);
 static bool set_options(Request *request, const char *secret, const char **error);
@@ -77,6 +93,8 @@ static void on_done(NetTransfer *transfer, CURLcode result);
 static void keep_answer(Request *request);
 static MaOutcome outcome_of(const Request *request, long status);
 static void forget(Request *request);
+static bool is_used(const HttpPool *pool);
+static void free_pool(HttpPool *pool);
 
 /* ---- pools ---- */
 
@@ -90,6 +108,7 @@ find_pool(const char *name)
 			return pool;
 	pool = MemoryContextAllocZero(TopMemoryContext, sizeof(HttpPool));
 	strlcpy(pool->name, name, NAMEDATALEN);
+	pool->used = net_now();
 	pool->next = pools;
 	pools = pool;
 	return pool;
@@ -168,30 +187,73 @@ begin(HttpPool *pool, MaOutgoing *message)
 		requests->previous = request;
 	requests = request;
 	pool->active++;
+	pool->used = net_now();
 }
 
-/* One that was used before by the same options, else a new one; within net_enter(). */
+/* Within net_enter(), as all that follows. */
+static HttpCache *
+make_cache(uint64 version)
+{
+	HttpCache  *cache = MemoryContextAllocZero(TopMemoryContext, sizeof(HttpCache));
+
+	cache->version = version;
+	cache->holders = 1;
+	cache->share = curl_share_init();
+	if (cache->share != NULL)
+		curl_share_setopt(cache->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT);
+	return cache;
+}
+
+/* The last one closes the connections. */
+static void
+release_cache(HttpCache *cache)
+{
+	if (--cache->holders > 0)
+		return;
+	if (cache->share != NULL)
+		curl_share_cleanup(cache->share);
+	pfree(cache);
+}
+
+/* Its pool needs it no more: what is under way holds it for so long. */
+static void
+empty_cache(HttpCache *cache)
+{
+	Request    *request = cache->idle;
+
+	cache->idle = NULL;
+	while (request != NULL)
+	{
+		Request    *next = request->next;
+
+		free_request(request);
+		request = next;
+	}
+	release_cache(cache);
+}
+
+/* One that was used before by the same options, else a new one. */
 static Request *
 take_idle(HttpPool *pool, const MaServerOptions *options)
 {
-	Request    *request = pool->idle;
+	Request    *request;
 
-	if (pool->version != options->version)
-		while (request != NULL)
-		{
-			Request    *next = request->next;
-
-			curl_easy_cleanup(request->easy);
-			pfree(request);
-			request = next;
-		}
-	pool->version = options->version;
-	pool->idle = request != NULL ? request->next : NULL;
-	if (request == NULL)
+	if (pool->cache != NULL && pool->cache->version != options->version)
+	{
+		empty_cache(pool->cache);
+		pool->cache = NULL;
+	}
+	if (pool->cache == NULL)
+		pool->cache = make_cache(options->version);
+	request = pool->cache->idle;
+	if (request != NULL)
+		pool->cache->idle = request->next;
+	else
 	{
 		request = MemoryContextAlloc(TopMemoryContext, sizeof(Request));
 		request->pool = pool;
-		request->version = options->version;
+		request->cache = pool->cache;
+		request->cache->holders++;
 		request->transfer.done = on_done;
 		request->headers = NULL;
 		request->easy = curl_easy_init();
@@ -204,30 +266,34 @@ take_idle(HttpPool *pool, const MaServerOptions *options)
 	return request;
 }
 
+static void
+free_request(Request *request)
+{
+	curl_easy_cleanup(request->easy);
+	release_cache(request->cache);
+	pfree(request);
+}
+
 /*
  * For the next one, unless options have changed since, or a file of theirs is to be read
- * each time, or a password went by the handle: what libcurl made of it would stay there;
- * within net_enter().
+ * each time, or a password went by the handle: what libcurl made of it would stay there.
  */
 static void
 keep_idle(Request *request)
 {
-	HttpPool   *pool = request->pool;
-
 	if (request->easy != NULL)
 		curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, NULL);
 	curl_slist_free_all(request->headers);
 	request->headers = NULL;
-	if (request->easy != NULL && request->version == pool->version &&
+	if (request->easy != NULL && request->cache == request->pool->cache &&
 		request->message->options->ca_file == NULL &&
 		request->message->options->auth != MA_AUTH_BASIC)
 	{
-		request->next = pool->idle;
-		pool->idle = request;
-		return;
+		request->next = request->cache->idle;
+		request->cache->idle = request;
 	}
-	curl_easy_cleanup(request->easy);
-	pfree(request);
+	else
+		free_request(request);
 }
 
 /* What is the same for each request to the server. */
@@ -237,6 +303,7 @@ set_server_options(Request *request, const MaServerOptions *options)
 	CURL	   *easy = request->easy;
 
 	net_prepare(easy, options, &request->transfer);
+	curl_easy_setopt(easy, CURLOPT_SHARE, request->cache->share);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, options->allow_http ? "http,https" : "https");
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, options->timeout * 1000L);
@@ -534,16 +601,69 @@ forget(Request *request)
 	else
 		requests = request->next;
 	request->pool->active--;
+	request->pool->used = net_now();
 	net_enter(&mask);
 	keep_idle(request);
 	net_leave(&mask);
 }
 
+/* ---- time ---- */
+
+static bool
+is_used(const HttpPool *pool)
+{
+	return pool->active > 0 || pool->queued > 0;
+}
+
+/* Until one has not been used for long enough. */
+long
+net_http_timeout(void)
+{
+	long		timeout = -1;
+
+	for (HttpPool *pool = pools; pool != NULL; pool = pool->next)
+		if (!is_used(pool))
+		{
+			long		left = (long) Max(pool->used + NET_IDLE_MS - net_now(), 0);
+
+			timeout = timeout < 0 ? left : Min(timeout, left);
+		}
+	return timeout;
+}
+
+static void
+free_pool(HttpPool *pool)
+{
+	sigset_t	mask;
+
+	net_enter(&mask);
+	if (pool->cache != NULL)
+		empty_cache(pool->cache);
+	net_leave(&mask);
+	if (pool->queue != NULL)
+		pfree(pool->queue);
+	pfree(pool);
+}
+
 void
 net_http_run(void)
 {
-	for (HttpPool *pool = pools; pool != NULL; pool = pool->next)
+	HttpPool  **place = &pools;
+	int64		now = net_now();
+
+	while (*place != NULL)
+	{
+		HttpPool   *pool = *place;
+
 		dispatch(pool);
+		if (is_used(pool) || now - pool->used < NET_IDLE_MS)
+		{
+			place = &pool->next;
+			continue;
+		}
+		*place = pool->next;
+		free_pool(pool);
+	}
 }
 
 void

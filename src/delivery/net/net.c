@@ -214,15 +214,13 @@ network_file(void)
 static long
 network_timeout(void)
 {
-	int64		now = net_now();
-	long		timeout = net_smtp_timeout();
+	long		timeouts[] = {net_smtp_timeout(), net_http_timeout(),
+		curl_due < 0 ? -1 : (long) Max(curl_due - net_now(), 0)};
+	long		timeout = -1;
 
-	if (curl_due >= 0)
-	{
-		long		left = (long) Max(curl_due - now, 0);
-
-		timeout = timeout < 0 ? left : Min(timeout, left);
-	}
+	for (int i = 0; i < lengthof(timeouts); i++)
+		if (timeouts[i] >= 0)
+			timeout = timeout < 0 ? timeouts[i] : Min(timeout, timeouts[i]);
 	return timeout;
 }
 

@@ -17,6 +17,7 @@
 
 #define NET_SECRET 4096			/* octets of a password or key */
 #define NET_ANSWER 500			/* of an answer that is kept */
+#define NET_IDLE_MS 10000		/* what a server has left unused for so long is closed and freed */
 
 extern MaDeliveryApi *net_api;
 extern CURLM *net_multi;
@@ -66,6 +67,7 @@ extern void net_smtp_end(bool now);
 /* ---- http.c ---- */
 
 extern void net_http_begin(MaOutgoing *message);
+extern long net_http_timeout(void);
 extern void net_http_run(void);
 extern void net_http_end(bool now);
 

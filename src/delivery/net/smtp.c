@@ -14,11 +14,10 @@
  */
 #include "delivery/net/smtp.h"
 
-#define IDLE_MS 10000			/* an unused connection is closed after this */
 #define LIMITED_MS 60000
 #define LOOK_MS 100				/* how often deadlines are looked at */
 
-static SmtpPool *pools = NULL;	/* of all servers that have had a message */
+static SmtpPool *pools = NULL;	/* of all servers that have had a message lately */
 static bool ending = false;
 static int64 looked = 0;
 
@@ -33,6 +32,8 @@ static void on_connected(NetTransfer *transfer, CURLcode result);
 static void connect_failed(SmtpConnection *connection, CURLcode result);
 static void pool_failed(SmtpPool *pool, const char *reason);
 static void look_at(SmtpConnection *connection, int64 now);
+static bool is_over(const SmtpPool *pool, int64 now);
+static void free_pool(SmtpPool *pool);
 
 /* ---- pools ---- */
 
@@ -267,7 +268,7 @@ on_connected(NetTransfer *transfer, CURLcode result)
 	connection->watched = true;
 	net_watch(&connection->watch);
 	connection->stage = SMTP_IDLE;
-	connection->deadline = net_now() + IDLE_MS;
+	connection->deadline = net_now() + NET_IDLE_MS;
 	if (connection->retire || ending)
 		smtp_close(connection, true);
 	else
@@ -338,7 +339,7 @@ long
 net_smtp_timeout(void)
 {
 	for (SmtpPool *pool = pools; pool != NULL; pool = pool->next)
-		if (pool->n > 0)
+		if (pool->n > 0 || is_over(pool, net_now()))
 			return LOOK_MS;
 	return -1;
 }
@@ -346,17 +347,43 @@ net_smtp_timeout(void)
 void
 net_smtp_run(void)
 {
+	SmtpPool  **place = &pools;
 	int64		now = net_now();
 
 	if (now - looked < LOOK_MS)
 		return;
 	looked = now;
-	for (SmtpPool *pool = pools; pool != NULL; pool = pool->next)
+	while (*place != NULL)
 	{
+		SmtpPool   *pool = *place;
+
 		for (int i = pool->n - 1; i >= 0; i--)
 			look_at(pool->connections[i], now);
 		smtp_dispatch(pool);
+		if (!is_over(pool, now))
+		{
+			place = &pool->next;
+			continue;
+		}
+		*place = pool->next;
+		free_pool(pool);
 	}
+}
+
+/* Nothing is known of its server that the next message could use. */
+static bool
+is_over(const SmtpPool *pool, int64 now)
+{
+	return pool->n == 0 && pool->queued == 0 && pool->limited_until < now;
+}
+
+static void
+free_pool(SmtpPool *pool)
+{
+	ma_options_release(pool->options);
+	if (pool->queue != NULL)
+		pfree(pool->queue);
+	pfree(pool);
 }
 
 static void

@@ -475,7 +475,7 @@ done(SmtpConnection *connection, MaOutcome outcome, const char *answer)
 	connection->carried++;
 	give_back(connection, outcome, answer);
 	connection->stage = SMTP_IDLE;
-	connection->deadline = net_now() + 10000;
+	connection->deadline = net_now() + NET_IDLE_MS;
 	gone = connection->retire || outcome == MA_OUTCOME_UNKNOWN ||
 		connection->carried >= pool->options->messages_per_connection;
 	if (gone)

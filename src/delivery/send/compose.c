@@ -4,7 +4,10 @@
  *
  * The fault of one message is its own: it ends as failed with the error, one that its
  * template aborts as skipped with the reason, and the others of the batch go on.  One that
- * crashes the server is found by the journal, which knows which one is being composed.
+ * crashes the server is found by the journal, which knows which one is being composed, or that
+ * something is done for several at once, as a query of templates.  After a crash in that, which
+ * may be the fault of any of them, nothing is done for several until no message is left; and it
+ * never is for one that has been in the midst of a crash.
  */
 #include "base/base.h"
 
@@ -55,6 +58,7 @@ ma_compose(MaMessage *messages, int n)
 
 	ma_track_begin(url, ma_setting_on(MA_TRACK_LINKS));
 	ma_render_messages(requests, n, rendered);
+	ma_journal_composing(0, 0);
 	ma_track_end();
 	for (int i = 0; i < n; i++)
 	{
@@ -93,11 +97,16 @@ ma_compose(MaMessage *messages, int n)
 	return nlater;
 }
 
-/* Whose fault it is if the server crashes now. */
+/* Whose fault it is if the server crashes now; NULL: that of one of several. */
 static void
 note(void *message)
 {
-	ma_journal_composing(((MaMessage *) message)->contact_id, ((MaMessage *) message)->message_id);
+	MaMessage  *one = message;
+
+	if (one == NULL)
+		ma_journal_composing(0, MA_SEVERAL);
+	else
+		ma_journal_composing(one->contact_id, one->message_id);
 }
 
 static MaRenderRequest *
@@ -116,6 +125,7 @@ requests_of(MaMessage *messages, int n, const char *url)
 		requests[i].template_id = messages[i].template_id;
 		requests[i].entry = messages[i].entry;
 		requests[i].data = messages[i].data;
+		requests[i].alone = ma_journal_several() || messages[i].crashes > 0;
 		requests[i].begins = note;
 		requests[i].message = &messages[i];
 		requests[i].nvariables = VARIABLES;

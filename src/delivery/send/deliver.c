@@ -140,16 +140,19 @@ drop(Batch *which)
 	memset(which, 0, sizeof(Batch));
 }
 
-/* True if a message is due, or one is left from a process that died. */
+/*
+ * True if a message is due, or one is left from a process that died.  Not by EXISTS, for
+ * which a planner without statistics reads the whole outbox.
+ */
 static bool
 any_due(void)
 {
 	static MaStatement find = {
-		MA_PRIORITIES_SQL "SELECT FROM p WHERE EXISTS (SELECT FROM marketing_internal.message AS m "
+		MA_PRIORITIES_SQL "SELECT FROM p CROSS JOIN LATERAL (SELECT FROM marketing_internal.message AS m "
 		"WHERE m.lane OPERATOR(pg_catalog.=) p.lane "
 		"AND m.priority OPERATOR(pg_catalog.=) p.priority "
 		"AND m.state OPERATOR(pg_catalog.=) ANY ('{queued,deferred}') "
-		"AND m.next_at OPERATOR(pg_catalog.<=) $1) UNION ALL "
+		"AND m.next_at OPERATOR(pg_catalog.<=) $1 ORDER BY m.next_at LIMIT 1) AS d UNION ALL "
 		"SELECT FROM (SELECT FROM marketing_internal.message AS m "
 		"WHERE m.state OPERATOR(pg_catalog.=) 'sending' AND m.leased_until IS NULL LIMIT 1) AS s "
 		"LIMIT 1",

@@ -53,13 +53,14 @@ typedef struct Journal
 {
 	Place		places[PLACES];
 	int64		contact_id;		/* of the message that is being composed */
-	int64		message_id;		/* 0: none; written last */
+	int64		message_id;		/* 0: none, or MA_SEVERAL; written last */
 } Journal;
 
 static Journal *journal = NULL; /* NULL: there is none */
 static int	file = -1;
 static bool in_use = false;		/* something may be under way */
 static bool held = false;		/* we are who delivers */
+static bool several = false;	/* who delivered before has crashed in what it did for several */
 
 static const char *file_name(void);
 static bool open_file(const char **what);
@@ -146,6 +147,7 @@ ma_journal_open(void)
 	const char *what;
 
 	in_use = held = true;
+	several = false;
 	/* Who ended last while we had nothing to do has removed it. */
 	if (journal != NULL && (fstat(file, &status) != 0 || status.st_nlink == 0 ||
 							flock(file, LOCK_EX | LOCK_NB) != 0))
@@ -250,12 +252,20 @@ ma_journal_composing(int64 contact_id, int64 message_id)
 	pg_write_barrier();
 }
 
+/* One that is to blame; that it is one of several is kept for ma_journal_several(). */
 bool
 ma_journal_composed(int64 *contact_id, int64 *message_id)
 {
 	if (journal == NULL || journal->message_id == 0)
 		return false;
+	several = journal->message_id == MA_SEVERAL;
 	*contact_id = journal->contact_id;
 	*message_id = journal->message_id;
-	return true;
+	return !several;
+}
+
+bool
+ma_journal_several(void)
+{
+	return several;
 }

@@ -1,7 +1,8 @@
 /*
  * uses.c
  *		What journeys name, so that it is not dropped under them: templates, segments,
- *		lists, stages, score models and topics.
+ *		lists, stages, score models, topics, owners; and journeys in conditions of others,
+ *		but not in steps that enroll, which may lead to each other.
  *
  * Versions count that are active, drafts, or have contacts inside; others never come
  * to a step again.
@@ -14,22 +15,26 @@
 /* What is looked for, in one version after the other. */
 typedef struct Search
 {
+	const char *kind;			/* what it is, as ma_require_unused() has it */
 	const char *word;			/* that stands before the name in rules; NULL: in none */
 	const char *name;
 	MaStepKind	kinds[2];		/* steps that name it */
 	int			nkinds;
 	bool		is_segment;
 	bool		is_template;
+	bool		is_owner;
 	MaVersion  *version;
 	const char *state;			/* of the version: "active" */
-	const MaCondition *condition;	/* of the rule to read; NULL: the filter */
+	const MaCondition *condition;	/* of the rule or row to read; NULL: the filter */
 	List	   *uses;			/* char *, what is answered */
 } Search;
 
 static List *search_all(Search *search);
 static void search_version(Search *search);
 static void search_rule(Search *search, const MaCondition *condition, const char *path);
+static void search_where(Search *search, const MaCondition *condition);
 static void read_rule(void *arg);
+static void read_where(void *arg);
 static void note(Search *search, const char *path);
 static List *uses_of_template(const char *name);
 static List *uses_of_segment(const char *name);
@@ -37,6 +42,8 @@ static List *uses_of_list(const char *name);
 static List *uses_of_stage(const char *name);
 static List *uses_of_score(const char *name);
 static List *uses_of_topic(const char *name);
+static List *uses_of_owner(const char *name);
+static List *uses_of_journey(const char *name);
 
 void
 ma_journey_uses_init(void)
@@ -47,12 +54,14 @@ ma_journey_uses_init(void)
 	ma_register_uses("stage", uses_of_stage);
 	ma_register_uses("score model", uses_of_score);
 	ma_register_uses("topic", uses_of_topic);
+	ma_register_uses("owner", uses_of_owner);
+	ma_register_uses("journey", uses_of_journey);
 }
 
 static List *
 uses_of_template(const char *name)
 {
-	Search		search = {NULL, name, .is_template = true};
+	Search		search = {"template", NULL, name, .is_template = true};
 
 	return search_all(&search);
 }
@@ -60,7 +69,7 @@ uses_of_template(const char *name)
 static List *
 uses_of_segment(const char *name)
 {
-	Search		search = {"segment", name, .is_segment = true};
+	Search		search = {"segment", "segment", name, .is_segment = true};
 
 	return search_all(&search);
 }
@@ -68,7 +77,7 @@ uses_of_segment(const char *name)
 static List *
 uses_of_list(const char *name)
 {
-	Search		search = {"list", name, {MA_STEP_ADD_TO_LIST, MA_STEP_REMOVE_FROM_LIST}, 2};
+	Search		search = {"list", "list", name, {MA_STEP_ADD_TO_LIST, MA_STEP_REMOVE_FROM_LIST}, 2};
 
 	return search_all(&search);
 }
@@ -76,7 +85,7 @@ uses_of_list(const char *name)
 static List *
 uses_of_stage(const char *name)
 {
-	Search		search = {"stage", name, {MA_STEP_STAGE}, 1};
+	Search		search = {"stage", "stage", name, {MA_STEP_STAGE}, 1};
 
 	return search_all(&search);
 }
@@ -84,7 +93,7 @@ uses_of_stage(const char *name)
 static List *
 uses_of_score(const char *name)
 {
-	Search		search = {"score", name, {MA_STEP_SCORE}, 1};
+	Search		search = {"score model", "score", name, {MA_STEP_SCORE}, 1};
 
 	return search_all(&search);
 }
@@ -92,7 +101,24 @@ uses_of_score(const char *name)
 static List *
 uses_of_topic(const char *name)
 {
-	Search		search = {"subscribed", name};
+	Search		search = {"topic", "subscribed", name};
+
+	return search_all(&search);
+}
+
+static List *
+uses_of_owner(const char *name)
+{
+	Search		search = {"owner", NULL, name, .is_owner = true};
+
+	return search_all(&search);
+}
+
+/* By others: its own conditions go with it. */
+static List *
+uses_of_journey(const char *name)
+{
+	Search		search = {"journey", NULL, name};
 
 	return search_all(&search);
 }
@@ -117,6 +143,8 @@ search_all(Search *search)
 	{
 		bool		isnull;
 
+		if (strcmp(search->kind, "journey") == 0 && strcmp(ma_text(&rows, i, 3), search->name) == 0)
+			continue;
 		search->version = ma_version_make(ma_int32(&rows, i, 1), ma_int32(&rows, i, 2),
 										  ma_text(&rows, i, 3), ma_value(&rows, i, 4, &isnull));
 		search->state = ma_text(&rows, i, 5);
@@ -145,6 +173,8 @@ search_version(Search *search)
 			note(search, condition->path);
 		if (condition->rule != NULL)
 			search_rule(search, condition, condition->path);
+		if (condition->where != NULL)
+			search_where(search, condition);
 	}
 	foreach(cell, program->all)
 	{
@@ -154,6 +184,8 @@ search_version(Search *search)
 		foreach(inner, search->is_template ? ma_step_templates(step) : NIL)
 			if (strcmp(lfirst(inner), search->name) == 0)
 				note(search, psprintf("%s.%s", step->path, step->word));
+		if (search->is_owner && step->assign != NULL && strcmp(step->assign, search->name) == 0)
+			note(search, psprintf("%s.assign", step->path));
 		for (int i = 0; i < search->nkinds; i++)
 			if (step->kind == search->kinds[i] && step->text != NULL &&
 				strcmp(step->text, search->name) == 0)
@@ -179,6 +211,31 @@ search_rule(Search *search, const MaCondition *condition, const char *path)
 			note(search, path);
 			return;
 		}
+}
+
+/* The same for a condition on an event's row: "model = 'lead'". */
+static void
+search_where(Search *search, const MaCondition *condition)
+{
+	ListCell   *cell;
+
+	search->condition = condition;
+	if (ma_attempt(read_where, search) != NULL)
+		return;
+	foreach(cell, ma_row_rule_names(ma_version_where(search->version, condition), search->kind))
+		if (strcmp(lfirst(cell), search->name) == 0)
+		{
+			note(search, psprintf("%s.where", condition->path));
+			return;
+		}
+}
+
+static void
+read_where(void *arg)
+{
+	const Search *search = arg;
+
+	(void) ma_version_where(search->version, search->condition);
 }
 
 static void

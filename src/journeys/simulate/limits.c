@@ -14,6 +14,7 @@
 
 #include "catalog/pg_type.h"
 #include "journeys/simulate/simulate.h"
+#include "miscadmin.h"
 
 #define SURGE_US USECS_PER_DAY	/* as in intake.c */
 

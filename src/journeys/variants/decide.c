@@ -17,6 +17,7 @@
 #include "contacts/contacts.h"
 #include "journeys/journeys.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #define PORTION 1000

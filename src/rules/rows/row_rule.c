@@ -23,6 +23,7 @@ struct MaRowRule
 {
 	char	   *text;
 	List	   *columns;		/* char * */
+	List	   *names;			/* MaRowName * */
 	const MaEventSource *source;	/* of the only table with its rows; NULL: none or many */
 	List	   *lookups;		/* MaLookupRead */
 	MaRule		contact;		/* attributes of the contact it reads, nothing else */
@@ -75,6 +76,7 @@ ma_row_rule_parse(const MaEvent *event, const char *text, const MaEvent *entry_e
 		ereport(ERROR,
 				(errcode(ERRCODE_MA_INVALID_EXPRESSION),
 				 errmsg("%s: only functions and types that are built in are allowed here", what)));
+	rule->names = ma_row_names(checked->tree, event, entry_event);
 	ma_lookup_reads_prepare(rule->lookups, rule->source);
 	rule->set = ma_rule_set_make(&contact, 1);
 	rule->statement.nargs = 5;
@@ -151,6 +153,18 @@ List *
 ma_row_rule_columns(const MaRowRule *rule)
 {
 	return rule->columns;
+}
+
+List *
+ma_row_rule_names(const MaRowRule *rule, const char *kind)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rule->names)
+		if (strcmp(((MaRowName *) lfirst(cell))->kind, kind) == 0)
+			names = lappend(names, ((MaRowName *) lfirst(cell))->name);
+	return names;
 }
 
 /* ---- names ---- */
