@@ -295,6 +295,8 @@ extern char *ma_contact_text(int64 contact_id);
 extern int64 ma_contact_now(int64 contact_id);
 /* False for a number whose contact has been erased. */
 extern bool ma_contact_known(int64 contact_id);
+/* Some contact has an attribute of this name. */
+extern bool ma_attribute_known(const char *name);
 
 /* Attributes as identify() takes them: an error unless they can be; and storing them (locked). */
 extern void ma_contact_attributes_check(Datum attributes);

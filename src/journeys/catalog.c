@@ -193,6 +193,22 @@ ma_version_rule(MaVersion *version, const MaCondition *condition)
 	return compiled->rule;
 }
 
+bool
+ma_version_follows(const MaVersion *version, int32 event_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, version->program->conditions)
+	{
+		MaCondition *condition = lfirst(cell);
+
+		if (condition != version->program->entry &&
+			version->conditions[condition->number].event_id == event_id)
+			return true;
+	}
+	return false;
+}
+
 List *
 ma_version_rule_events(MaVersion *version)
 {

@@ -64,6 +64,9 @@ extern MaRowRule *ma_version_where(MaVersion *version, const MaCondition *condit
 extern MaRule *ma_version_rule(MaVersion *version, const MaCondition *condition);
 extern MaRule *ma_version_filter(MaVersion *version);
 
+/* True if a condition other than the entry is this event: runs may exit or wake by it. */
+extern bool ma_version_follows(const MaVersion *version, int32 event_id);
+
 /* Ids of events read by rules that end a run or a wait. */
 extern List *ma_version_rule_events(MaVersion *version);
 

@@ -283,9 +283,10 @@ target(char *text, int length)
 	}
 	for (int n = 0; n < STEPS && step(); n++)
 	{
+		/* It goes with its last connection when nothing is left to send. */
 		SmtpPool   *pool = pools;
-		int			which = pool->n > 0 ? (left + n) % pool->n : 0;
-		SmtpConnection *connection = pool->n > 0 ? pool->connections[which] : NULL;
+		int			count = pool != NULL ? pool->n : 0;
+		SmtpConnection *connection = count > 0 ? pool->connections[(left + n) % count] : NULL;
 
 		if (connection != NULL && connection->stage == SMTP_CONNECT)
 		{

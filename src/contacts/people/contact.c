@@ -343,6 +343,19 @@ ma_contact_known(int64 contact_id)
 	return ma_run(&find, &value, NULL, MA_RUN_READ_LATEST).n > 0;
 }
 
+bool
+ma_attribute_known(const char *name)
+{
+	static MaStatement find = {
+		"SELECT FROM marketing_internal.contact AS c "
+		"WHERE c.attributes OPERATOR(pg_catalog.?) $1 LIMIT 1",
+		1, {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(name);
+
+	return ma_run(&find, &value, NULL, MA_RUN_READ_LATEST).n > 0;
+}
+
 static Datum
 contact_text_answer(FunctionCallInfo fcinfo, bool now)
 {

@@ -30,7 +30,6 @@ static void find_reads_from(void *arg);
 static void take_rows(MaRowChange *rows, int n, TimestampTz now);
 static bool is_about_segment(const MaCondition *condition, const MaRowChange *row);
 static void test_entry(void *arg);
-static bool is_followed(const MaVersion *version, int32 event_id);
 static void set_columns(const MaSignal *signals, const bool *always, int n, Datum *values);
 
 /* The where of a version's entry over one row. */
@@ -203,7 +202,7 @@ take_rows(MaRowChange *rows, int n, TimestampTz now)
 		signal.row = rows[i].properties;
 		signal.by_time = rows[i].by_time;
 		foreach(cell, journeys->versions)
-			followed |= is_followed(lfirst(cell), rows[i].event_id);
+			followed |= ma_version_follows(lfirst(cell), rows[i].event_id);
 		/* Before the entry: nobody exits by the row he enters by. */
 		if (followed)
 		{
@@ -310,23 +309,6 @@ ma_row_is_machine(Datum row)
 	char	   *machine = ma_row_text(row, "machine");
 
 	return machine != NULL && strcmp(machine, "true") == 0;
-}
-
-/* True if runs of this version may exit or wake by the event. */
-static bool
-is_followed(const MaVersion *version, int32 event_id)
-{
-	ListCell   *cell;
-
-	foreach(cell, version->program->conditions)
-	{
-		MaCondition *condition = lfirst(cell);
-
-		if (condition != version->program->entry &&
-			version->conditions[condition->number].event_id == event_id)
-			return true;
-	}
-	return false;
 }
 
 void

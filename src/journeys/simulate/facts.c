@@ -60,23 +60,6 @@ compare(const ListCell *a, const ListCell *b)
 	return left->place - right->place;
 }
 
-/* True if a condition other than the entry is this event. */
-static bool
-is_followed(const MaVersion *version, int32 event_id)
-{
-	ListCell   *cell;
-
-	foreach(cell, version->program->conditions)
-	{
-		MaCondition *condition = lfirst(cell);
-
-		if (condition != version->program->entry &&
-			version->conditions[condition->number].event_id == event_id)
-			return true;
-	}
-	return false;
-}
-
 List *
 ma_facts_read(const MaSimulation *simulation, MaContactChange *contacts, int n)
 {
@@ -96,7 +79,7 @@ ma_facts_read(const MaSimulation *simulation, MaContactChange *contacts, int n)
 		read_segment(&reading, entry);
 	else if (entry_id != 0)
 		read_event(&reading, ma_event_by_id(ma_definitions(), entry_id), true,
-				   is_followed(version, entry_id));
+				   ma_version_follows(version, entry_id));
 	keep_who_enters(&reading);
 	if (reading.n == 0)
 		return NIL;
@@ -104,7 +87,7 @@ ma_facts_read(const MaSimulation *simulation, MaContactChange *contacts, int n)
 	{
 		MaEvent    *event = ma_event_by_name(ma_definitions(), lfirst(cell));
 
-		if (event == NULL || !is_followed(version, event->id) ||
+		if (event == NULL || !ma_version_follows(version, event->id) ||
 			(event->id == entry_id && !simulation->by_hand && entry->segment == NULL))
 			continue;
 		read_event(&reading, event, false, true);

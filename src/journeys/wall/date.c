@@ -22,7 +22,6 @@
 
 #define LAST_YEAR 9999
 
-static bool attribute_known(const char *name);
 static void read_columns(MaSource *source, const char *column, const int64 *ids, int n,
 						 char **values);
 static void read_attributes(const char *name, const int64 *ids, int n, char **values);
@@ -76,7 +75,7 @@ ma_date_check(const MaDateRule *rule)
 		return;
 	}
 	if ((column == rule->column || strncmp(rule->column, "contact.", 8) == 0) &&
-		attribute_known(column))
+		ma_attribute_known(column))
 		return;
 	foreach(cell, ma_definitions()->sources)
 	{
@@ -90,19 +89,6 @@ ma_date_check(const MaDateRule *rule)
 			 errmsg("no attached table has a column \"%s\", and no contact such an attribute",
 					rule->column),
 			 nearest ? errhint("Did you mean %s?", nearest) : 0));
-}
-
-static bool
-attribute_known(const char *name)
-{
-	static MaStatement find = {
-		"SELECT FROM marketing_internal.contact AS c "
-		"WHERE c.attributes OPERATOR(pg_catalog.?) $1 LIMIT 1",
-		1, {TEXTOID}
-	};
-	Datum		value = CStringGetTextDatum(name);
-
-	return ma_run(&find, &value, NULL, MA_RUN_READ_LATEST).n > 0;
 }
 
 /* ---- the dates ---- */

@@ -20,7 +20,6 @@ static void contact_scope(MaLeaf *leaf);
 static bool is_known_word(const char *name);
 static Node *resolve_contact(List *names, int location, void *arg);
 static Node *contact_column(MaLeaf *leaf, const char *name, int token);
-static bool attribute_known(const char *name);
 static List *contact_names(const MaLeaf *leaf);
 static MaAttribute *keep_attribute(MaLeaf *leaf, const MaScopedExpression *checked, char *text,
 								   char *sql, MaValueType type);
@@ -184,25 +183,11 @@ contact_column(MaLeaf *leaf, const char *name, int token)
 		}
 	if (found == NULL && strcmp(name, "attributes") == 0)
 		found = ma_scope_column("contact", name);
-	if (found == NULL && attribute_known(name))
+	if (found == NULL && ma_attribute_known(name))
 		found = ma_scope_member("contact", "attributes", name, NULL);
 	if (found != NULL && token >= 0)
 		ma_leaf_insert(leaf, token, table);
 	return found;
-}
-
-/* Some contact has an attribute of this name. */
-static bool
-attribute_known(const char *name)
-{
-	static MaStatement find = {
-		"SELECT FROM marketing_internal.contact AS c "
-		"WHERE c.attributes OPERATOR(pg_catalog.?) $1 LIMIT 1",
-		1, {TEXTOID}
-	};
-	Datum		value = CStringGetTextDatum(name);
-
-	return ma_run(&find, &value, NULL, MA_RUN_READ_LATEST).n > 0;
 }
 
 static List *
