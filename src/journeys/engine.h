@@ -54,6 +54,8 @@ typedef struct MaSignal
 	bool		filter_known;	/* entry: the filter has been evaluated: */
 	bool		filter_true;
 	char	   *filter_error;
+	bool		filter_locked;	/* somebody has locked what it reads */
+	bool		left;			/* event: for one run, in the table */
 } MaSignal;
 
 extern const char *ma_signal_kind_name(MaSignalKind kind);
@@ -130,6 +132,7 @@ typedef struct MaJourneyRun
 	TimestampTz stored_due;
 	TimestampTz stored_check;
 	bool		blocked;		/* somebody has locked what it needs: next turn */
+	List	   *kept;			/* MaSignal *: events that it is then to be told once more */
 	int			steps;			/* done in this turn */
 	int64		last_signal;	/* what has been taken into account */
 	TimestampTz looked_at;		/* no event of this instant wakes it from its step; 0: not known */
@@ -223,11 +226,6 @@ extern void ma_mark_count_up(MaJourneyRun *run, const char *name);
 
 /* ---- dates.c: entries by dates of contacts ---- */
 
-/*
- * These contacts, whose locks are held: who was due up to his instant enters, and when he is
- * next due after it is noted.
- */
-extern void ma_journey_dates_renew(const int64 *contact_ids, const TimestampTz *since, int n);
 /* Those whom signals of the batch tell of. */
 extern void ma_journey_dates_take(MaTurnBatch *batch);
 
@@ -235,6 +233,13 @@ extern void ma_journey_dates_take(MaTurnBatch *batch);
 extern Datum ma_journey_date_row(const char *day);
 /* The contacts' zones; NULL: the database's. */
 extern char **ma_journey_zones(const int64 *ids, int n);
+
+/* ---- date_rest.c: journeys whose dates could not be read ---- */
+
+/* The journeys (int[]) whose signals of dates are left where they are. */
+extern Datum ma_journey_dates_resting(void);
+/* True if the rest of one is over since this was last asked: its signals are to be found again. */
+extern bool ma_journey_dates_rest_over(void);
 
 /* ---- date_plan.c: everybody's dates, by and by ---- */
 

@@ -67,6 +67,14 @@ $pid = scheduler_of($node, 'shop');
 isnt($node->psql('shop', 'DROP DATABASE shop'), 0, 'a database cannot drop itself');
 wait_scheduler($node, 'shop', 'its scheduler is there afterwards');
 
+# A savepoint takes the statement back: the scheduler does not wait for the end of the transaction.
+my $session = $node->background_psql('shop');
+$pid = scheduler_of($node, 'shop');
+$session->query_safe('BEGIN; SAVEPOINT a; DROP EXTENSION marketing_automation; ROLLBACK TO a');
+wait_new_scheduler($node, 'shop', $pid, 'a new scheduler while the transaction is open');
+$session->query_safe('COMMIT');
+$session->quit;
+
 # Whoever does not own the database cannot stop its workers.
 $node->safe_psql($db, 'CREATE ROLE stranger LOGIN CREATEDB; CREATE ROLE shopkeeper LOGIN CREATEDB; ALTER DATABASE old OWNER TO shopkeeper');
 wait_scheduler($node, 'shop', 'a scheduler');

@@ -11,6 +11,8 @@
 
 #include "journeys/engine.h"
 
+#define MAX_LOCKED 3			/* entries whose filters wait for a lock in vain, each alone */
+
 /* The filter of one version for those who want to enter by it. */
 typedef struct Filter
 {
@@ -99,14 +101,23 @@ evaluate_filter(void *arg)
 	}
 }
 
-/* When it fails for all, for each alone: whose fault it is does not enter. */
+/*
+ * When it fails for all, for each alone: whose fault it is does not enter.  Somebody's lock is
+ * nobody's fault, and the entry is looked at again.
+ */
 static void
 filter_or_each(Filter *filter)
 {
 	ErrorData  *error = ma_drain_protect(evaluate_filter, filter, 5000);
+	int			locked = 0;
 
 	if (error == NULL)
 		return;
+	if (filter->n == 1 && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && !ma_supposing())
+	{
+		filter->signals[0]->filter_locked = true;
+		return;
+	}
 	if (filter->n == 1)
 	{
 		filter->signals[0]->filter_known = true;
@@ -122,7 +133,12 @@ filter_or_each(Filter *filter)
 		single.signals = &filter->signals[i];
 		single.contacts = &filter->contacts[i];
 		single.n = 1;
-		filter_or_each(&single);
+		/* What blocks several mostly is a table, and all of them would wait for it. */
+		if (locked >= MAX_LOCKED)
+			filter->signals[i]->filter_locked = true;
+		else
+			filter_or_each(&single);
+		locked += filter->signals[i]->filter_locked;
 	}
 }
 
@@ -159,7 +175,7 @@ ma_admit(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
 	/* The journey, or the contact, may have gone since. */
 	if (version == NULL)
 		return true;
-	if (is_behind(batch, person, version, signal))
+	if (signal->filter_locked || is_behind(batch, person, version, signal))
 		return false;
 	if (person->contact->nkeys == 0)
 		reason = "the contact was deleted";

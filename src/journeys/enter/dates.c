@@ -10,7 +10,9 @@
  * to its commit, however late the scheduler comes; but a date that came and went again
  * before he came is not known to him.  Everything is done under the contact's lock.
  *
- * Of whom a plan has still to come to (date_plan.c) nothing is done here.
+ * Of whom a plan has still to come to (date_plan.c) nothing is done here, nor anything for a
+ * journey that rests, since its dates could not be read (date_rest.c).  When they cannot be read
+ * of all journeys together, each is looked at by itself, so that one that fails keeps no other.
  */
 #include "base/base.h"
 
@@ -24,6 +26,10 @@
 
 #define RENEW_MS 5000
 
+/* For which journeys something is done, if not for one of this number. */
+#define ALL 0					/* but those that rest */
+#define OTHERS -1				/* than those now entered by a date: no table of a user is read */
+
 /* Contacts, and up to when each of them enters. */
 typedef struct Renewal
 {
@@ -32,20 +38,37 @@ typedef struct Renewal
 	int			n;
 } Renewal;
 
+/* What reads users' tables, and the journeys it is done for. */
+typedef struct Part
+{
+	void		(*work) (void *arg, int32 journey);
+	void	   *arg;
+	int32		journey;
+} Part;
+
 static bool tick(void);
 static bool turn(void);
-static void renew(void *arg);
+static void renew(void *arg, int32 journey);
+static void call_part(void *arg);
+static void do_apart(void (*work) (void *arg, int32 journey), void *arg);
+static bool is_by_date(const MaVersion *version);
+static bool is_meant(int32 journey_id, int32 journey);
+static Datum left_out(int32 journey);
 static bool read_due(Renewal *renewal, TimestampTz now, TimestampTz *at, int64 *contact_id);
 static TimestampTz next_due(void);
 static void clock_back(void);
 static int	those_not_behind(int64 *ids, int n);
-static void enter_due(const int64 *ids, const TimestampTz *since, int n);
+static Datum instants_of(const Renewal *renewal);
+static void enter_due(const Renewal *renewal, int32 journey);
 static void let_in(const MaRows *rows);
 static void write_next(MaVersion *version, const int64 *ids, const TimestampTz *since, int n,
 					   bool planned);
-static void put_off(MaTurnBatch *batch);
+static void leave_for_resting(const Renewal *renewal);
+static void leave_resting(MaTurnBatch *batch, MaPerson *person);
 
-static const MaDuty duty = {"journey dates", 0, tick, next_due};
+static const MaDuty duty = {
+	.name = "journey dates", .tick = tick, .next_due = next_due, .end = ma_journey_dates_rest_end
+};
 
 void
 ma_journey_dates_init(void)
@@ -59,6 +82,11 @@ ma_journey_dates_init(void)
 	"NOT EXISTS (SELECT FROM marketing_internal.journey_date_plan AS p " \
 	"WHERE p.journey_id OPERATOR(pg_catalog.=) " journey \
 	" AND p.done OPERATOR(pg_catalog.<) " contact ") "
+
+/* Rows of journey_date (as d) for journey $2, if not 0 or less, but not $3; and no plan's. */
+#define MEANT \
+	"($2 OPERATOR(pg_catalog.<=) 0 OR d.journey_id OPERATOR(pg_catalog.=) $2) " \
+	"AND d.journey_id OPERATOR(pg_catalog.<>) ALL ($3) AND " PLANNED("d.contact_id", "d.journey_id")
 
 /* ---- who is to be looked at ---- */
 
@@ -108,9 +136,8 @@ turn(void)
 		continue;
 	if (renewal.n > 0)
 	{
-		/* Who cannot be looked at keeps no plan. */
-		if (ma_journey_dates_guard(renew, &renewal))
-			return true;
+		do_apart(renew, &renewal);
+		return true;
 	}
 	return ma_journey_dates_go_on();
 }
@@ -126,12 +153,13 @@ read_due(Renewal *renewal, TimestampTz now, TimestampTz *at, int64 *contact_id)
 		"SELECT d.contact_id, d.at FROM marketing_internal.journey_date AS d "
 		"WHERE d.at OPERATOR(pg_catalog.<=) $1 AND (d.at OPERATOR(pg_catalog.>) $3 "
 		"OR d.at OPERATOR(pg_catalog.=) $3 AND d.contact_id OPERATOR(pg_catalog.>) $4) "
-		"AND d.at OPERATOR(pg_catalog.>=) $3 AND " PLANNED("d.contact_id", "d.journey_id")
+		"AND d.at OPERATOR(pg_catalog.>=) $3 AND d.journey_id OPERATOR(pg_catalog.<>) ALL ($5) "
+		"AND " PLANNED("d.contact_id", "d.journey_id")
 		"ORDER BY d.at, d.contact_id LIMIT $2",
-		4, {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, INT8OID}
+		5, {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT4ARRAYOID}
 	};
 	int			limit = ma_drain_batch_size();
-	Datum		values[4];
+	Datum		values[5];
 	MaRows		rows;
 	int64	   *ids;
 	int			nest_level = ma_pin_index_scans();
@@ -141,6 +169,7 @@ read_due(Renewal *renewal, TimestampTz now, TimestampTz *at, int64 *contact_id)
 	values[1] = Int32GetDatum(limit);
 	values[2] = TimestampTzGetDatum(*at);
 	values[3] = Int64GetDatum(*contact_id);
+	values[4] = ma_journey_dates_resting();
 	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
 	ma_unpin_settings(nest_level);
 	if (rows.n == 0)
@@ -162,6 +191,7 @@ read_due(Renewal *renewal, TimestampTz now, TimestampTz *at, int64 *contact_id)
 	return rows.n == (uint64) limit;
 }
 
+/* What a signal tells of a journey that rests concerns no other one. */
 static int
 those_not_behind(int64 *ids, int n)
 {
@@ -169,19 +199,21 @@ those_not_behind(int64 *ids, int n)
 		"SELECT u.n FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (contact_id, n) "
 		"WHERE EXISTS (SELECT FROM marketing_internal.enrollment_signal AS s "
 		"WHERE s.contact_id OPERATOR(pg_catalog.=) u.contact_id "
-		"AND s.kind OPERATOR(pg_catalog.=) 'dates')",
-		1, {INT8ARRAYOID}
+		"AND s.kind OPERATOR(pg_catalog.=) 'dates' "
+		"AND (s.journey_id IS NULL OR s.journey_id OPERATOR(pg_catalog.<>) ALL ($2)))",
+		2, {INT8ARRAYOID, INT4ARRAYOID}
 	};
 	bool	   *behind = palloc0_array(bool, Max(n, 1));
 	int			kept = 0;
-	Datum		value;
+	Datum		values[2];
 	MaRows		rows;
 
 	if (n == 0)
 		return 0;
 	ma_contacts_waiting(ids, n, behind);
-	value = ma_int8_array(ids, n);
-	rows = ma_run(&told, &value, NULL, MA_RUN_READ_LATEST);
+	values[0] = ma_int8_array(ids, n);
+	values[1] = ma_journey_dates_resting();
+	rows = ma_run(&told, values, NULL, MA_RUN_READ_LATEST);
 	for (uint64 i = 0; i < rows.n; i++)
 		behind[ma_int64(&rows, i, 1) - 1] = true;
 	for (int i = 0; i < n; i++)
@@ -190,42 +222,124 @@ those_not_behind(int64 *ids, int n)
 	return kept;
 }
 
+/* ---- for which journeys ---- */
+
+static bool
+is_by_date(const MaVersion *version)
+{
+	return version->current && !version->closed && version->program->date != NULL;
+}
+
+static void
+call_part(void *arg)
+{
+	Part	   *part = arg;
+
+	part->work(part->arg, part->journey);
+}
+
+/*
+ * Does it for all journeys together; if that fails for each by itself, and one that fails
+ * rests.  Nor are all tried that take long: who is left comes a moment later.
+ */
+static void
+do_apart(void (*work) (void *arg, int32 journey), void *arg)
+{
+	Part		part = {work, arg, ALL};
+	ListCell   *cell;
+
+	if (ma_drain_protect(call_part, &part, RENEW_MS) == NULL)
+		return;
+	foreach(cell, ma_journeys()->versions)
+	{
+		const MaVersion *version = lfirst(cell);
+		ErrorData  *error = NULL;
+		bool		late = ma_drain_late();
+
+		if (!is_by_date(version) || ma_journey_dates_rests(version->journey_id))
+			continue;
+		part.journey = version->journey_id;
+		if (!late)
+			error = ma_drain_protect(call_part, &part, RENEW_MS);
+		if (late || error != NULL)
+			ma_journey_dates_rest(version, error);
+	}
+	work(arg, OTHERS);
+}
+
+/* Is this journey one of those that something is done for? */
+static bool
+is_meant(int32 journey_id, int32 journey)
+{
+	ListCell   *cell;
+
+	if (journey > 0)
+		return journey_id == journey;
+	if (ma_journey_dates_rests(journey_id))
+		return false;
+	foreach(cell, journey == OTHERS ? ma_journeys()->versions : NIL)
+	{
+		const MaVersion *version = lfirst(cell);
+
+		if (is_by_date(version) && version->journey_id == journey_id)
+			return false;
+	}
+	return true;
+}
+
+/* The journeys (int[]) that are none of them, for MEANT. */
+static Datum
+left_out(int32 journey)
+{
+	List	   *versions = ma_journeys()->versions;
+	int32	   *ids = palloc_array(int32, Max(list_length(versions), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	if (journey == ALL)
+		return ma_journey_dates_resting();
+	foreach(cell, journey == OTHERS ? versions : NIL)
+	{
+		const MaVersion *version = lfirst(cell);
+
+		if (is_by_date(version))
+			ids[n++] = version->journey_id;
+	}
+	return ma_int4_array(ids, n);
+}
+
 /* ---- their dates ---- */
 
 /*
- * Lets in who was due up to the contact's instant, and notes when he is next due after it.
+ * These contacts, whose locks are held: lets in who was due up to his instant, and notes when
+ * he is next due after it.
  */
-void
-ma_journey_dates_renew(const int64 *contact_ids, const TimestampTz *since, int n)
+static void
+renew(void *arg, int32 journey)
 {
 	static MaStatement remove = {
 		"DELETE FROM marketing_internal.journey_date AS d "
-		"WHERE d.contact_id OPERATOR(pg_catalog.=) ANY ($1) AND " PLANNED("d.contact_id", "d.journey_id"),
-		1, {INT8ARRAYOID}
+		"WHERE d.contact_id OPERATOR(pg_catalog.=) ANY ($1) AND " MEANT,
+		3, {INT8ARRAYOID, INT4OID, INT4ARRAYOID}
 	};
-	Datum		value;
+	const Renewal *renewal = arg;
+	Datum		values[3];
 	ListCell   *cell;
 
-	if (n == 0)
+	if (renewal->n == 0)
 		return;
-	enter_due(contact_ids, since, n);
-	value = ma_int8_array(contact_ids, n);
-	ma_run(&remove, &value, NULL, MA_RUN_WRITE_LATEST);
+	enter_due(renewal, journey);
+	values[0] = ma_int8_array(renewal->ids, renewal->n);
+	values[1] = Int32GetDatum(journey);
+	values[2] = left_out(journey);
+	ma_run(&remove, values, NULL, MA_RUN_WRITE_LATEST);
 	foreach(cell, ma_journeys()->versions)
 	{
 		MaVersion  *version = lfirst(cell);
 
-		if (version->current && !version->closed && version->program->date != NULL)
-			write_next(version, contact_ids, since, n, false);
+		if (is_by_date(version) && is_meant(version->journey_id, journey))
+			write_next(version, renewal->ids, renewal->since, renewal->n, false);
 	}
-}
-
-static void
-renew(void *arg)
-{
-	const Renewal *renewal = arg;
-
-	ma_journey_dates_renew(renewal->ids, renewal->since, renewal->n);
 }
 
 bool
@@ -262,31 +376,40 @@ ma_journey_dates_renew_one(int32 journey_id, const int64 *ids, int n, TimestampT
 	let_in(&rows);
 	for (int i = 0; i < n; i++)
 		instants[i] = since;
-	if (version != NULL && !version->closed && version->program->date != NULL)
+	if (version != NULL && is_by_date(version))
 		write_next(version, ids, instants, n, true);
+}
+
+static Datum
+instants_of(const Renewal *renewal)
+{
+	Datum	   *instants = palloc_array(Datum, renewal->n);
+
+	for (int i = 0; i < renewal->n; i++)
+		instants[i] = TimestampTzGetDatum(renewal->since[i]);
+	return ma_datum_array(instants, renewal->n, TIMESTAMPTZOID);
 }
 
 /* By the dates there were. */
 static void
-enter_due(const int64 *ids, const TimestampTz *since, int n)
+enter_due(const Renewal *renewal, int32 journey)
 {
 	static MaStatement read = {
 		"SELECT d.contact_id, d.journey_id, d.at, d.day, true FROM ROWS FROM (pg_catalog.unnest($1), "
-		"pg_catalog.unnest($2)) AS u (contact_id, since) "
+		"pg_catalog.unnest($4)) AS u (contact_id, since) "
 		"JOIN marketing_internal.journey_date AS d "
 		"ON d.contact_id OPERATOR(pg_catalog.=) u.contact_id "
-		"AND d.at OPERATOR(pg_catalog.<=) u.since AND " PLANNED("d.contact_id", "d.journey_id")
+		"AND d.at OPERATOR(pg_catalog.<=) u.since AND " MEANT
 		"ORDER BY d.at, d.contact_id",
-		2, {INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+		4, {INT8ARRAYOID, INT4OID, INT4ARRAYOID, TIMESTAMPTZARRAYOID}
 	};
-	Datum		values[2];
-	Datum	   *instants = palloc_array(Datum, n);
+	Datum		values[4];
 	MaRows		rows;
 
-	for (int i = 0; i < n; i++)
-		instants[i] = TimestampTzGetDatum(since[i]);
-	values[0] = ma_int8_array(ids, n);
-	values[1] = ma_datum_array(instants, n, TIMESTAMPTZOID);
+	values[0] = ma_int8_array(renewal->ids, renewal->n);
+	values[1] = Int32GetDatum(journey);
+	values[2] = left_out(journey);
+	values[3] = instants_of(renewal);
 	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
 	let_in(&rows);
 }
@@ -386,9 +509,9 @@ ma_journey_zones(const int64 *ids, int n)
 
 /* ---- signals of a batch ---- */
 
-/* Those of one journey, which a plan has left, come before those of all. */
+/* Those of one journey, which a plan or a rest has left, come before those of all. */
 static void
-take(void *arg)
+take(void *arg, int32 journey)
 {
 	MaTurnBatch *batch = arg;
 	Renewal		renewal = {palloc_array(int64, Max(batch->n, 1)),
@@ -406,18 +529,56 @@ take(void *arg)
 
 			if (signal->kind != MA_SIGNAL_DATES)
 				continue;
-			if (signal->journey_id != 0)
+			if (signal->journey_id == 0)
+				first = Min(first, signal->at);
+			else if (is_meant(signal->journey_id, journey))
 				ma_journey_dates_renew_one(signal->journey_id, &person->contact_id, 1, signal->at,
 										   signal->at);
-			else
-				first = Min(first, signal->at);
 		}
 		if (first == DT_NOEND)
 			continue;
 		renewal.ids[renewal.n] = person->contact_id;
 		renewal.since[renewal.n++] = first;
 	}
-	ma_journey_dates_renew(renewal.ids, renewal.since, renewal.n);
+	renew(&renewal, journey);
+	if (journey <= 0)
+		leave_for_resting(&renewal);
+}
+
+/* What changed for the contacts is read for these journeys when their rest is over. */
+static void
+leave_for_resting(const Renewal *renewal)
+{
+	static MaStatement leave = {
+		"INSERT INTO marketing_internal.enrollment_signal (contact_id, kind, at, journey_id) "
+		"SELECT u.contact_id, 'dates', u.at, j.id FROM ROWS FROM (pg_catalog.unnest($1), "
+		"pg_catalog.unnest($2)) AS u (contact_id, at) CROSS JOIN pg_catalog.unnest($3) AS j (id) "
+		"WHERE " PLANNED("u.contact_id", "j.id")
+		"AND NOT EXISTS (SELECT FROM marketing_internal.enrollment_signal AS s "
+		"WHERE s.contact_id OPERATOR(pg_catalog.=) u.contact_id "
+		"AND s.journey_id OPERATOR(pg_catalog.=) j.id "
+		"AND s.kind OPERATOR(pg_catalog.=) 'dates' AND s.at OPERATOR(pg_catalog.<=) u.at)",
+		3, {INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}
+	};
+	List	   *versions = ma_journeys()->versions;
+	int32	   *ids = palloc_array(int32, Max(list_length(versions), 1));
+	Datum		values[3];
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, versions)
+	{
+		const MaVersion *version = lfirst(cell);
+
+		if (is_by_date(version) && ma_journey_dates_rests(version->journey_id))
+			ids[n++] = version->journey_id;
+	}
+	if (n == 0 || renewal->n == 0)
+		return;
+	values[0] = ma_int8_array(renewal->ids, renewal->n);
+	values[1] = instants_of(renewal);
+	values[2] = ma_int4_array(ids, n);
+	ma_run(&leave, values, NULL, MA_RUN_WRITE_LATEST);
 }
 
 void
@@ -427,40 +588,36 @@ ma_journey_dates_take(MaTurnBatch *batch)
 	ListCell   *cell;
 
 	foreach(cell, batch->signals)
-		any |= ((MaSignal *) lfirst(cell))->kind == MA_SIGNAL_DATES;
-	if (!any)
-		return;
+	{
+		const MaSignal *signal = lfirst(cell);
+
+		any |= signal->kind == MA_SIGNAL_DATES &&
+			(signal->journey_id == 0 || !ma_journey_dates_rests(signal->journey_id));
+	}
 	/* Those who enter are signals of the next turn. */
-	if (ma_journey_dates_guard(take, batch))
+	if (any)
+	{
+		do_apart(take, batch);
 		batch->full = true;
-	else
-		put_off(batch);
+	}
+	for (int i = 0; i < batch->n; i++)
+		leave_resting(batch, &batch->persons[i]);
 }
 
-/* Signals of dates go behind all others: those are read in the next turn. */
+/* Signals of journeys that rest stay in the table. */
 static void
-put_off(MaTurnBatch *batch)
+leave_resting(MaTurnBatch *batch, MaPerson *person)
 {
-	static MaStatement move = {
-		"UPDATE marketing_internal.enrollment_signal SET signal_id = "
-		"pg_catalog.nextval('marketing_internal.enrollment_signal_signal_id_seq'::pg_catalog.regclass) "
-		"WHERE ctid OPERATOR(pg_catalog.=) ANY ($1)",
-		1, {TIDARRAYOID}
-	};
-	Datum	   *tids = palloc_array(Datum, list_length(batch->signals));
-	Datum		value;
-	int			n = 0;
 	ListCell   *cell;
 
-	foreach(cell, batch->signals)
+	foreach(cell, person->signals)
 	{
 		MaSignal   *signal = lfirst(cell);
 
-		if (signal->kind != MA_SIGNAL_DATES)
+		if (signal->kind != MA_SIGNAL_DATES || signal->journey_id == 0 ||
+			!ma_journey_dates_rests(signal->journey_id))
 			continue;
-		tids[n++] = PointerGetDatum(&signal->tid);
-		batch->signals = foreach_delete_current(batch->signals, cell);
+		batch->signals = list_delete_ptr(batch->signals, signal);
+		person->signals = foreach_delete_current(person->signals, cell);
 	}
-	value = ma_datum_array(tids, n, TIDOID);
-	ma_run(&move, &value, NULL, MA_RUN_WRITE_LATEST);
 }

@@ -21,6 +21,14 @@ extern void ma_journey_dates_renew_one(int32 journey_id, const int64 *ids, int n
  */
 extern bool ma_journey_dates_guard(void (*work) (void *arg), void *arg);
 
+/* ---- date_rest.c ---- */
+
+/* Its dates could not be read: an error, or only no time (NULL). */
+extern void ma_journey_dates_rest(const MaVersion *version, const ErrorData *error);
+extern bool ma_journey_dates_rests(int32 journey_id);
+/* Nobody rests any more. */
+extern void ma_journey_dates_rest_end(void);
+
 /* ---- date_plan.c ---- */
 
 /* A batch of what ma_journey_dates_plan() has asked for; false when there is nothing to do. */

@@ -35,6 +35,7 @@ static void apply_signal(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
 static void apply_event(MaTurnBatch *batch, MaJourneyRun *run, MaSignal *signal);
 static bool exit_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal, bool goal);
 static bool wake_by(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
+static bool has_blocked(const MaPerson *person);
 static void remember(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
 static void apply_settled(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
 static void apply_retry(MaTurnBatch *batch, MaJourneyRun *run, const MaSignal *signal);
@@ -69,17 +70,30 @@ apply_person(MaTurnBatch *batch, MaPerson *person)
 	{
 		MaSignal   *signal = lfirst(cell);
 
-		if (signal->kind == MA_SIGNAL_ENTER ? ma_admit(batch, person, signal) :
-			apply_whole(batch, person, signal))
+		/* What a run was to be told that waits for a lock is to come before the others. */
+		if (!has_blocked(person) &&
+			(signal->kind == MA_SIGNAL_ENTER ? ma_admit(batch, person, signal) :
+			 apply_whole(batch, person, signal)))
 			continue;
 		put_off(batch, person, signal);
 		/* What is locked now is so for a while; an entry can be looked at again at once. */
-		if (signal->kind == MA_SIGNAL_ENTER)
+		if (signal->kind == MA_SIGNAL_ENTER && !signal->filter_locked && !has_blocked(person))
 			batch->full = true;
 		else
 			ma_worker_again_soon();
 		return;
 	}
+}
+
+static bool
+has_blocked(const MaPerson *person)
+{
+	ListCell   *cell;
+
+	foreach(cell, person->runs)
+		if (((MaJourneyRun *) lfirst(cell))->blocked)
+			return true;
+	return false;
 }
 
 /*
@@ -176,13 +190,14 @@ apply_signal(MaTurnBatch *batch, MaPerson *person, MaSignal *signal)
 	ListCell   *cell;
 
 	/* Who has come to his end may still come to the goal. */
-	foreach(cell, signal->kind == MA_SIGNAL_EVENT ? person->over : NIL)
+	foreach(cell, signal->kind == MA_SIGNAL_EVENT && signal->enrollment_id == 0 ?
+			person->over : NIL)
 		(void) ma_goals_reach(batch, lfirst(cell), signal);
 	foreach(cell, person->runs)
 	{
 		MaJourneyRun *run = lfirst(cell);
 
-		if (signal->kind == MA_SIGNAL_EVENT && !ma_run_is_live(run))
+		if (signal->kind == MA_SIGNAL_EVENT && signal->enrollment_id == 0 && !ma_run_is_live(run))
 			(void) ma_goals_reach(batch, run, signal);
 		if (!ma_run_is_live(run) || signal->signal_id <= run->last_signal ||
 			(signal->journey_id != 0 && signal->journey_id != run->version->journey_id) ||
@@ -380,9 +395,12 @@ ma_condition_met(MaTurnBatch *batch, MaJourneyRun *run, const MaCondition *condi
 	if (condition->where == NULL)
 		return true;
 	error = ma_drain_protect(test_where, &test, 5000);
-	if (error != NULL && may_wait && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	if (error != NULL && batch->simulation == NULL &&
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
-		lock_met = true;
+		/* The event is put off, or the run that has come to its wait. */
+		lock_met = may_wait;
+		run->blocked |= !may_wait;
 		return false;
 	}
 	if (error != NULL && ma_run_is_live(run))

@@ -52,7 +52,7 @@ ma_turn_read(MaTurnBatch *batch)
 	List	   *hints;
 	List	   *signallers;
 
-	ma_scan_begin(batch->now);
+	ma_scan_begin(batch->now, ma_journey_dates_rest_over());
 	hints = read_hints(batch->now, batch->limit);
 	signallers = read_signal_contacts(batch->limit);
 	batch->full = list_length(hints) >= batch->limit || list_length(signallers) >= batch->limit;
@@ -100,25 +100,31 @@ read_hints(TimestampTz now, int limit)
 	return hints;
 }
 
-/* Signals after the last ones read; only whose they are, and their numbers. */
+/*
+ * Signals after the last ones read, but those of dates that rest; only whose they are, and their
+ * numbers.
+ */
 static List *
 read_signal_contacts(int limit)
 {
 	static MaStatement read = {
 		"SELECT contact_id, signal_id FROM marketing_internal.enrollment_signal "
-		"WHERE signal_id OPERATOR(pg_catalog.>) $1 ORDER BY signal_id LIMIT $2",
-		2, {INT8OID, INT4OID}
+		"WHERE signal_id OPERATOR(pg_catalog.>) $1 AND (kind OPERATOR(pg_catalog.<>) 'dates' "
+		"OR journey_id IS NULL OR journey_id OPERATOR(pg_catalog.<>) ALL ($3)) "
+		"ORDER BY signal_id LIMIT $2",
+		3, {INT8OID, INT4OID, INT4ARRAYOID}
 	};
 	List	   *signallers = NIL;
 
 	do
 	{
-		Datum		values[2];
+		Datum		values[3];
 		MaRows		rows;
 		int			nest_level = ma_pin_index_scans();
 
 		values[0] = Int64GetDatum(ma_scan_signals_after());
 		values[1] = Int32GetDatum(limit);
+		values[2] = ma_journey_dates_resting();
 		rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
 		ma_unpin_settings(nest_level);
 		for (uint64 i = 0; i < rows.n; i++)

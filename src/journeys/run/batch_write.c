@@ -12,6 +12,7 @@
 #include "commands/sequence.h"
 #include "delivery/delivery.h"
 #include "journeys/engine.h"
+#include "journeys/run/scan.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -30,6 +31,7 @@ static void write_parked(MaTurnBatch *batch);
 static void write_changed_parking(MaTurnBatch *batch, MaStatement *statement, bool parked);
 static void write_log(MaTurnBatch *batch);
 static void take_signals(MaTurnBatch *batch);
+static void leave_events(MaTurnBatch *batch, const MaJourneyRun *run);
 static void skip_messages(MaTurnBatch *batch);
 static void raise_events(MaTurnBatch *batch);
 
@@ -82,12 +84,53 @@ take_signals(MaTurnBatch *batch)
 	MaRowWrite *write;
 	ListCell *cell;
 
+	foreach(cell, batch->runs)
+		leave_events(batch, lfirst(cell));
 	if (batch->signals == NIL)
 		return;
 	write = ma_write_begin("enrollment_signal", SIGNAL_COLUMNS);
 	foreach(cell, batch->signals)
 		(void) ma_write_delete(write, &((MaSignal *) lfirst(cell))->tid);
 	ma_write_end(write);
+}
+
+/*
+ * Events that the run is told once more, since somebody had locked what its condition reads:
+ * they stay at their places, for this run alone.  Of those that were put off nobody was told.
+ */
+static void
+leave_events(MaTurnBatch *batch, const MaJourneyRun *run)
+{
+	static MaStatement leave = {
+		"UPDATE marketing_internal.enrollment_signal SET enrollment_id = $2 "
+		"WHERE ctid OPERATOR(pg_catalog.=) $1",
+		2, {TIDOID, INT8OID}
+	};
+	ListCell   *cell;
+
+	foreach(cell, run->kept)
+	{
+		MaSignal   *signal = lfirst(cell);
+		MaSignal	copy = *signal;
+		bool		always = true;
+
+		if (signal->left)
+		{
+			copy.enrollment_id = run->enrollment_id;
+			ma_signals_insert(&copy, &always, 1);
+		}
+		else if (list_member_ptr(batch->signals, signal))
+		{
+			Datum		values[2] = {PointerGetDatum(&signal->tid),
+			Int64GetDatum(run->enrollment_id)};
+
+			ma_run(&leave, values, NULL, MA_RUN_WRITE_LATEST);
+			batch->signals = list_delete_ptr(batch->signals, signal);
+			signal->left = true;
+		}
+	}
+	if (run->kept != NIL)
+		(void) ma_scan_signals_read(0, true, false);
 }
 
 /* Inserts the new runs, and updates the changed others. */

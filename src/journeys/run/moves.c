@@ -31,6 +31,7 @@ typedef struct Guarded
 static const char *const state_names[] = {"due", "waiting", "parked", "completed", "exited"};
 
 static bool wake_by_past(MaTurnBatch *batch, MaJourneyRun *run);
+static void keep_events(MaJourneyRun *run, int from, TimestampTz since, TimestampTz until);
 static bool is_hopeless(const MaJourneyRun *run);
 static void call_work(void *arg);
 static void block(const MaTurnBatch *batch, MaJourneyRun *run);
@@ -151,8 +152,29 @@ wake_by_past(MaTurnBatch *batch, MaJourneyRun *run)
 				ma_run_wake(batch, run, lfirst(inner), signal->at);
 				return true;
 			}
+			/* Somebody has locked what the condition reads: this one is to be the first again. */
+			else if (run->blocked)
+			{
+				keep_events(run, foreach_current_index(cell), run->since, run->due_at);
+				block(batch, run);
+				return true;
+			}
 	}
 	return false;
+}
+
+/* Those from this place on, and of this time: in the next turn they would be gone. */
+static void
+keep_events(MaJourneyRun *run, int from, TimestampTz since, TimestampTz until)
+{
+	for (int i = from; i < list_length(run->person->signals); i++)
+	{
+		MaSignal   *signal = list_nth(run->person->signals, i);
+
+		if (signal->kind == MA_SIGNAL_EVENT && signal->at >= since && signal->at < until &&
+			signal->signal_id > run->last_signal)
+			run->kept = lappend(run->kept, signal);
+	}
 }
 
 /* True when it waits only for events of messages that never went out. */
@@ -314,6 +336,9 @@ static void
 block(const MaTurnBatch *batch, MaJourneyRun *run)
 {
 	run->blocked = true;
+	/* What came after its step was due may be what the next one waits for. */
+	if (run->state == MA_STATE_DUE)
+		keep_events(run, 0, run->due_at, DT_NOEND);
 	/* A rule that could not be asked is to be asked before anything else is done. */
 	if (run->check)
 		run->check_at = run->as_of == 0 ? batch->now : run->as_of;

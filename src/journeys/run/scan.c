@@ -36,14 +36,14 @@ static TimestampTz restart_at = DT_NOBEGIN;
 static bool in_turn = false;	/* still set: the last turn failed and was undone */
 
 void
-ma_scan_begin(TimestampTz now)
+ma_scan_begin(TimestampTz now, bool anew)
 {
 	TimestampTz real = GetCurrentTimestamp();
 
 	bool		undone = in_turn;
 
 	in_turn = true;
-	if (MyBgworkerEntry != NULL && !undone && real < restart_at && !ma_clock_is_set() &&
+	if (MyBgworkerEntry != NULL && !undone && !anew && real < restart_at && !ma_clock_is_set() &&
 		now >= hints_from)
 		return;
 	hints_from = DT_NOBEGIN;

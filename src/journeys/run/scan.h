@@ -7,8 +7,8 @@
 
 #include "base/base.h"
 
-/* At the beginning of a turn. */
-extern void ma_scan_begin(TimestampTz now);
+/* At the beginning of a turn; `anew`: all is to be read from the start. */
+extern void ma_scan_begin(TimestampTz now, bool anew);
 /* At its end, when nothing failed. */
 extern void ma_scan_end(void);
 
