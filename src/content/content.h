@@ -12,6 +12,8 @@
 
 #include "base/base.h"
 
+#include "lib/stringinfo.h"
+
 /* ---- liquid.c: the language alone, no tables ---- */
 
 /* How output is escaped where the template does not say `raw`. */
@@ -196,6 +198,11 @@ extern char *ma_url_with_tags(const char *url, const char *tags);
 extern void ma_coupons_move(int64 from, int64 to, int64 message_id);
 /* Codes that these messages hold are free again: they were not sent, and never will be. */
 extern void ma_coupons_return(const int64 *contact_ids, const int64 *message_ids, int n);
+
+/* ---- json_text.c ---- */
+
+/* Appends the text as one of JSON, in quotes. */
+extern void ma_append_json(StringInfo out, const char *text, int length);
 
 /* ---- sms.c ---- */
 

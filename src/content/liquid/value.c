@@ -13,7 +13,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 
 static LiquidArray *array_of_json(LiquidRender *render, JsonbContainer *json);
 static LiquidArray *array_of_range(LiquidRender *render, const LiquidRange *range);
@@ -330,7 +329,7 @@ ma_liquid_to_json(LiquidRender *render, LiquidValue value, StringInfo out, int d
 	switch (value.kind)
 	{
 		case LIQUID_STRING:
-			escape_json(out, pnstrdup(value.u.string, value.length));
+			ma_append_json(out, value.u.string, value.length);
 			break;
 		case LIQUID_BOOL:
 		case LIQUID_INT:

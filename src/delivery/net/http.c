@@ -2,11 +2,13 @@
  * http.c
  *		Requests to HTTP interfaces, over libcurl.
  *
- * A request is in doubt once all of its body has been read by libcurl and no status has
- * come back.  libcurl repeats a request by itself when a connection that it used before
- * is closed without an answer; it cannot here, since the body does not rewind, so a
- * message never goes twice by its doing, and connections are used again all the same,
- * for as long as hardly any server closes them.
+ * A request is in doubt once libcurl has all of it and no status has come back.  A short body
+ * goes in one piece with the headers (is_short), of which libcurl has all when it has a connection;
+ * a longer one when it has read it to its end.  libcurl repeats a request by itself when a
+ * connection that it used before is closed without an answer; it cannot here, since what it has
+ * had is not given a second time (on_connected, on_seek), so a message never goes twice by
+ * its doing, and connections are used again all the same, for as long as hardly any server
+ * closes them.
  *
  * To make a handle and set its options costs as much as the rest of a short request: they
  * are kept for the next one to the same server, without what is secret.  They and the
@@ -23,6 +25,7 @@
 
 #define REUSE_SECONDS 3L
 #define MAX_REQUESTS 100
+#define SHORT_BODY 60000		/* libcurl sends 64 kB with the headers */
 
 /* Handles and connections made by one version of a server's options. */
 typedef struct HttpCache
@@ -55,7 +58,8 @@ typedef struct Request
 	CURL	   *easy;
 	struct curl_slist *headers;
 	Size		read;			/* octets of the body that libcurl has taken */
-	bool		connected;		/* it has taken any, or the request has none */
+	bool		connected;		/* it has taken any, or may send a short one */
+	bool		repeated;		/* it wanted to send that again */
 	bool		refused;		/* the address is private */
 	char		answer[HTTP_ANSWER + 1];
 	Size		answer_length;
@@ -80,6 +84,7 @@ static Request *take_idle(HttpPool *pool, const MaServerOptions *options);
 static void free_request(Request *request);
 static void keep_idle(Request *request);
 static void set_server_options(Request *request, const MaServerOptions *options);
+static bool is_short(const MaOutgoing *message);
 static bool set_options(Request *request, const char *secret, const char **error);
 static bool add_headers(Request *request, const char *secret, const char **error);
 static bool add_header(Request *request, const char *name, const char *value);
@@ -158,7 +163,6 @@ begin(HttpPool *pool, MaOutgoing *message)
 	char		secret[NET_SECRET];
 	const char *error = "libcurl cannot begin a request";
 	Request    *request;
-	sigset_t	mask;
 	bool		added = false;
 
 	net_api->begun(message);
@@ -167,14 +171,14 @@ begin(HttpPool *pool, MaOutgoing *message)
 		net_finish(message, MA_OUTCOME_SERVER, error ? error : "its password file is empty");
 		return;
 	}
-	net_enter(&mask);
+	net_enter();
 	request = take_idle(pool, message->options);
 	request->message = message;
 	added = request->easy != NULL && set_options(request, secret, &error) &&
 		curl_multi_add_handle(net_multi, request->easy) == CURLM_OK;
 	if (!added)
 		keep_idle(request);
-	net_leave(&mask);
+	net_leave();
 	explicit_bzero(secret, sizeof(secret));
 	if (!added)
 	{
@@ -261,7 +265,7 @@ take_idle(HttpPool *pool, const MaServerOptions *options)
 			set_server_options(request, options);
 	}
 	request->read = request->answer_length = request->headers_length = 0;
-	request->connected = request->refused = false;
+	request->connected = request->repeated = request->refused = false;
 	request->error[0] = '\0';
 	return request;
 }
@@ -326,6 +330,13 @@ set_server_options(Request *request, const MaServerOptions *options)
 		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
 }
 
+/* It is sent with its headers, and not by on_read(). */
+static bool
+is_short(const MaOutgoing *message)
+{
+	return message->length <= SHORT_BODY;
+}
+
 /* What is this message's. */
 static bool
 set_options(Request *request, const char *secret, const char **error)
@@ -335,9 +346,8 @@ set_options(Request *request, const char *secret, const char **error)
 	CURL	   *easy = request->easy;
 
 	curl_easy_setopt(easy, CURLOPT_URL, message->url);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, is_short(message) ? message->content : NULL);
 	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) message->length);
-	/* What need not be rewound could be repeated. */
-	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, message->length == 0 ? 1L : 0L);
 	if (options->auth == MA_AUTH_BASIC)
 	{
 		curl_easy_setopt(easy, CURLOPT_USERNAME, options->user ? options->user : "");
@@ -486,7 +496,10 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* A connection that another server, which may go there, has left open is not opened again. */
+/*
+ * There is a connection.  One that another server, which may go there, has left open was not
+ * opened for this one, so it is judged here.
+ */
 static int
 on_connected(void *arg, char *address, char *own_address, int port, int own_port)
 {
@@ -500,10 +513,16 @@ on_connected(void *arg, char *address, char *own_address, int port, int own_port
 	else if (!allowed && inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
 		allowed = http_address_public((struct sockaddr *) &v6);
 	request->refused = !allowed;
-	/* Without a body nobody asks for one: the request goes out as soon as this returns. */
-	if (allowed && request->message->length == 0)
+	/* The request goes out as soon as this returns. */
+	if (allowed && is_short(request->message))
 	{
+		if (request->connected)
+		{
+			request->repeated = true;
+			return CURL_PREREQFUNC_ABORT;
+		}
 		request->connected = true;
+		request->read = request->message->length;
 		net_api->handed(request->message);
 	}
 	return allowed ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
@@ -535,6 +554,7 @@ on_done(NetTransfer *transfer, CURLcode result)
 	else
 		snprintf(answer, sizeof(answer), "%s",
 				 request->refused ? "its address is private, and option allow_private is not set" :
+				 request->repeated ? "the connection was closed without an answer" :
 				 request->error[0] ? request->error : curl_easy_strerror(result));
 	forget(request);
 	net_finish(message, outcome, answer);
@@ -589,11 +609,10 @@ outcome_of(const Request *request, long status)
 static void
 forget(Request *request)
 {
-	sigset_t	mask;
 
-	net_enter(&mask);
+	net_enter();
 	curl_multi_remove_handle(net_multi, request->easy);
-	net_leave(&mask);
+	net_leave();
 	if (request->next != NULL)
 		request->next->previous = request->previous;
 	if (request->previous != NULL)
@@ -602,9 +621,9 @@ forget(Request *request)
 		requests = request->next;
 	request->pool->active--;
 	request->pool->used = net_now();
-	net_enter(&mask);
+	net_enter();
 	keep_idle(request);
-	net_leave(&mask);
+	net_leave();
 }
 
 /* ---- time ---- */
@@ -634,12 +653,11 @@ net_http_timeout(void)
 static void
 free_pool(HttpPool *pool)
 {
-	sigset_t	mask;
 
-	net_enter(&mask);
+	net_enter();
 	if (pool->cache != NULL)
 		empty_cache(pool->cache);
-	net_leave(&mask);
+	net_leave();
 	if (pool->queue != NULL)
 		pfree(pool->queue);
 	pfree(pool);

@@ -23,6 +23,7 @@ PG_MODULE_MAGIC;
 #define KEPT_MEMORY (64 * 1024 * 1024)
 #define ROUNDS 128				/* of events, before the database has its turn */
 #define MAX_IDLE_CONNECTIONS 1000L
+#define MANY_FILES 4096			/* what is remembered of sockets by their numbers */
 #define OF_CURL (UINT64CONST(1) << 63)	/* epoll's data is libcurl's socket, not a NetWatch */
 
 extern PGDLLEXPORT void ma_delivery_main(Datum arg);
@@ -32,11 +33,15 @@ CURLM	   *net_multi = NULL;
 
 static int	epoll_file = -1;
 static int64 curl_due = -1;		/* when libcurl wants to be called; -1: it does not */
+static bool wanted[MANY_FILES];	/* libcurl waits for the socket */
+static int	entered = 0;		/* net_enter() without net_leave() */
+static sigset_t mask;			/* outside of them */
 
 static void start(void);
 static int	on_socket(CURL *easy, curl_socket_t file, int what, void *arg, void *of_socket);
 static int	on_timer(CURLM *multi, long timeout, void *arg);
 static void action(curl_socket_t file, int what);
+static void on_event(curl_socket_t file, uint32 events);
 static void finish_transfers(void);
 static int	network_file(void);
 static long network_timeout(void);
@@ -69,7 +74,6 @@ ma_delivery_main(Datum arg)
 static void
 start(void)
 {
-	sigset_t	mask;
 	bool		started;
 
 #ifdef __GLIBC__
@@ -82,13 +86,13 @@ start(void)
 		ereport(FATAL,
 				(errcode_for_socket_access(),
 				 errmsg("could not create an epoll file: %m")));
-	net_enter(&mask);
+	net_enter();
 	started = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK &&
 		(net_multi = curl_multi_init()) != NULL &&
 		curl_multi_setopt(net_multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
 		curl_multi_setopt(net_multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
 		curl_multi_setopt(net_multi, CURLMOPT_MAXCONNECTS, MAX_IDLE_CONNECTIONS) == CURLM_OK;
-	net_leave(&mask);
+	net_leave();
 	if (!started)
 		ereport(FATAL,
 				(errcode(ERRCODE_SYSTEM_ERROR),
@@ -96,18 +100,21 @@ start(void)
 }
 
 void
-net_enter(sigset_t *mask)
+net_enter(void)
 {
 	sigset_t	all;
 
+	if (entered++ > 0)
+		return;
 	sigfillset(&all);
-	(void) sigprocmask(SIG_SETMASK, &all, mask);
+	(void) sigprocmask(SIG_SETMASK, &all, &mask);
 }
 
 void
-net_leave(const sigset_t *mask)
+net_leave(void)
 {
-	(void) sigprocmask(SIG_SETMASK, mask, NULL);
+	if (--entered == 0)
+		(void) sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
 int64
@@ -121,15 +128,22 @@ net_now(void)
 
 /* ---- sockets ---- */
 
-/* libcurl says what it waits for at a socket of its own. */
+/*
+ * libcurl says what it waits for at a socket of its own.  One that it waits for no more is
+ * mostly that of the next request: it stays in the epoll file until it has an event (on_event)
+ * or is closed, so that each request needs one call instead of three.
+ */
 static int
 on_socket(CURL *easy, curl_socket_t file, int what, void *arg, void *of_socket)
 {
 	struct epoll_event event = {0};
 
+	if (file < MANY_FILES)
+		wanted[file] = what != CURL_POLL_REMOVE;
 	if (what == CURL_POLL_REMOVE)
 	{
-		(void) epoll_ctl(epoll_file, EPOLL_CTL_DEL, file, NULL);
+		if (file >= MANY_FILES)
+			(void) epoll_ctl(epoll_file, EPOLL_CTL_DEL, file, NULL);
 		return 0;
 	}
 	event.events = ((what & CURL_POLL_IN) ? EPOLLIN : 0) | ((what & CURL_POLL_OUT) ? EPOLLOUT : 0);
@@ -179,11 +193,25 @@ static void
 action(curl_socket_t file, int what)
 {
 	int			running;
-	sigset_t	mask;
 
-	net_enter(&mask);
+	net_enter();
 	(void) curl_multi_socket_action(net_multi, file, what, &running);
-	net_leave(&mask);
+	finish_transfers();
+	net_leave();
+}
+
+/* One that nobody waits for has been closed by its server, say. */
+static void
+on_event(curl_socket_t file, uint32 events)
+{
+	if (file < MANY_FILES && !wanted[file])
+	{
+		(void) epoll_ctl(epoll_file, EPOLL_CTL_DEL, file, NULL);
+		return;
+	}
+	action(file, ((events & EPOLLIN) ? CURL_CSELECT_IN : 0) |
+		   ((events & EPOLLOUT) ? CURL_CSELECT_OUT : 0) |
+		   ((events & (EPOLLERR | EPOLLHUP)) ? CURL_CSELECT_ERR : 0));
 }
 
 static void
@@ -228,6 +256,7 @@ network_timeout(void)
 static void
 network_run(void)
 {
+	net_enter();
 	for (int round = 0; round < ROUNDS; round++)
 	{
 		struct epoll_event event;
@@ -236,18 +265,11 @@ network_run(void)
 		{
 			curl_due = -1;
 			action(CURL_SOCKET_TIMEOUT, 0);
-			finish_transfers();
 		}
 		if (epoll_wait(epoll_file, &event, 1, 0) != 1)
 			break;
 		if ((event.data.u64 & OF_CURL) != 0)
-		{
-			action((curl_socket_t) (event.data.u64 & 0xffffffff),
-				   ((event.events & EPOLLIN) ? CURL_CSELECT_IN : 0) |
-				   ((event.events & EPOLLOUT) ? CURL_CSELECT_OUT : 0) |
-				   ((event.events & (EPOLLERR | EPOLLHUP)) ? CURL_CSELECT_ERR : 0));
-			finish_transfers();
-		}
+			on_event((curl_socket_t) (event.data.u64 & 0xffffffff), event.events);
 		else
 		{
 			NetWatch   *watch = event.data.ptr;
@@ -258,6 +280,7 @@ network_run(void)
 	}
 	net_smtp_run();
 	net_http_run();
+	net_leave();
 }
 
 static void

@@ -22,9 +22,9 @@
 extern MaDeliveryApi *net_api;
 extern CURLM *net_multi;
 
-/* Around each call of libcurl. */
-extern void net_enter(sigset_t *mask);
-extern void net_leave(const sigset_t *mask);
+/* Around each call of libcurl; the outermost pair blocks signals and allows them again. */
+extern void net_enter(void);
+extern void net_leave(void);
 
 /* Milliseconds of a clock that is never set. */
 extern int64 net_now(void);

@@ -158,7 +158,6 @@ connect_one(SmtpPool *pool)
 	char		secret[NET_SECRET];
 	const char *error;
 	SmtpConnection *connection;
-	sigset_t	mask;
 	bool		added;
 
 	if (!net_secret(options, secret, &error))
@@ -173,13 +172,13 @@ connect_one(SmtpPool *pool)
 	connection->deadline = net_now() + options->connect_timeout * INT64CONST(1000) + 1000;
 	connection->transfer.done = on_connected;
 	connection->watch.ready = smtp_ready;
-	net_enter(&mask);
+	net_enter();
 	connection->easy = curl_easy_init();
 	if (connection->easy != NULL)
 		set_options(connection, secret);
 	added = connection->easy != NULL &&
 		curl_multi_add_handle(net_multi, connection->easy) == CURLM_OK;
-	net_leave(&mask);
+	net_leave();
 	explicit_bzero(secret, sizeof(secret));
 	if (!added)
 	{
@@ -317,16 +316,15 @@ smtp_close(SmtpConnection *connection, bool politely)
 {
 	SmtpPool   *pool = connection->pool;
 	size_t		written;
-	sigset_t	mask;
 
 	if (connection->watched)
 		net_unwatch(&connection->watch);
-	net_enter(&mask);
+	net_enter();
 	if (politely && connection->stage == SMTP_IDLE)
 		(void) curl_easy_send(connection->easy, "QUIT\r\n", 6, &written);
 	curl_multi_remove_handle(net_multi, connection->easy);
 	curl_easy_cleanup(connection->easy);
-	net_leave(&mask);
+	net_leave();
 	for (int i = 0; i < pool->n; i++)
 		if (pool->connections[i] == connection)
 			pool->connections[i] = pool->connections[--pool->n];

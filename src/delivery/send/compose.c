@@ -17,7 +17,6 @@
 #include "delivery/track.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 
 #define VARIABLES 3
 #define UNSUBSCRIBE_URL 1		/* its place among them */
@@ -349,7 +348,7 @@ build_json(MaMessage *message, const MaRendered *rendered)
 		if (members[i].value == NULL)
 			continue;
 		appendStringInfo(&json, ", \"%s\": ", members[i].name);
-		escape_json(&json, members[i].value);
+		ma_append_json(&json, members[i].value, strlen(members[i].value));
 	}
 	if (ma_message_is_test(message))
 		appendStringInfoString(&json, ", \"test\": true");

@@ -20,7 +20,6 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
@@ -29,14 +28,16 @@ static MaLiquid *template_of(MaServerOptions *options, int which, const char *so
 static char *render(MaServerOptions *options, int which, const char *source, const char *what,
 					Datum data);
 static char *in_utf8(const char *text);
-static void append_member(StringInfo json, const char *name, const char *value);
-static void append_options(StringInfo json, const MaServerOptions *options);
-static void append_files(StringInfo json, const MaRendered *rendered);
+static void push_member(JsonbParseState **state, const char *name, const char *value);
+static void push_key(JsonbParseState **state, const char *name);
+static void push_options(JsonbParseState **state, const MaServerOptions *options);
+static void push_files(JsonbParseState **state, const MaRendered *rendered);
 static char *from_header(const MaSender *sender);
 static Datum message_data(const MaMessage *message, const MaRendered *rendered,
 						  MaRenderVariable *unsubscribe, const MaLiquid *shown_by, bool lines);
 static char *url_of(MaServerOptions *options);
 static Datum parse_json(const char *json);
+static void append_member(StringInfo json, const char *name, const char *value);
 static char *answer_text(const char *octets, int length);
 static char *answer_json(const MaOutgoing *outgoing);
 static void append_headers(StringInfo json, const char *headers);
@@ -86,45 +87,65 @@ in_utf8(const char *text)
 	return pg_server_to_any(text, (int) strlen(text), PG_UTF8);
 }
 
+/* ---- what templates are given, as jsonb that nobody has to read first ---- */
+
+/* NULL: no such member. */
 static void
-append_member(StringInfo json, const char *name, const char *value)
+push_member(JsonbParseState **state, const char *name, const char *value)
 {
+	JsonbValue	text = {.type = jbvString};
+
 	if (value == NULL)
 		return;
-	appendStringInfo(json, "%s\"%s\": ", json->data[json->len - 1] == '{' ? "" : ", ", name);
-	escape_json(json, value);
+	push_key(state, name);
+	text.val.string.val = unconstify(char *, value);
+	text.val.string.len = (int) strlen(value);
+	(void) pushJsonbValue(state, WJB_VALUE, &text);
 }
 
 static void
-append_options(StringInfo json, const MaServerOptions *options)
+push_key(JsonbParseState **state, const char *name)
 {
-	append_member(json, "account", options->account);
-	append_member(json, "region", options->region);
+	JsonbValue	key = {.type = jbvString};
+
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = (int) strlen(name);
+	(void) pushJsonbValue(state, WJB_KEY, &key);
+}
+
+static void
+push_options(JsonbParseState **state, const MaServerOptions *options)
+{
+	push_member(state, "account", options->account);
+	push_member(state, "region", options->region);
 }
 
 /* What goes with a mail, in base64. */
 static void
-append_files(StringInfo json, const MaRendered *rendered)
+push_files(JsonbParseState **state, const MaRendered *rendered)
 {
-	appendStringInfoString(json, ", \"attachments\": [");
+	push_key(state, "attachments");
+	(void) pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < rendered->nattachments; i++)
 	{
 		const MaAttachment *file = &rendered->attachments[i];
 		int			size = pg_b64_enc_len((int) file->length) + 1;
 		char	   *content = palloc0(size);
+		JsonbValue	shown = {.type = jbvBool, .val.boolean = file->shown};
 
 		if (pg_b64_encode((const MA_BASE64_BYTE *) file->content, (int) file->length, content,
 						  size) < 0)
 			elog(ERROR, "cannot happen: base64 is longer than it can be");
-		appendStringInfoString(json, i > 0 ? ", {" : "{");
-		append_member(json, "filename", pg_any_to_server(file->filename, strlen(file->filename),
-														 PG_UTF8));
-		append_member(json, "type", file->type);
-		appendStringInfo(json, ", \"inline\": %s, \"content\": \"%s\"}",
-						 file->shown ? "true" : "false", content);
-		pfree(content);
+		(void) pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+		push_member(state, "filename", pg_any_to_server(file->filename, strlen(file->filename),
+														PG_UTF8));
+		push_member(state, "type", file->type);
+		push_key(state, "inline");
+		(void) pushJsonbValue(state, WJB_VALUE, &shown);
+		push_member(state, "content", content);
+		(void) pushJsonbValue(state, WJB_END_OBJECT, NULL);
 	}
-	appendStringInfoChar(json, ']');
+	(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
 /* "Name" <address>, as providers take it in one text. */
@@ -144,12 +165,6 @@ from_header(const MaSender *sender)
 			appendStringInfoChar(&text, *p);
 	appendStringInfo(&text, "\" <%s>", sender->from_address);
 	return text.data;
-}
-
-static Datum
-parse_json(const char *json)
-{
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }
 
 /*
@@ -185,10 +200,11 @@ message_data(const MaMessage *message, const MaRendered *rendered, MaRenderVaria
 		{"test", ma_message_is_test(message) ? "true" : NULL},
 		{"mime", lines ? NULL : outgoing->content},
 	};
-	StringInfoData json;
+	JsonbParseState *state = NULL;
 
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"message\": {");
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_key(&state, "message");
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < lengthof(members); i++)
 	{
 		const char *value = members[i].value;
@@ -200,14 +216,13 @@ message_data(const MaMessage *message, const MaRendered *rendered, MaRenderVaria
 		for (char *p = line; p != NULL && *p != '\0'; p++)
 			if ((unsigned char) *p < ' ' || *p == 0x7f)
 				*p = ' ';
-		append_member(&json, members[i].name, lines ? line : value);
+		push_member(&state, members[i].name, lines ? line : value);
 	}
 	if (!lines && ma_liquid_shows(shown_by, "attachments"))
-		append_files(&json, rendered);
-	appendStringInfoChar(&json, '}');
-	append_options(&json, message->options);
-	appendStringInfoChar(&json, '}');
-	return parse_json(json.data);
+		push_files(&state, rendered);
+	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	push_options(&state, message->options);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
 /*
@@ -217,16 +232,16 @@ message_data(const MaMessage *message, const MaRendered *rendered, MaRenderVaria
 static char *
 url_of(MaServerOptions *options)
 {
-	StringInfoData server;
+	JsonbParseState *state = NULL;
+	Datum		server;
 	char	   *url;
 
 	if (options->rendered_url != NULL)
 		return options->rendered_url;
-	initStringInfo(&server);
-	appendStringInfoChar(&server, '{');
-	append_options(&server, options);
-	appendStringInfoChar(&server, '}');
-	url = in_utf8(render(options, TEMPLATE_URL, options->url, "url", parse_json(server.data)));
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_options(&state, options);
+	server = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	url = in_utf8(render(options, TEMPLATE_URL, options->url, "url", server));
 	if (strchr(options->url, '|') == NULL)
 		options->rendered_url = MemoryContextStrdup(options->context, url);
 	return url;
@@ -266,6 +281,21 @@ ma_request_build(MaMessage *message, const MaRendered *rendered, MaRenderVariabl
 }
 
 /* ---- the answer ---- */
+
+static Datum
+parse_json(const char *json)
+{
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+}
+
+static void
+append_member(StringInfo json, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	appendStringInfo(json, "%s\"%s\": ", json->data[json->len - 1] == '{' ? "" : ", ", name);
+	ma_append_json(json, value, strlen(value));
+}
 
 static bool
 is_json(const char *text)
