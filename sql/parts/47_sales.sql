@@ -171,8 +171,10 @@ CREATE VIEW marketing.sales_ready AS
 	LEFT JOIN marketing_internal.owner AS o ON o.owner_id OPERATOR(pg_catalog.=) w.owner_id
 	LEFT JOIN LATERAL (SELECT CASE WHEN l.kind OPERATOR(pg_catalog.=) 'accepted' THEN l.at END AS accepted_at
 		FROM marketing_internal.lead_answer AS l
-		WHERE (l.contact_id OPERATOR(pg_catalog.=) v.contact_id OR l.contact_id OPERATOR(pg_catalog.=) ANY (
-			SELECT i.merged_id FROM marketing_internal.contact_holder AS i WHERE i.contact_id OPERATOR(pg_catalog.=) v.contact_id))
+		-- An array is looked up in the index: with OR every lead would read all answers.
+		WHERE l.contact_id OPERATOR(pg_catalog.=) ANY (ARRAY(WITH RECURSIVE who (contact_id) AS (
+			SELECT v.contact_id UNION SELECT i.merged_id FROM marketing_internal.contact_merge AS i
+			JOIN who ON i.contact_id OPERATOR(pg_catalog.=) who.contact_id WHERE i.split_at IS NULL) SELECT who.contact_id FROM who))
 		AND l.kind OPERATOR(pg_catalog.=) ANY ('{accepted,rejected}')
 		AND COALESCE(l.model OPERATOR(pg_catalog.=) v.model, true) AND l.at OPERATOR(pg_catalog.>=) r.since
 		ORDER BY l.at DESC, l.answer_id DESC LIMIT 1) AS a ON true

@@ -9,6 +9,11 @@
 #include "rules/rules_internal.h"
 #include "utils/lsyscache.h"
 
+#define MAX_LISTENERS 4
+
+static MaNamedListener listeners[MAX_LISTENERS];
+static int	nlisteners = 0;
+
 #define EITHER (MA_MOVES_UP | MA_MOVES_DOWN)
 
 static void add_event(List **events, const MaStream *stream, uint8 moves);
@@ -297,6 +302,23 @@ ma_rule_watch(const char *consumer, const char *object, const MaRule *rule)
 		ma_watch_event(consumer, object, event->event_id, false, event->columns);
 	}
 	watch_sources(consumer, object, rule);
+}
+
+/* ---- who is told when something that rules name changes ---- */
+
+void
+ma_register_named_listener(MaNamedListener listener)
+{
+	if (nlisteners == MAX_LISTENERS)
+		elog(ERROR, "cannot happen: more than %d listeners", MAX_LISTENERS);
+	listeners[nlisteners++] = listener;
+}
+
+void
+ma_tell_named(const char *word, const char *name, bool changed)
+{
+	for (int i = 0; i < nlisteners; i++)
+		listeners[i] (word, name, changed);
 }
 
 void

@@ -285,11 +285,13 @@ typedef struct MaRuleScores
 extern void ma_register_rule_scores(const MaRuleScores *scores);
 
 /*
- * A score model changes, and with it what rules that name it read and say: told within
- * the call that changes it, before, and when the new one is there (changed).
+ * A score model or segment ("score", "segment") changes, and with it what rules that name
+ * it read and say: told within the call that changes it, before, and when the new one is
+ * there (changed).
  */
-extern void ma_register_score_listener(void (*listener) (const char *model, bool changed));
-extern void ma_tell_score(const char *model, bool changed);
+typedef void (*MaNamedListener) (const char *word, const char *name, bool changed);
+extern void ma_register_named_listener(MaNamedListener listener);
+extern void ma_tell_named(const char *word, const char *name, bool changed);
 
 /* ---- `where (...)` over one event row held as jsonb: entries, exits and waits ---- */
 

@@ -28,6 +28,9 @@ extern MaScoreModel *ma_score_model_changed(MaScoreModel *model);
 /* Errors out if a combined grade does not go with a score model of this name. */
 extern void ma_grades_check_model(const char *name, bool has_thresholds);
 
+/* Errors out if the hand-off of this model is from a threshold on that is none of these (jsonb). */
+extern void ma_hand_off_check_model(const char *name, Datum thresholds);
+
 /* The score of a contact without points. */
 extern float8 ma_score_nobody(const float8 *floor, const float8 *ceiling);
 

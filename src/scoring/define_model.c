@@ -85,6 +85,7 @@ ma_define_score_model(PG_FUNCTION_ARGS)
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_score_definitions_lock();
 	ma_grades_check_model(name, JB_ROOT_COUNT(DatumGetJsonbP(values[ARG_THRESHOLDS])) > 0);
+	ma_hand_off_check_model(name, values[ARG_THRESHOLDS]);
 	answer = MemoryContextStrdup(context, define(name, values, nulls));
 	ma_call_end(&call);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
@@ -298,7 +299,7 @@ replace(MaScoreModel *model, Datum *values, const char *nulls)
 	char	   *after[NUM_FIELDS];
 	char	   *changes;
 
-	ma_tell_score(name, false);
+	ma_tell_named("score", name, false);
 	stored_texts(model->id, before);
 	ma_run(&update, values, nulls, MA_RUN_WRITE_LATEST);
 	stored_texts(model->id, after);
@@ -306,7 +307,7 @@ replace(MaScoreModel *model, Datum *values, const char *nulls)
 	if (changes == NULL)
 		return psprintf("%s: unchanged", name);
 	(void) ma_score_model_changed(model);
-	ma_tell_score(name, true);
+	ma_tell_named("score", name, true);
 	return psprintf("%s: replaced (%s)", name, changes);
 }
 

@@ -427,7 +427,7 @@ define(RuleOptions *options)
 	check_segment(options);
 	options->values[FIELD_EVENT] = Int32GetDatum(event->id);
 	options->nulls[FIELD_EVENT] = false;
-	ma_tell_score(options->model, false);
+	ma_tell_named("score", options->model, false);
 	known = stored_texts(model->id, options->name, before);
 	write_rule(model->id, options);
 	(void) stored_texts(model->id, options->name, after);
@@ -443,7 +443,7 @@ define(RuleOptions *options)
 	model = ma_score_model_changed(model);
 	ma_score_view_set(rule_required(model, options->name));
 	ma_definitions_changed();
-	ma_tell_score(options->model, true);
+	ma_tell_named("score", options->model, true);
 	return known ? psprintf("%s: replaced (%s)", options->label, changes) :
 		psprintf("%s: created", options->label);
 }
@@ -545,13 +545,13 @@ ma_drop_score_rule(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	ma_score_definitions_lock();
 	model = ma_score_model_required(model_name);
-	ma_tell_score(model_name, false);
+	ma_tell_named("score", model_name, false);
 	ma_score_view_drop(rule_required(model, name));
 	arguments[0] = Int32GetDatum(model->id);
 	arguments[1] = CStringGetTextDatum(name);
 	ma_run(&remove, arguments, NULL, MA_RUN_WRITE_LATEST);
 	(void) ma_score_model_changed(model);
-	ma_tell_score(model_name, true);
+	ma_tell_named("score", model_name, true);
 	MemoryContextSwitchTo(context);
 	answer = psprintf("%s/%s: dropped", model_name, name);
 	ma_call_end(&call);

@@ -515,9 +515,9 @@ duty_tick(void)
 	{
 		if (cell == list_head(names))
 			ma_score_definitions_lock();
-		ma_tell_score(lfirst(cell), false);
+		ma_tell_named("score", lfirst(cell), false);
 		(void) ma_score_model_changed(ma_score_model_required(lfirst(cell)));
-		ma_tell_score(lfirst(cell), true);
+		ma_tell_named("score", lfirst(cell), true);
 	}
 	seen = ma_definitions_epoch();
 	ma_call_end(&call);

@@ -103,6 +103,7 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	List	   *names;
 
 	ma_segments_lock();
+	ma_tell_named("segment", wanted->name, false);
 	all = ma_segments();
 	before = ma_segment_find(all, wanted->name);
 	if (wanted->time_zone == NULL)
@@ -131,6 +132,7 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	names = dependents(all, wanted->name);
 	ma_segments_rewatch(names);
 	ma_definitions_changed();
+	ma_tell_named("segment", wanted->name, true);
 	all = ma_segments();
 	if (building)
 		ma_worker_wake_at_commit();

@@ -19,8 +19,8 @@
 #define RENEW_EVERY_MS 60000
 
 static void attached(void);
-static void score_changes(const char *model, bool changed);
-static void score_changing(const char *model);
+static void named_changes(const char *word, const char *name, bool changed);
+static void named_changing(const char *word, const char *name);
 static void score_changed(const char *model);
 static List *uses_of(const char *word, const char *name);
 static List *uses_of_score(const char *model);
@@ -45,7 +45,7 @@ ma_segment_renew_init(void)
 
 	ma_worker_register_duty(&duty);
 	ma_register_attach_listener(attached);
-	ma_register_score_listener(score_changes);
+	ma_register_named_listener(named_changes);
 	ma_register_uses("score model", uses_of_score);
 	ma_register_uses("stage", uses_of_stage);
 	ma_register_uses("topic", uses_of_topic);
@@ -75,21 +75,22 @@ attached(void)
 	ma_definitions_changed();
 }
 
+/* Those that name a segment are built anew by its definition. */
 static void
-score_changes(const char *model, bool changed)
+named_changes(const char *word, const char *name, bool changed)
 {
-	if (changed)
-		score_changed(model);
-	else
-		score_changing(model);
+	if (!changed)
+		named_changing(word, name);
+	else if (strcmp(word, "score") == 0)
+		score_changed(name);
 }
 
 /*
- * Renames are told by views that say what the rules do; once the score is another one
- * they do not.  So those that have not been renewed since are renewed before.
+ * Renames are told by views that say what the rules do; once the score or segment is
+ * another one they do not.  So those that have not been renewed since are renewed before.
  */
 static void
-score_changing(const char *model)
+named_changing(const char *word, const char *name)
 {
 	MaSegments *all = ma_segments();
 	bool		any = false;
@@ -99,7 +100,7 @@ score_changing(const char *model)
 		MaSegment  *segment = all->segments[i];
 
 		if (segment->error != NULL || !(segment->altered || segment->followed) ||
-			ma_rule_path(segment->rule, "score", model) == NULL)
+			ma_rule_path(segment->rule, word, name) == NULL)
 			continue;
 		if (!any)
 			ma_segments_lock();

@@ -13,6 +13,12 @@ SELECT marketing.attach_contacts('customers', id => 'id') IS NOT NULL,
 SELECT marketing.define_score_model('lead', thresholds => '{"warm": 20, "hot": 50}'), marketing.define_score_rule('lead', 'spent', 'visited', 'spent'),
 	marketing.define_score_model('fit', thresholds => '{"good": 1}');
 
+-- The threshold of a hand-off stays, as long as it is one.
+SELECT marketing.define_score_model('kept', thresholds => '{"warm": 20, "hot": 50}'), marketing.define_hand_off('kept', 'hot');
+SELECT marketing.define_score_model('kept', thresholds => '{"warm": 20}');
+SELECT marketing.define_score_model('kept', thresholds => '{"hot": 40}'), marketing.define_hand_off('kept');
+SELECT marketing.define_score_model('kept', thresholds => '{"warm": 20}'), marketing.drop_score_model('kept');
+
 -- Owners.
 SELECT marketing.define_owner('leyla', 'Leyla@Shop.example', 'calls'), marketing.define_owner('can', email => 'can@shop.example', team => 'calls'), marketing.define_owner('rosa', team => 'field');
 SELECT marketing.define_owner('leyla', 'leyla@shop.example', 'calls'), marketing.define_owner('rosa', email => 'rosa@shop.example');
@@ -140,6 +146,14 @@ SELECT marketing.track(180, 'seen'), marketing.track(1, 'seen'), marketing.track
 COMMIT;
 CALL marketing.work();
 SELECT j.name, marketing_internal.contact_text(e.contact_id) AS contact, count(*) FROM marketing_internal.enrollment AS e JOIN marketing_internal.journey AS j USING (journey_id) GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- The answers to each lead are found by the index, however many others there are.
+CREATE FUNCTION plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || query; END $$;
+SET enable_seqscan = off;
+SELECT count(*) FILTER (WHERE p LIKE '%lead_answer_pkey%') AS by_index, count(*) FILTER (WHERE p LIKE '%Seq Scan on lead_answer%') AS all_of_them
+	FROM plan_of('SELECT * FROM marketing.sales_ready') AS p;
+RESET enable_seqscan;
+DROP FUNCTION plan_of;
 
 -- With a model goes what was said of its hand-off.
 SELECT marketing.define_score_model('brief', thresholds => '{"x": 1}'), marketing.define_hand_off('brief', 'x', assign => 'can');

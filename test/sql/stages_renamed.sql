@@ -38,6 +38,40 @@ SELECT stage, rule, contacts FROM marketing.stages;
 SELECT stage FROM marketing.stage_history(4);
 SELECT stage FROM marketing.stage_history(5);
 
+-- A segment or score that a rule names becomes another one, and columns exchange their names before the worker comes, after that or before.
+SELECT marketing.define_segment('all', 'id > 0'), marketing.define_score_model('m', thresholds => '{"x": 5}'), marketing.define_stage('oslo', 25, 'town = ''Oslo'' and in segment all and score(m) >= 0'),
+	marketing.define_segment('osloers', 'town = ''Oslo'' and in segment all');
+CALL marketing.work();
+SELECT marketing.define_segment('all', 'id >= 0'), marketing.define_score_rule('m', 'r', 'ordered', 1);
+ALTER TABLE customers RENAME city TO x;
+ALTER TABLE customers RENAME town TO city;
+ALTER TABLE customers RENAME x TO town;
+SELECT item, state, value FROM marketing.status WHERE item LIKE 'stage%oslo' AND state = 'error';
+CALL marketing.work();
+SELECT stage, rule FROM marketing.stages WHERE stage = 'oslo';
+SELECT marketing.define_segment('all', 'id > -1');
+CALL marketing.work();
+ALTER TABLE customers RENAME city TO x;
+ALTER TABLE customers RENAME town TO city;
+ALTER TABLE customers RENAME x TO town;
+SELECT marketing.define_segment('all', 'id > -2');
+SELECT item, state, value FROM marketing.status WHERE item LIKE 'stage%oslo' AND state = 'error';
+CALL marketing.work();
+SELECT stage, rule FROM marketing.stages WHERE stage = 'oslo';
+SELECT name, rule, (SELECT count(*) FROM marketing.verify_segment(name)) AS wrong FROM marketing.segments WHERE name = 'osloers';
+ALTER TABLE customers RENAME city TO x;
+ALTER TABLE customers RENAME town TO city;
+ALTER TABLE customers RENAME x TO town;
+SELECT marketing.drop_score_rule('m', 'r');
+CALL marketing.work();
+SELECT stage, rule FROM marketing.stages WHERE stage = 'oslo';
+UPDATE customers SET city = 'Oslo' WHERE id = 2;
+SELECT stage FROM marketing.stage_history(2);
+ALTER TABLE customers RENAME city TO x;
+ALTER TABLE customers RENAME town TO city;
+ALTER TABLE customers RENAME x TO town;
+CALL marketing.work();
+
 -- What a rule reads is not dropped; where it is, all the same, the stage says so and moves nobody.
 ALTER TABLE orders DROP COLUMN amount;
 ALTER TABLE orders DROP COLUMN amount CASCADE;

@@ -36,7 +36,7 @@ static void watch(const MaJourney *journey, int32 version, const MaProgram *prog
 static void unwatch_version(const MaJourney *journey, int32 version, const MaProgram *program);
 static char *watch_name(const char *journey, int32 version, int condition);
 static void compile(void *arg);
-static void score_changed(const char *model, bool changed);
+static void score_changed(const char *word, const char *model, bool changed);
 
 MA_FUNCTION(ma_activate_journey);
 
@@ -419,12 +419,12 @@ compile(void *arg)
  * by such a rule is looked at as the model is built anew.
  */
 static void
-score_changed(const char *model, bool changed)
+score_changed(const char *word, const char *model, bool changed)
 {
 	ListCell   *cell;
 	ListCell   *inner;
 
-	if (!changed)
+	if (!changed || strcmp(word, "score") != 0)
 		return;
 	foreach(cell, ma_journeys()->versions)
 	{
@@ -448,5 +448,5 @@ score_changed(const char *model, bool changed)
 void
 ma_journey_scores_init(void)
 {
-	ma_register_score_listener(score_changed);
+	ma_register_named_listener(score_changed);
 }

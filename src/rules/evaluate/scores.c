@@ -12,7 +12,6 @@
 #include "rules/evaluator.h"
 #include "utils/builtins.h"
 
-#define MAX_LISTENERS 4
 
 /* A contact, and where it stands. */
 typedef struct Taken
@@ -22,8 +21,6 @@ typedef struct Taken
 } Taken;
 
 static const MaRuleScores *scores = NULL;
-static void (*listeners[MAX_LISTENERS]) (const char *model, bool changed);
-static int	nlisteners = 0;
 
 static int	compare_taken(const void *left, const void *right);
 static int	copies_before(const Batch *batch, const int *places, int n, int *before);
@@ -317,21 +314,4 @@ ma_compare_score(Moment *moment, const MaNode *node)
 	else
 		truth.truth = operator[1] == '=' ? !passed : !reached;
 	return truth;
-}
-
-/* ---- who is told when a model changes ---- */
-
-void
-ma_register_score_listener(void (*listener) (const char *model, bool changed))
-{
-	if (nlisteners == MAX_LISTENERS)
-		elog(ERROR, "cannot happen: more than %d listeners", MAX_LISTENERS);
-	listeners[nlisteners++] = listener;
-}
-
-void
-ma_tell_score(const char *model, bool changed)
-{
-	for (int i = 0; i < nlisteners; i++)
-		listeners[i] (model, changed);
 }

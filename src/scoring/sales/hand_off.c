@@ -69,6 +69,30 @@ check_threshold(const MaScoreModel *model, const char *threshold)
 			 errhint("Give it one with marketing.define_score_model(..., thresholds => '{\"hot\": 50}').")));
 }
 
+/* Without it no lead would ever be handed over, and each of the others would be one. */
+void
+ma_hand_off_check_model(const char *name, Datum thresholds)
+{
+	static MaStatement read = {
+		"SELECT h.threshold FROM marketing_internal.hand_off AS h "
+		"JOIN marketing_internal.score_model AS m ON m.model_id OPERATOR(pg_catalog.=) h.model_id "
+		"WHERE m.name OPERATOR(pg_catalog.=) $1 AND NOT $2 OPERATOR(pg_catalog.?) h.threshold",
+		2, {TEXTOID, JSONBOID}
+	};
+	Datum		values[2];
+	MaRows		rows;
+
+	values[0] = CStringGetTextDatum(name);
+	values[1] = thresholds;
+	rows = ma_run(&read, values, NULL, MA_RUN_READ_LATEST);
+	if (rows.n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("score model \"%s\" needs threshold \"%s\"", name, ma_text(&rows, 0, 1)),
+				 errdetail("Leads are handed over from it on."),
+				 errhint("Say another one first with marketing.define_hand_off().")));
+}
+
 char *
 ma_assign_function(const char *name, Oid role)
 {
@@ -132,6 +156,7 @@ ma_define_hand_off(PG_FUNCTION_ARGS)
 		ma_score_check_time(PG_GETARG_INTERVAL_P(3), psprintf("within of score model \"%s\"", name),
 							false);
 	ma_call_begin(&call);
+	ma_score_definitions_lock();
 	role = GetUserNameFromId(call.caller.userid, false);
 	model = ma_score_model_required(name);
 	check_threshold(model, threshold);

@@ -108,7 +108,10 @@ ma_define_owner(PG_FUNCTION_ARGS)
 Datum
 ma_drop_owner(PG_FUNCTION_ARGS)
 {
+	/* First of all the row that who gives him contacts has locked. */
 	static MaStatement removes[] = {
+		{"SELECT FROM marketing_internal.owner WHERE owner_id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		1, {INT4OID}},
 		{"UPDATE marketing_internal.task SET owner_id = NULL "
 		"WHERE owner_id OPERATOR(pg_catalog.=) $1 AND done_at IS NULL", 1, {INT4OID}},
 		{"DELETE FROM marketing_internal.contact_owner WHERE owner_id OPERATOR(pg_catalog.=) $1",
@@ -186,9 +189,11 @@ ma_owner_of(int64 contact_id)
 void
 ma_owner_set(int64 contact_id, int32 owner_id)
 {
+	/* Who is just being dropped gets nobody: who drops him waits for us, or we for him. */
 	static MaStatement set = {
 		"INSERT INTO marketing_internal.contact_owner AS c (contact_id, owner_id, since) "
-		"VALUES ($1, $2, $3) ON CONFLICT (contact_id) DO UPDATE "
+		"SELECT $1, o.owner_id, $3 FROM marketing_internal.owner AS o "
+		"WHERE o.owner_id OPERATOR(pg_catalog.=) $2 FOR KEY SHARE ON CONFLICT (contact_id) DO UPDATE "
 		"SET owner_id = EXCLUDED.owner_id, since = EXCLUDED.since "
 		"WHERE c.owner_id OPERATOR(pg_catalog.<>) EXCLUDED.owner_id",
 		3, {INT8OID, INT4OID, TIMESTAMPTZOID}

@@ -26,6 +26,7 @@ static List *uses_of_stage(const char *name);
 static List *uses_of_topic(const char *name);
 static List *uses_of_list(const char *name);
 static void attached(void);
+static void named_changes(const char *word, const char *name, bool changed);
 static void lock(void);
 static char *define(const char *name, int place, const char *source, const char *search_path,
 					Oid definer);
@@ -57,6 +58,7 @@ ma_stage_define_init(void)
 	ma_register_uses("topic", uses_of_topic);
 	ma_register_uses("list", uses_of_list);
 	ma_register_attach_listener(attached);
+	ma_register_named_listener(named_changes);
 }
 
 /* Stages whose rule names it. */
@@ -120,6 +122,36 @@ attached(void)
 		if (stage->rule != NULL && ma_rule_view_differs(MA_STAGE_VIEW, stage->name, stage->rule))
 			ma_rule_view_set(MA_STAGE_VIEW, stage->name, stage->rule);
 	}
+}
+
+/*
+ * A segment or score becomes another one.  Renames are told by views that say what the
+ * rules do: so names that were renamed since are stored before, and the views say after it
+ * what the rules do then.  All else is done by the duty.
+ */
+static void
+named_changes(const char *word, const char *name, bool changed)
+{
+	MaStages   *all = ma_stages();
+	bool		any = false;
+
+	for (int i = 0; i < all->n; i++)
+	{
+		const MaStage *stage = all->stages[i];
+
+		if (stage->rule == NULL || ma_rule_path(stage->rule, word, name) == NULL)
+			continue;
+		/* Before writers are held back, as whoever defines a stage does. */
+		if (!any)
+			lock();
+		any = true;
+		if (stage->followed)
+			store_text(stage);
+		if (changed || stage->followed)
+			ma_rule_view_set(MA_STAGE_VIEW, stage->name, stage->rule);
+	}
+	if (any)
+		ma_definitions_changed();
 }
 
 /* One transaction at a time changes stages. */
@@ -387,8 +419,15 @@ duty_tick(void)
 		if (all->stages[i]->rule != NULL &&
 			(all->stages[i]->followed || ma_stage_is_stale(all->stages[i])))
 			names = lappend(names, pstrdup(all->stages[i]->name));
+	if (names != NIL)
+		lock();
 	foreach(cell, names)
-		renew(ma_stage_get(lfirst(cell)));
+	{
+		MaStage    *stage = ma_stage_by_name(lfirst(cell));
+
+		if (stage != NULL && stage->rule != NULL)
+			renew(stage);
+	}
 	seen = ma_definitions_epoch();
 	ma_call_end(&call);
 	return false;

@@ -2,13 +2,13 @@
 # scoring_contention.sh: ten score rules under contention, four clients (CLIENTS) that write rows of the same two
 # contacts: single rows, and transactions of one row of each contact in an order by chance, with which locks meet
 # crosswise. Beside it the PL/pgSQL row trigger that one would write by hand with the same ten rules, and the bare
-# table; in turn, ROUNDS (5) of SECONDS_EACH (4) with synchronous_commit off, medians. Contacts begin with 20 rows; as
+# table; in turn, ROUNDS (5) of SECONDS_EACH (2) with synchronous_commit off, medians. Contacts begin with 20 rows; as
 # ours is a sum over the rows, and these runs would give two contacts more rows than anybody has, all go back to 20
 # after each round. Transactions that a deadlock ended are counted, and what the kept scores differ by from plain SQL
 # over the rows: ours must not, and must lose no transaction.
 set -euo pipefail
 clients=${CLIENTS:-4}
-seconds=${SECONDS_EACH:-4}
+seconds=${SECONDS_EACH:-2}
 rounds=${ROUNDS:-5}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
