@@ -403,6 +403,8 @@ extern TimestampTz ma_tests_next(void);
 extern void ma_engine_lock(void);
 /* Definitions of journeys: who changes them at once takes turns. */
 extern void ma_journeys_lock(void);
+/* This journey alone, as it is behind the lock; after the other two, if they are needed. */
+extern MaJourney *ma_journey_lock(const char *name);
 extern void ma_define_init(void);
 extern void ma_listen_init(void);
 extern void ma_journey_dates_init(void);

@@ -121,7 +121,7 @@ ma_journey_make_again(const char *name, Datum definition, Oid role)
 static char *
 activate(Activation *asked, const MaCall *call)
 {
-	MaJourney  *journey = ma_journey_required(asked->name);
+	MaJourney  *journey;
 	bool		again;			/* it is active already */
 	int64	   *members = NULL;
 	int64		head_count;
@@ -129,6 +129,9 @@ activate(Activation *asked, const MaCall *call)
 	char	   *answer;
 	MaProgram  *program;
 
+	if (asked->move.moves)
+		ma_engine_lock();
+	journey = ma_journey_lock(asked->name);
 	choose_version(asked, journey);
 	again = asked->version == journey->version && journey->closed == NULL;
 	if (again && !asked->move.moves)
@@ -145,8 +148,6 @@ activate(Activation *asked, const MaCall *call)
 				 errhint("existing => 'skip' lets in who enters the segment from now on; existing => 'enroll' also its members of now.")));
 	asked->move.version = asked->version;
 	asked->move.program = program;
-	if (asked->move.moves)
-		ma_engine_lock();
 	inside = ma_moves_count(journey, &asked->move);
 	store(journey, asked);
 	ma_journey_schedule(journey->name, program->schedule, call);

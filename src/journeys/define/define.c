@@ -36,15 +36,25 @@ ma_journey_text_argument(FunctionCallInfo fcinfo, int argument, const char *name
 	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
 
-/* Two who define at once take turns. */
+/* Two who define at once take turns; nor is dropped meanwhile what a definition names. */
 void
 ma_journeys_lock(void)
 {
-	static MaStatement lock = {"LOCK TABLE marketing_internal.journey IN SHARE ROW EXCLUSIVE MODE"};
-
-	/* Nor is dropped meanwhile what a definition names. */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
-	ma_run(&lock, NULL, NULL, MA_RUN_WRITE);
+}
+
+MaJourney *
+ma_journey_lock(const char *name)
+{
+	static MaStatement lock = {
+		"SELECT FROM marketing_internal.journey AS j WHERE j.name OPERATOR(pg_catalog.=) $1 "
+		"FOR NO KEY UPDATE",
+		1, {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(name);
+
+	ma_run(&lock, &value, NULL, MA_RUN_WRITE_LATEST);
+	return ma_journey_required(name);
 }
 
 /* One line for each problem, with its place. */

@@ -5,7 +5,8 @@
  * Each changes the row of the journey, which the engine and the gate read.  None changes a
  * run: who is to go on, or to exit, gets a signal.  They keep the scheduler out until
  * their commit, so no step is done by it that had begun before; and what a held run's
- * hints said is given again by the signals of resume_journey().
+ * hints said is given again by the signals of resume_journey().  They name nothing else, so
+ * who defines or launches something meanwhile keeps them not waiting, nor they him.
  */
 #include "base/base.h"
 
@@ -79,9 +80,8 @@ operate(FunctionCallInfo fcinfo, Operation operation, const char *mode)
 				 errmsg("name must not be null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ma_call_begin(&call);
-	ma_journeys_lock();
-	journey = ma_journey_required(name);
 	ma_engine_lock();
+	journey = ma_journey_lock(name);
 	/* A turn may have come before us since this statement had begun: what it did is past. */
 	ma_now_renew();
 	answer = MemoryContextStrdup(context, operation(journey, mode));
