@@ -4,7 +4,7 @@
  *
  * A code of our own stands here only where no standard code says it; wrong
  * types, missing privileges and the like keep PostgreSQL's codes.  The table in
- * doc/reference.md ("Error codes") repeats this list, and a test compares the two.
+ * README.md ("Error codes") repeats this list, and a test compares the two.
  */
 #ifndef MA_BASE_ERRORS_H
 #define MA_BASE_ERRORS_H

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs every SQL block of README.md in a private cluster, in order, as a new user would, and demands
-# that doc/reference.md names every function, view, setting and error code there is, and no other.
+# that README.md names every function, view, setting and error code there is, and no other.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../lib/cluster.sh"
 scratch_begin
@@ -28,13 +28,13 @@ sed -n "s/^#define ERRCODE_MA_\([A-Z_]*\) MAKE_SQLSTATE('M', 'A', '\(.\)', '\(.\
 sort -u -o "$scratch/there.txt" "$scratch/there.txt"
 
 {
-	sed -n '/^## Functions/,/^## Views/s/^| `\([a-z_]*\)(.*/function \1/p' "$top/doc/reference.md"
-	sed -n '/^## Views/,/^## Settings/s/^| `\([a-z_]*\)`.*/view \1/p' "$top/doc/reference.md"
-	sed -n '/^## Settings/,/^## /s/^| `\(marketing_automation\.[a-z_]*\)`.*/setting \1/p' "$top/doc/reference.md"
-	sed -n '/^## Error codes/,/^## /s/^| \(MA[0-9]*\) | \([a-z_]*\) .*/code \1 \2/p' "$top/doc/reference.md"
+	sed -n '/^### Functions/,/^### Views/s/^| `\([a-z_]*\)(.*/function \1/p' "$top/README.md"
+	sed -n '/^### Views/,/^### Settings/s/^| `\([a-z_]*\)`.*/view \1/p' "$top/README.md"
+	sed -n '/^### Settings/,/^##* E/s/^| `\(marketing_automation\.[a-z_]*\)`.*/setting \1/p' "$top/README.md"
+	sed -n '/^### Error codes/,/^## /s/^| \(MA[0-9]*\) | \([a-z_]*\) .*/code \1 \2/p' "$top/README.md"
 } | sort -u > "$scratch/said.txt"
 if ! diff "$scratch/there.txt" "$scratch/said.txt" > "$scratch/difference"; then
-	sed -n 's,^< ,missing in doc/reference.md: ,p; s,^> ,only in doc/reference.md: ,p' "$scratch/difference"
+	sed -n 's,^< ,missing in README.md: ,p; s,^> ,only in README.md: ,p' "$scratch/difference"
 	echo "lint readme: $(grep -c '^[<>]' "$scratch/difference") violations"
 	exit 1
 fi

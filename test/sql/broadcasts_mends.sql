@@ -29,7 +29,7 @@ SELECT later(61);
 SELECT marketing.define_broadcast('zz', '{"audience": "id > 40", "send": "letter"}');
 SELECT marketing.launch_broadcast('zz');
 CALL marketing.work();
-SELECT * FROM casts;
+SELECT * FROM casts ORDER BY broadcast;
 SELECT * FROM sent ORDER BY 1, 2;
 SELECT tries, next_at FROM marketing_internal.broadcast WHERE name = 'aa';
 CALL marketing.work();
@@ -39,7 +39,7 @@ SELECT tries, next_at FROM marketing_internal.broadcast WHERE name = 'aa';
 SELECT format('SELECT later(1);'), 'CALL marketing.work();' FROM generate_series(1, 9) \gexec
 \o
 \set ECHO all
-SELECT * FROM casts;
+SELECT * FROM casts ORDER BY broadcast;
 SELECT * FROM sent ORDER BY 1, 2;
 SELECT count(*) FROM marketing_internal.message_log WHERE journey = 'aa' AND state = 'sent';
 
