@@ -48,12 +48,12 @@ static int	number_of(const MaOutgoing *message);
 /* ---- what smtp.c and smtp_dialogue.c call ---- */
 
 void
-net_enter(sigset_t *mask)
+net_enter(void)
 {
 }
 
 void
-net_leave(const sigset_t *mask)
+net_leave(void)
 {
 }
 
