@@ -230,6 +230,18 @@ MUTANTS = {
         "DT_NOEND : at + exact;",
         "DT_NOEND : at + exact + USECS_PER_HOUR;",
     ),
+    "score_hysteresis": (
+        "a threshold is lost where it was reached",
+        "src/scoring/points.c",
+        "value >= model->thresholds[level].lost);",
+        "value >= model->thresholds[level].value);",
+    ),
+    "score_week_from_sunday": (
+        "weeks of at_most begin on Sunday",
+        "src/scoring/points.c",
+        "return per == MA_PER_DAY ? day : day / 7;",
+        "return per == MA_PER_DAY ? day : (day + 1) / 7;",
+    ),
     "score_names_of_then": (
         "a renamed column is read by the name it had",
         "src/scoring/views.c",
@@ -278,6 +290,12 @@ MUTANTS = {
         "\t\tif (busy[i])\n",
         "\t\tif (busy[i] && count < 0)\n",
     ),
+    "stage_segment_anew": (
+        "a segment that is defined anew leaves the views of stages behind",
+        "src/scoring/stages/define.c",
+        "if (changed || stage->followed)",
+        "if (stage->followed)",
+    ),
     "stage_merge_stays": (
         "a split contact leaves his stage behind",
         "src/scoring/stages/move.c",
@@ -301,6 +319,18 @@ MUTANTS = {
         "src/scoring/sales/owners.c",
         "\tma_run(&lock, &value, NULL, MA_RUN_WRITE_LATEST);\n",
         "\t(void) lock;\n",
+    ),
+    "lead_threshold_gone": (
+        "the threshold of a hand-off may be taken away",
+        "src/scoring/sales/hand_off.c",
+        "WHERE m.name OPERATOR(pg_catalog.=) $1 AND NOT $2 OPERATOR(pg_catalog.?) h.threshold",
+        "WHERE m.name OPERATOR(pg_catalog.<>) $1 AND NOT $2 OPERATOR(pg_catalog.?) h.threshold",
+    ),
+    "lead_dropped_owner": (
+        "a contact is given to an owner who is just being dropped",
+        "src/scoring/sales/owners.c",
+        "WHERE o.owner_id OPERATOR(pg_catalog.=) $2 FOR KEY SHARE ON CONFLICT",
+        "WHERE o.owner_id OPERATOR(pg_catalog.=) $2 ON CONFLICT",
     ),
     "lead_not_noted": (
         "a lead that comes over the threshold waits for the next look at all",

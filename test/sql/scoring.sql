@@ -95,6 +95,15 @@ SELECT marketing.score(3, 'steady'), (SELECT count(*) FROM marketing_internal.sc
 SELECT marketing.drop_score_model('steady');
 SELECT marketing.score(3, 'steady');
 
+-- A week begins on Monday, a month on its first day, in the contact's zone: Saturday to Monday, and two hours around a first of the month.
+SELECT marketing.define_score_model('weekly'), marketing.define_score_rule('weekly', 'week', 'page_viewed', 1, at_most => 1, per => 'week'),
+	marketing.define_score_rule('weekly', 'month', 'form_submitted', 1, at_most => 1, per => 'month');
+INSERT INTO site_events VALUES (301, 'page_viewed', 5, '2026-06-06 12:00+03'), (302, 'page_viewed', 5, '2026-06-07 23:59+03'), (303, 'page_viewed', 5, '2026-06-08 00:00+03'),
+	(304, 'form_submitted', 5, '2026-05-31 23:00+03'), (305, 'form_submitted', 5, '2026-06-01 01:00+03');
+SELECT rule, row_key, state FROM marketing.explain_score(5, 'weekly') ORDER BY row_key;
+SELECT marketing.drop_score_model('weekly');
+DELETE FROM site_events WHERE customer_id = 5;
+
 -- What is refused.
 SELECT marketing.score(99, 'lead');
 SELECT marketing.score(1, 'leed');
