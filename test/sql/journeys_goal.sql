@@ -72,6 +72,8 @@ SELECT contact, journey, goal FROM reached WHERE contact IN ('2', '3');
 SELECT marketing.split_contact(3);
 SELECT contact, journey, goal FROM reached WHERE contact IN ('2', '3');
 SELECT marketing.drop_journey('offer');
+SELECT marketing.drop_journey('thanks');
+SELECT marketing.drop_journey('offer');
 SELECT count(*) FROM reached WHERE journey = 'offer';
 CALL marketing.work();
 SELECT string_agg(contact, ' ' ORDER BY contact) FROM marketing.segment_members('won');

@@ -313,7 +313,7 @@ tell(const Journey *journey)
 
 	for (int i = 0; i < n; i++)
 		all[i] = *(MaStageMove *) list_nth(journey->moves, i);
-	ma_stage_moves_write(all, n);
+	n = ma_stage_moves_write(all, n);
 	for (int i = 0; i < n; i++)
 	{
 		ids[i] = rows[i].contact_id = all[i].contact_id;

@@ -437,6 +437,11 @@ duty_tick(void)
 Datum
 ma_drop_stage(PG_FUNCTION_ARGS)
 {
+	/* Who is just moved there, and has not committed, is waited for. */
+	static MaStatement keep = {
+		"SELECT FROM marketing_internal.stage AS s WHERE s.stage_id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		1, {INT4OID}
+	};
 	static MaStatement count = {
 		"SELECT pg_catalog.count(*) FROM marketing_internal.contact_stage AS c "
 		"WHERE c.stage_id OPERATOR(pg_catalog.=) $1 AND EXISTS ("
@@ -465,6 +470,7 @@ ma_drop_stage(PG_FUNCTION_ARGS)
 	lock();
 	value = Int32GetDatum(ma_stage_get(name)->id);
 	ma_require_unused("stage", name);
+	ma_run(&keep, &value, NULL, MA_RUN_WRITE_LATEST);
 	rows = ma_run(&count, &value, NULL, MA_RUN_READ_LATEST);
 	if (ma_int64(&rows, 0, 1) > 0)
 		ereport(ERROR,

@@ -13,6 +13,7 @@
 #include "scoring/define.h"
 #include "scoring/stages/stages.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/jsonb.h"
 
 static int	move_locked(MaStage *to, const int64 *contact_ids, int n, const char *origin,
@@ -45,7 +46,7 @@ ma_stage_move_init(void)
 
 /* ---- writing ---- */
 
-void
+int
 ma_stage_moves_write(MaStageMove *moves, int n)
 {
 	static MaStatement note = {
@@ -54,12 +55,15 @@ ma_stage_moves_write(MaStageMove *moves, int n)
 		"VALUES ($1, $2, $3, $4, $5, $6) RETURNING change_id",
 		6, {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}
 	};
+	/* Who drops the stage waits for us, or we for him, and nobody comes to what is gone. */
 	static MaStatement set = {
 		"INSERT INTO marketing_internal.contact_stage AS c (contact_id, stage_id, since) "
-		"VALUES ($1, $2, $3) ON CONFLICT (contact_id) DO UPDATE "
-		"SET stage_id = EXCLUDED.stage_id, since = EXCLUDED.since",
+		"SELECT $1, s.stage_id, $3 FROM marketing_internal.stage AS s "
+		"WHERE s.stage_id OPERATOR(pg_catalog.=) $2 FOR KEY SHARE ON CONFLICT (contact_id) DO UPDATE "
+		"SET stage_id = EXCLUDED.stage_id, since = EXCLUDED.since RETURNING c.contact_id",
 		3, {INT8OID, INT4OID, TIMESTAMPTZOID}
 	};
+	int			done = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -67,6 +71,11 @@ ma_stage_moves_write(MaStageMove *moves, int n)
 		char		nulls[] = "      ";
 		MaRows		rows;
 
+		values[0] = Int64GetDatum(moves[i].contact_id);
+		values[1] = Int32GetDatum(moves[i].to->id);
+		values[2] = TimestampTzGetDatum(moves[i].at);
+		if (ma_run(&set, values, NULL, MA_RUN_WRITE_LATEST).n == 0)
+			continue;
 		values[0] = Int64GetDatum(moves[i].contact_id);
 		values[1] = TimestampTzGetDatum(moves[i].at);
 		values[2] = moves[i].from ? CStringGetTextDatum(moves[i].from->name) : (Datum) 0;
@@ -77,10 +86,9 @@ ma_stage_moves_write(MaStageMove *moves, int n)
 		nulls[5] = moves[i].merged_id != 0 ? ' ' : 'n';
 		rows = ma_run(&note, values, nulls, MA_RUN_WRITE_LATEST);
 		moves[i].change_id = ma_int64(&rows, 0, 1);
-		values[1] = Int32GetDatum(moves[i].to->id);
-		values[2] = TimestampTzGetDatum(moves[i].at);
-		ma_run(&set, values, NULL, MA_RUN_WRITE_LATEST);
+		moves[done++] = moves[i];
 	}
+	return done;
 }
 
 static void
@@ -141,7 +149,7 @@ move_locked(MaStage *to, const int64 *contact_ids, int n, const char *origin, bo
 	for (int i = 0; i < n; i++)
 		if (from[i] == NULL || from[i]->place < to->place || (backwards && from[i] != to))
 			moves[count++] = (MaStageMove) {contact_ids[i], from[i], to, ma_now(), origin};
-	ma_stage_moves_write(moves, count);
+	count = ma_stage_moves_write(moves, count);
 	for (int i = 0; i < count; i++)
 	{
 		ma_mark_contact(moves[i].contact_id);
@@ -195,7 +203,12 @@ ma_set_stage(PG_FUNCTION_ARGS)
 				 errmsg("contact %s is further on, in stage \"%s\"", ma_contact_text(contact_id),
 						from->name),
 				 errhint("Add backwards => true to move the contact back.")));
-	(void) move_locked(to, &contact_id, 1, "set_stage", backwards);
+	if (move_locked(to, &contact_id, 1, "set_stage", backwards) == 0 && from != to)
+	{
+		/* Dropped while we waited: who drops it has committed. */
+		AcceptInvalidationMessages();
+		to = ma_stage_get(name);
+	}
 	answer = psprintf("%s: %s%s", ma_contact_text(contact_id), to->name,
 					  from == to ? " (unchanged)" : from ? psprintf(", from %s", from->name) : "");
 	answer = MemoryContextStrdup(context, answer);
@@ -214,7 +227,7 @@ merged(int64 contact_id, int64 merged_id)
 	MaStageMove move = {contact_id, stages[0], stages[1], ma_now(), "merge", merged_id};
 
 	if (stages[1] != NULL && (stages[0] == NULL || stages[0]->place < stages[1]->place))
-		ma_stage_moves_write(&move, 1);
+		(void) ma_stage_moves_write(&move, 1);
 }
 
 /*

@@ -62,8 +62,11 @@ typedef struct MaStageMove
 	int64		change_id;		/* set when it is written */
 } MaStageMove;
 
-/* Writes the changes, whose contacts are locked, and the stages of the contacts. */
-extern void ma_stage_moves_write(MaStageMove *moves, int n);
+/*
+ * Writes the changes, whose contacts are locked, and the stages of the contacts.  Moves to a
+ * stage that has been dropped meanwhile are not done; returns how many are, which come first.
+ */
+extern int	ma_stage_moves_write(MaStageMove *moves, int n);
 /* Columns of the event. */
 extern Datum ma_stage_properties(const MaStageMove *move);
 
