@@ -18,7 +18,8 @@ sql()
 	psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"
 }
 
-sql > "$folder/setup.log" 2>&1 << 'END' || { cat "$folder/setup.log"; exit 1; }
+hand=$(dirname "${BASH_SOURCE[0]}")/../hand_score.sql
+sql -v hand="$hand" > "$folder/setup.log" 2>&1 << 'END' || { cat "$folder/setup.log"; exit 1; }
 CREATE TABLE customers (id bigint PRIMARY KEY, email text);
 INSERT INTO customers SELECT g, 'c' || g || '@example.com' FROM generate_series(1, 2) AS g;
 CREATE TABLE plain (id bigserial PRIMARY KEY, customer_id bigint, created_at timestamptz, status text, total numeric);
@@ -29,26 +30,7 @@ CREATE TABLE scored (LIKE plain INCLUDING ALL);
 CREATE TABLE by_hand (LIKE plain INCLUDING ALL);
 CREATE TABLE first_rows AS SELECT * FROM plain;
 
-CREATE TABLE hand_rule (id int PRIMARY KEY, least numeric, most numeric, points int);
-INSERT INTO hand_rule SELECT g, g * 25, g * 25 + 100, g FROM generate_series(0, 9) AS g;
-CREATE TABLE hand_score (customer_id bigint PRIMARY KEY, score numeric NOT NULL) WITH (fillfactor = 70);
-CREATE FUNCTION hand_score() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-	r hand_rule;
-	points int := 0;
-BEGIN
-	FOR r IN SELECT * FROM hand_rule LOOP
-		IF NEW.status <> 'void' AND NEW.total >= r.least AND NEW.total < r.most THEN
-			points := points + r.points;
-		END IF;
-	END LOOP;
-	IF points <> 0 THEN
-		INSERT INTO hand_score AS s VALUES (NEW.customer_id, points)
-			ON CONFLICT (customer_id) DO UPDATE SET score = s.score + points;
-	END IF;
-	RETURN NULL;
-END $$;
-CREATE TRIGGER hand_score AFTER INSERT ON by_hand FOR EACH ROW EXECUTE FUNCTION hand_score();
+\i :hand
 
 SELECT marketing.attach_contacts('customers', id => 'id', email => 'email');
 SELECT marketing.attach_events('scored', event => 'scored_event', contact => 'customer_id', contact_source => 'customers',
