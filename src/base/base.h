@@ -311,6 +311,13 @@ extern MaExpression *ma_expression_check(const char *source, Oid relid, Oid type
 /* True if a canonical text over the relation, as alias t, calls only what is built in. */
 extern bool ma_expression_is_builtin(const char *text, Oid relid, const char *what);
 
+/*
+ * The canonical text over the relation, as alias t, ready to be run on a tuple of it (its
+ * scan tuple), in the current context; NULL if it calls what users wrote or depends on
+ * more than the tuple.
+ */
+extern struct ExprState *ma_expression_compile(const char *text, Oid relid, const char *what);
+
 /* Errors that come of an expression of a user's: of a function it calls or a value it reads. */
 extern bool ma_error_of_expression(int sqlerrcode);
 

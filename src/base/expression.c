@@ -22,6 +22,7 @@
 #include "catalog/pg_namespace_d.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -31,6 +32,7 @@
 #include "parser/parse_expr.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -60,6 +62,8 @@ static Node *analyse(const char *source, Node *raw, Relation relation, const cha
 					 const char *what, MaLiterals *literals);
 static Node *analyse_checked(const char *source, Relation relation, const char *alias, Oid type,
 							 const char *what);
+static bool has_virtual_column(TupleDesc desc);
+static bool prints_value(Node *node, void *context);
 static bool check_walker(Node *node, CheckContext *context);
 static void check_query(Query *query, CheckContext *context);
 static bool check_function(Oid function, void *context);
@@ -143,6 +147,46 @@ ma_expression_is_builtin(const char *text, Oid relid, const char *what)
 
 	table_close(relation, NoLock);
 	return ma_expression_check_tree(tree, what, NULL);
+}
+
+ExprState *
+ma_expression_compile(const char *text, Oid relid, const char *what)
+{
+	Relation	relation = table_open(relid, AccessShareLock);
+	bool		plain = !has_virtual_column(RelationGetDescr(relation));
+	int			nest_level = ma_pin_settings();
+	Node	   *tree = analyse_checked(text, relation, "t", InvalidOid, what);
+
+	ma_unpin_settings(nest_level);
+	table_close(relation, NoLock);
+	if (!plain || checkExprHasSubLink(tree) || !ma_expression_check_tree(tree, what, NULL))
+		return NULL;
+	tree = (Node *) expression_planner((Expr *) tree);
+	if (contain_mutable_functions(tree) || prints_value(tree, NULL))
+		return NULL;
+	return ExecInitExpr((Expr *) tree, NULL);
+}
+
+/* The row itself does not hold what such a column is. */
+static bool
+has_virtual_column(TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (ma_is_virtual(TupleDescAttr(desc, i)->attgenerated))
+			return true;
+	return false;
+}
+
+/* True if a value is made a text by its output function, which may heed settings of the session. */
+static bool
+prints_value(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, CoerceViaIO) &&
+		TypeCategory(exprType((Node *) castNode(CoerceViaIO, node)->arg)) != TYPCATEGORY_STRING)
+		return true;
+	return expression_tree_walker(node, prints_value, context);
 }
 
 bool

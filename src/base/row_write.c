@@ -38,6 +38,7 @@ struct MaRowWrite
 };
 
 static MaRowWrite *begin(Oid table, int columns);
+static void open_indexes(MaRowWrite *write);
 static void check_columns(Relation table, int columns);
 static Oid	partition_at(Oid parent, TimestampTz at);
 static void insert_rows(MaRowWrite *write);
@@ -80,11 +81,19 @@ begin(Oid table, int columns)
 
 	write->table = table_open(table, RowExclusiveLock);
 	check_columns(write->table, columns);
+	return write;
+}
+
+/* Most updates are of no indexed column, and need none of this. */
+static void
+open_indexes(MaRowWrite *write)
+{
+	if (write->estate != NULL)
+		return;
 	write->estate = CreateExecutorState();
 	write->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(write->info, write->table, 0, NULL, 0);
 	ExecOpenIndices(write->info, false);
-	return write;
 }
 
 /* Values come by their places: the table must be the one that this library knows. */
@@ -179,6 +188,7 @@ insert_rows(MaRowWrite *write)
 static void
 insert_into_indexes(MaRowWrite *write, TupleTableSlot *slot, bool update, ma_index_updates which)
 {
+	open_indexes(write);
 	if (write->info->ri_NumIndices > 0)
 		(void) ma_insert_index_tuples(write->info, slot, write->estate, update, which);
 	ResetPerTupleExprContext(write->estate);
@@ -223,8 +233,11 @@ ma_write_end(MaRowWrite *write)
 	insert_rows(write);
 	for (int i = 0; i < write->nslots; i++)
 		ExecDropSingleTupleTableSlot(write->slots[i]);
-	ExecCloseIndices(write->info);
-	FreeExecutorState(write->estate);
+	if (write->estate != NULL)
+	{
+		ExecCloseIndices(write->info);
+		FreeExecutorState(write->estate);
+	}
 	table_close(write->table, NoLock);
 	pfree(write);
 	CommandCounterIncrement();

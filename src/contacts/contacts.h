@@ -453,6 +453,18 @@ typedef struct MaEventChange
 	uint8		sign;
 } MaEventChange;
 
+/* A row of an attached event that this transaction has added. */
+typedef struct MaAddedRow
+{
+	struct MaAddedRow *next;
+	int32		event_id;
+	int32		event_source_id;
+	Oid			relid;			/* the table itself, not the root of its partitions */
+	uint64		epoch;			/* ma_relations_epoch() when it was added */
+	TransactionId xid;			/* (sub)transaction that added it */
+	HeapTuple	tuple;
+} MaAddedRow;
+
 /* A contact to evaluate; its lock is held, or it was made in this transaction. */
 typedef struct MaContactChange
 {
@@ -462,6 +474,13 @@ typedef struct MaContactChange
 	MaEventChange *events;
 	int			nkeys;			/* keys that count (not excluded) */
 	MaKey	   *keys;
+
+	/*
+	 * True if rows were added and nothing else is known to have happened since the contact
+	 * was evaluated under this lock; then `added` (MaAddedRow *) are these rows.
+	 */
+	bool		added_only;
+	List	   *added;
 } MaContactChange;
 
 typedef enum MaRowKind
@@ -509,6 +528,13 @@ typedef struct MaConsumer
 	 * it may read all.
 	 */
 	TimestampTz (*reads_from) (int32 event_id, TimestampTz now);
+
+	/*
+	 * Brings the state of a contact up to date to whom rows were only added, if that takes
+	 * no more than his state and these rows; false if not, which may leave it half done
+	 * for evaluate().  Called where unmoved() is, if all that are moved have it; NULL: never.
+	 */
+	bool		(*settle) (const MaContactChange *contact, TimestampTz now);
 } MaConsumer;
 
 extern void ma_register_consumer(const MaConsumer *consumer);

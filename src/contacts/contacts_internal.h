@@ -315,4 +315,9 @@ extern bool ma_partition_bound(Oid relid, char **column, TimestampTz *before);
 extern bool ma_pruned_is_read(int32 table_id, const char *column, TimestampTz before);
 extern TimestampTz ma_event_read_from(int32 event_id);
 
+/* ---- flush/consumers.c ---- */
+
+/* True if one that depends on the event may want the rows that are added. */
+extern bool ma_consumers_add(const MaEvent *event);
+
 #endif							/* MA_CONTACTS_INTERNAL_H */

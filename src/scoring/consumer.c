@@ -29,7 +29,7 @@ static bool is_told(const MaScoreModel *model, const MaScoreState *state);
 static bool is_spent(MaScoreModel *model, int64 contact_id, const MaScoreFlip *flip);
 
 static const MaConsumer consumer = {
-	MA_SCORE_CONSUMER, evaluate, flipped, wants_new_contacts, NULL, reads_from
+	MA_SCORE_CONSUMER, evaluate, flipped, wants_new_contacts, NULL, reads_from, ma_score_settle
 };
 
 void

@@ -27,12 +27,18 @@ static MaScoreRule *rule_of_row(const MaRows *rows, uint64 row);
 static int	compare_thresholds(const void *left, const void *right);
 static List *add_columns(List *columns, const List *more);
 
+static MaKept kept = {"scores", load, free_fetches};
+
 MaScoreModels *
 ma_score_models(void)
 {
-	static MaKept models = {"scores", load, free_fetches};
+	return ma_kept(&kept);
+}
 
-	return ma_kept(&models);
+MaScoreModels *
+ma_score_models_current(void)
+{
+	return ma_kept_current(&kept);
 }
 
 static void

@@ -22,19 +22,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* How the rows of one source of an event are read. */
-typedef struct Fetch
-{
-	const MaEvent *event;
-	MaEventSource *source;		/* NULL: tracked, or built-in */
-	Oid			key_type;
-	int			nrules;
-	MaScoreRule **rules;		/* those that fit the source, with its names */
-	int		   *columns;		/* of the result, by rule; 0: all rows give the constant */
-	MaStatement many;			/* (keys) to (place of the key, time, columns) */
-	MaStatement one;			/* the same for a single key */
-} Fetch;
-
 /* A row of a rule with at_most. */
 typedef struct Candidate
 {
@@ -65,25 +52,25 @@ typedef struct Work
 typedef struct Reading
 {
 	Work	   *work;
-	const Fetch *fetch;
+	const MaScoreFetch *fetch;
 	const int64 *ids;			/* contact of each key */
 	int			place;			/* of the last row's contact */
 } Reading;
 
 static void prepare(MaScoreModels *models);
 static List *fetches_of_event(MaScoreModels *models, const MaEvent *event);
-static Fetch *make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source);
-static void set_statements(Fetch *fetch);
-static char *rule_column(const MaScoreRule *rule, const Fetch *fetch);
+static MaScoreFetch *make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source);
+static void set_statements(MaScoreFetch *fetch);
+static char *rule_column(const MaScoreRule *rule, const MaScoreFetch *fetch);
 static void begin(Work *work, MaScorePair *pairs, int npairs);
-static bool is_wanted(const Work *work, const Fetch *fetch, int contact);
-static void read_source(Work *work, Fetch *fetch);
+static bool is_wanted(const Work *work, const MaScoreFetch *fetch, int contact);
+static void read_source(Work *work, MaScoreFetch *fetch);
 static void read_entries(Work *work);
 static void take_entry(Work *work, int contact, const MaRows *rows, uint64 row);
 static int	contact_of_row(Reading *reading, TupleTableSlot *slot);
 static bool take_row(TupleTableSlot *slot, void *arg);
 static void add_sum(MaScorePair *pair, float8 points, TimestampTz at);
-static bool rule_points(const Fetch *fetch, int number, TupleTableSlot *slot, float8 *points);
+static bool rule_points(const MaScoreFetch *fetch, int number, TupleTableSlot *slot, float8 *points);
 static void add_points(Work *work, MaScorePair *pair, const MaScoreRule *rule, TimestampTz at,
 					   float8 points);
 static void add_candidate(Candidates *candidates, TimestampTz at, float8 points);
@@ -148,7 +135,7 @@ fetches_of_event(MaScoreModels *models, const MaEvent *event)
 
 	foreach(cell, ma_score_sources(event))
 	{
-		Fetch	   *fetch = make_fetch(models, event, lfirst(cell));
+		MaScoreFetch	   *fetch = make_fetch(models, event, lfirst(cell));
 
 		if (fetch->nrules > 0)
 			fetches = lappend(fetches, fetch);
@@ -208,10 +195,10 @@ ma_score_condition(const MaScoreRule *rule, const MaEvent *event, const MaEventS
 	return rule->condition ? psprintf("(%s) AND %s", rule->condition, people) : pstrdup(people);
 }
 
-static Fetch *
+static MaScoreFetch *
 make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 {
-	Fetch	   *fetch = palloc0_object(Fetch);
+	MaScoreFetch	   *fetch = palloc0_object(MaScoreFetch);
 	int			ncolumns = 2;
 	ListCell   *outer;
 	ListCell   *cell;
@@ -220,6 +207,7 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 	fetch->source = source;
 	fetch->rules = palloc_array(MaScoreRule *, models->nrules);
 	fetch->columns = palloc0_array(int, models->nrules);
+	fetch->sqls = palloc0_array(char *, models->nrules);
 	foreach(outer, models->models)
 		foreach(cell, ((MaScoreModel *) lfirst(outer))->rules)
 		{
@@ -244,7 +232,7 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
  * set of one costs more than the rows.
  */
 static void
-set_statements(Fetch *fetch)
+set_statements(MaScoreFetch *fetch)
 {
 	StringInfoData columns;
 
@@ -252,8 +240,10 @@ set_statements(Fetch *fetch)
 	appendStringInfoString(&columns, "r.at AS at");
 	for (int i = 0; i < fetch->nrules; i++)
 		if (fetch->columns[i] > 0)
-			appendStringInfo(&columns, ", %s AS p%d",
-							 rule_column(fetch->rules[i], fetch), i);
+		{
+			fetch->sqls[i] = rule_column(fetch->rules[i], fetch);
+			appendStringInfo(&columns, ", %s AS p%d", fetch->sqls[i], i);
+		}
 	fetch->many.sql = psprintf("SELECT k.n, e.* FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
 							   "CROSS JOIN LATERAL (%s) AS e",
 							   ma_event_select(fetch->event, fetch->source, columns.data, "k.key",
@@ -268,7 +258,7 @@ set_statements(Fetch *fetch)
 
 /* What the row gives under the rule: points, or true where the points are constant. */
 static char *
-rule_column(const MaScoreRule *rule, const Fetch *fetch)
+rule_column(const MaScoreRule *rule, const MaScoreFetch *fetch)
 {
 	char	   *condition = ma_score_condition(rule, fetch->event, fetch->source);
 	char	   *sql;
@@ -291,7 +281,7 @@ ma_score_fetches_free(MaScoreModels *models)
 
 	foreach(cell, models->fetches)
 	{
-		Fetch	   *fetch = lfirst(cell);
+		MaScoreFetch	   *fetch = lfirst(cell);
 
 		ma_statement_forget(&fetch->many);
 		ma_statement_forget(&fetch->one);
@@ -328,7 +318,7 @@ begin(Work *work, MaScorePair *pairs, int npairs)
 
 /* True if a score of the contact that is wanted may have rows in the source. */
 static bool
-is_wanted(const Work *work, const Fetch *fetch, int contact)
+is_wanted(const Work *work, const MaScoreFetch *fetch, int contact)
 {
 	for (int i = 0; i < fetch->nrules; i++)
 		if (work->pairs[contact * work->models->nmodels + fetch->rules[i]->model->place] != NULL)
@@ -338,7 +328,7 @@ is_wanted(const Work *work, const Fetch *fetch, int contact)
 
 /* Adds the rows of one source to the scores. */
 static void
-read_source(Work *work, Fetch *fetch)
+read_source(Work *work, MaScoreFetch *fetch)
 {
 	MaContactChange *wanted = palloc_array(MaContactChange, Max(work->n, 1));
 	int			nwanted = 0;
@@ -456,7 +446,7 @@ take_row(TupleTableSlot *slot, void *arg)
 {
 	Reading    *reading = arg;
 	Work	   *work = reading->work;
-	const Fetch *fetch = reading->fetch;
+	const MaScoreFetch *fetch = reading->fetch;
 	int			contact = contact_of_row(reading, slot);
 	bool		isnull;
 	TimestampTz at = DatumGetTimestampTz(slot_getattr(slot, 2, &isnull));
@@ -503,7 +493,7 @@ add_sum(MaScorePair *pair, float8 points, TimestampTz at)
 
 /* False if the row gives nothing under the rule. */
 static bool
-rule_points(const Fetch *fetch, int number, TupleTableSlot *slot, float8 *points)
+rule_points(const MaScoreFetch *fetch, int number, TupleTableSlot *slot, float8 *points)
 {
 	bool		isnull;
 	Datum		value;

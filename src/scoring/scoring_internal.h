@@ -80,12 +80,15 @@ typedef struct MaScoreModels
 	int			nmodels;
 	int			nrules;			/* of all models */
 	bool		any_limit;		/* a rule has at_most, or expires by the calendar */
-	List	   *fetches;		/* see score_rows.c */
+	List	   *fetches;		/* MaScoreFetch *, see score_rows.c */
 	bool		fetches_ready;
+	List	   *row_points;		/* MaRowPoints *, see row_points.c */
 } MaScoreModels;
 
 /* All models; valid to the end of the transaction. */
 extern MaScoreModels *ma_score_models(void);
+/* The same without a statement; NULL if they are to be read anew. */
+extern MaScoreModels *ma_score_models_current(void);
 extern MaScoreModel *ma_score_model_by_id(int32 id);
 /* An event whose change has the model evaluated; where all points are by hand, one of its own. */
 extern int32 ma_score_model_event(const MaScoreModel *model);
@@ -127,6 +130,20 @@ typedef struct MaScorePair
 extern void ma_score_rows(MaScoreModels *models, MaContactChange *contacts, int n,
 						  MaScorePair *pairs, int npairs, MaRun how);
 
+/* How the rows of one source of an event are read. */
+typedef struct MaScoreFetch
+{
+	const MaEvent *event;
+	MaEventSource *source;		/* NULL: tracked, or built-in */
+	Oid			key_type;
+	int			nrules;
+	MaScoreRule **rules;		/* those that fit the source, with its names */
+	int		   *columns;		/* of the result, by rule; 0: all rows give the constant */
+	char	  **sqls;			/* of these columns; NULL: there is none */
+	MaStatement many;			/* (keys) to (place of the key, time, columns) */
+	MaStatement one;			/* the same for a single key */
+} MaScoreFetch;
+
 /* Frees the plans of fetches; runs when the models are replaced. */
 extern void ma_score_fetches_free(MaScoreModels *models);
 
@@ -138,6 +155,22 @@ extern int	ma_score_keys(const MaEvent *event, const MaEventSource *source,
 /* The rule's condition, without what machines did; NULL: all rows fit. */
 extern char *ma_score_condition(const MaScoreRule *rule, const MaEvent *event,
 								const MaEventSource *source);
+
+/* ---- row_points.c: what a row gives, from its tuple alone ---- */
+
+/* A row's time and what it gives under each rule of a source. */
+typedef struct MaRowPoints MaRowPoints;
+
+/*
+ * The rules of the source, compiled for tuples of the row's table; NULL if they need more
+ * than the tuple.
+ */
+extern MaRowPoints *ma_row_points(MaScoreModels *models, const MaScoreFetch *fetch,
+								  const MaAddedRow *row);
+/* Takes a tuple; false if it is not the event. */
+extern bool ma_row_points_take(MaRowPoints *points, HeapTuple tuple, TimestampTz *at);
+/* What the tuple taken gives under a rule of the source, by its place; false: nothing. */
+extern bool ma_row_points_of(MaRowPoints *points, int rule, float8 *number);
 
 /* Time zones of contacts, by their places; the model's where a contact has none. */
 extern pg_tz **ma_score_zones(MaContactChange *contacts, int n, MaRun how);
@@ -216,6 +249,17 @@ extern MaScoreReached *ma_score_reached_read(const MaRows *rows, uint64 row, int
 
 /* Writes what differs from what is stored. */
 extern void ma_score_states_store(MaScoreState *states, int n);
+
+/* ---- additions.c: scores to which rows are added ---- */
+
+/*
+ * Brings a stored row up to `now` if all that has happened is that rows were added to the
+ * contact and neither is a threshold crossed; false: it must be computed, *row is as it was.
+ */
+extern bool ma_score_add(MaScoreModels *models, const MaScoreModel *model,
+						 const MaContactChange *contact, TimestampTz now, MaScoreRow *row);
+/* The consumer's settle(). */
+extern bool ma_score_settle(const MaContactChange *contact, TimestampTz now);
 
 /* ---- failures.c ---- */
 

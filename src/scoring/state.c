@@ -7,8 +7,9 @@
  * and so on: each crossing of a threshold is found at its own instant, also when nobody
  * looked for a week.  A change of rows takes effect now.
  *
- * Scores are computed from the rows, never added up from arrivals; so what is stored
- * may be thrown away at any time.  No row is kept of a score without any points.
+ * Scores are computed from the rows; so what is stored may be thrown away at any time.
+ * Only where rows were added and nothing else happened are these added to what is stored
+ * (additions.c).  No row is kept of a score without any points.
  */
 #include "base/base.h"
 
@@ -44,9 +45,9 @@ ma_score_states(MaContactChange *contacts, int n, MaScoreModel *only, TimestampT
 	MaScoreModels *models = ma_score_models();
 	MaScoreState *states = make_states(contacts, n, models, only, nstates);
 	MaScorePair *pairs = palloc_array(MaScorePair, Max(*nstates, 1));
-	bool		more = *nstates > 0;
+	bool		more = false;
 
-	if (!more)
+	if (*nstates == 0)
 		return states;
 	read_stored(states, *nstates, how);
 	for (int i = 0; i < *nstates; i++)
@@ -56,6 +57,10 @@ ma_score_states(MaContactChange *contacts, int n, MaScoreModel *only, TimestampT
 			state->was.wake <= now && state->was.score.instant <= now;
 
 		state->now = state->was;
+		if (state->stored && ma_score_add(models, state->pair.model,
+										  &contacts[state->pair.contact], now, &state->now))
+			continue;
+		more = true;
 		state->now.version = state->pair.model->version;
 		state->pair.active = true;
 		state->pair.as_of = overdue ? state->was.wake : now;

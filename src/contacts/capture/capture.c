@@ -193,6 +193,14 @@ mark_event_side(const RowChange *row, CaptureEvent *event, HeapTuple tuple, uint
 		ma_count(MA_COUNT_IGNORED_ROWS, sign == MA_SIGN_PLUS ? 1 : 0);
 		return;
 	}
+	if (name->adds && row->old == NULL)
+	{
+		MaAddedRow	added = {NULL, name->event_id, event->event_source_id, row->plan->relid};
+
+		added.tuple = tuple;
+		ma_mark_added(event->contact_source_id, contact, added);
+		return;
+	}
 	/* With row grade the contact is looked at as well: its lock orders the rows. */
 	ma_mark(event->by_link ? MA_MARK_LINK : MA_MARK_KEY,
 			event->by_link ? event->event_source_id : event->contact_source_id,

@@ -330,6 +330,7 @@ watched_names(MaDefinitions *definitions, MaEventSource *source, CaptureName **n
 		(*names)[n].event_id = event->id;
 		(*names)[n].name = pstrdup(event->name);
 		(*names)[n].row_grade = event->row_grade;
+		(*names)[n].adds = source->via_table == NULL && ma_consumers_add(event);
 		n++;
 	}
 	return n;

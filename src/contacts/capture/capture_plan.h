@@ -24,6 +24,7 @@ typedef struct CaptureName
 	int32		event_id;
 	char	   *name;
 	bool		row_grade;
+	bool		adds;			/* somebody adds new rows to what he knows */
 } CaptureName;
 
 /* An event of this relation. */

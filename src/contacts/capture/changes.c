@@ -10,6 +10,10 @@
  * carries the id of its (sub)transaction, and at the commit only those of it and
  * of its committed subtransactions count; so no subtransaction callback is needed.
  *
+ * Rows that were added are kept beside the mark of their key as long as they are all that
+ * happened there and few: who keeps a sum needs them alone, not all rows of the contact.
+ * They, too, count only if their subtransaction does.
+ *
  * Memory is bounded: beyond a number of marks (as many as work_mem holds) or images in
  * all, those that belong to the current (sub)transaction are written to the dirty or
  * capture log at once, from then on each as it comes.  Rolled back they vanish with the
@@ -18,6 +22,7 @@
  */
 #include "base/base.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "contacts/capture/changes.h"
@@ -30,6 +35,10 @@
 #define MIN_MARKS 10000
 #define MAX_MARKS 200000
 
+/* Added rows in memory: of one key, and of all. */
+#define MAX_ADDED 16
+#define MAX_ADDED_BYTES (1024 * 1024)
+
 static MaChanges *current = NULL;
 static SubTransactionId level_subid = InvalidSubTransactionId;
 static List *level_marks = NIL; /* MaMark *, made in this level since it began to mark */
@@ -40,6 +49,7 @@ static MaMark *find_mark(MaMarkTag *tag);
 static void track_level(void);
 static void bound_marks(void);
 static void spill_marks_of_level(void);
+static void lose_added(MaMark *mark);
 static void remove_mark(MaMark *mark);
 static void spill_images_of_level(void);
 static int	images_outside_level(void);
@@ -148,6 +158,9 @@ find_mark(MaMarkTag *tag)
 	mark->nevents = 0;
 	mark->space = MA_MARK_EVENTS;
 	mark->events = mark->own;
+	mark->added = NULL;
+	mark->nadded = 0;
+	mark->added_lost = false;
 	ItemPointerSetInvalid(&mark->ctid);
 	mark->previous = NULL;
 	mark->done = false;
@@ -204,9 +217,67 @@ ma_mark(MaMarkKind kind, int32 id, const char *text, bool identity,
 	MaMark	   *mark = find_mark(&tag);
 
 	mark->identity |= identity;
+	lose_added(mark);
 	if (event_id != 0)
 		ma_mark_add_event(mark, event_id, sign);
 	bound_marks();
+}
+
+/*
+ * A row is kept where it is one of few.  What is stored elsewhere of it would need a
+ * snapshot to be read.
+ */
+void
+ma_mark_added(int32 source_id, const char *text, MaAddedRow row)
+{
+	MaMarkTag	tag = {MA_MARK_KEY, source_id, 0, unconstify(char *, text)};
+	MaMark	   *mark = find_mark(&tag);
+	MaAddedRow *kept;
+	MemoryContext previous;
+
+	ma_mark_add_event(mark, row.event_id, MA_SIGN_PLUS);
+	if (mark->nadded == MAX_ADDED || HeapTupleHasExternal(row.tuple) ||
+		current->added_bytes + row.tuple->t_len > MAX_ADDED_BYTES)
+		lose_added(mark);
+	if (!mark->added_lost)
+	{
+		previous = MemoryContextSwitchTo(current->context);
+		kept = palloc_object(MaAddedRow);
+		*kept = row;
+		kept->tuple = heap_copytuple(row.tuple);
+		kept->xid = GetCurrentTransactionId();
+		kept->epoch = ma_relations_epoch();
+		kept->next = mark->added;
+		mark->added = kept;
+		mark->nadded++;
+		current->added_bytes += row.tuple->t_len;
+		MemoryContextSwitchTo(previous);
+	}
+	bound_marks();
+}
+
+/* Something else happened under the key than rows that were added and are kept. */
+static void
+lose_added(MaMark *mark)
+{
+	while (mark->added != NULL)
+	{
+		MaAddedRow *row = mark->added;
+
+		mark->added = row->next;
+		current->added_bytes -= row->tuple->t_len;
+		heap_freetuple(row->tuple);
+		pfree(row);
+	}
+	mark->nadded = 0;
+	mark->added_lost = true;
+}
+
+void
+ma_changes_note_evaluation(void)
+{
+	if (current != NULL)
+		current->evaluated = true;
 }
 
 void
@@ -355,6 +426,7 @@ remove_mark(MaMark *mark)
 {
 	char	   *text = mark->tag.text;
 
+	lose_added(mark);
 	if (mark->events != mark->own)
 		pfree(mark->events);
 	hash_search(current->marks, &mark->tag, HASH_REMOVE, NULL);

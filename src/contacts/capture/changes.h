@@ -39,6 +39,9 @@ typedef struct MaMark
 	int			space;
 	MaEventChange *events;		/* own, or more */
 	MaEventChange own[MA_MARK_EVENTS];
+	MaAddedRow *added;			/* rows that are all that came or went ... */
+	int			nadded;
+	bool		added_lost;		/* ... unless there was something else */
 	/* the drain: where the mark came from, and what became of it */
 	ItemPointerData ctid;
 	char	   *previous;		/* re-keyed from */
@@ -112,6 +115,8 @@ typedef struct MaChanges
 	List	   *lookups;		/* MaLookupMarks *: changed rows of lookup tables */
 	List	   *pruned;			/* MaPruned *: those of which old rows only are gone */
 	bool		images_spilled; /* some are in the capture log already */
+	Size		added_bytes;	/* of all added rows that are kept */
+	bool		evaluated;		/* something of it was evaluated before the commit */
 } MaChanges;
 
 /* The change set if this transaction has one, else NULL. */
@@ -123,6 +128,10 @@ extern MaChanges *ma_changes_make(void);
 /* Marks made by capture; text is copied. */
 extern void ma_mark(MaMarkKind kind, int32 id, const char *text, bool identity,
 					int32 event_id, uint8 sign);
+/* A row of an event was added under a key; it is copied. */
+extern void ma_mark_added(int32 source_id, const char *text, MaAddedRow row);
+/* From now on nobody may add rows to a state that may have them already. */
+extern void ma_changes_note_evaluation(void);
 extern void ma_mark_rekey(int32 source_id, const char *old_key, const char *new_key,
 						  CommandId command);
 extern void ma_mark_table(int32 table_id);

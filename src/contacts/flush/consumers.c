@@ -18,6 +18,8 @@ static int	nlisteners = 0;
 
 static bool is_watched_by(MaDefinitions *definitions, const MaContactChange *contact,
 						  const char *consumer);
+static bool event_is_watched_by(const MaEvent *event, const char *consumer);
+static bool may_settle(const MaConsumer *consumer, const MaContactChange *contact);
 
 void
 ma_register_consumer(const MaConsumer *consumer)
@@ -42,12 +44,21 @@ is_watched_by(MaDefinitions *definitions, const MaContactChange *contact, const 
 	for (int i = 0; i < contact->nevents; i++)
 	{
 		MaEvent    *event = ma_event_by_id(definitions, contact->events[i].event_id);
-		ListCell   *cell;
 
-		foreach(cell, event != NULL ? event->watchers : NIL)
-			if (strcmp(lfirst(cell), consumer) == 0)
-				return true;
+		if (event != NULL && event_is_watched_by(event, consumer))
+			return true;
 	}
+	return false;
+}
+
+static bool
+event_is_watched_by(const MaEvent *event, const char *consumer)
+{
+	ListCell   *cell;
+
+	foreach(cell, event->watchers)
+		if (strcmp(lfirst(cell), consumer) == 0)
+			return true;
 	return false;
 }
 
@@ -66,9 +77,36 @@ ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChange *contact,
 	for (int i = 0; i < nconsumers; i++)
 		if (consumers[i]->evaluate != NULL &&
 			is_watched_by(definitions, contact, consumers[i]->name) &&
+			!may_settle(consumers[i], contact) &&
 			(consumers[i]->unmoved == NULL || !consumers[i]->unmoved(contact, now)))
 			return false;
 	return true;
+}
+
+static bool
+may_settle(const MaConsumer *consumer, const MaContactChange *contact)
+{
+	return contact->added_only && consumer->settle != NULL;
+}
+
+bool
+ma_consumers_settle(MaDefinitions *definitions, const MaContactChange *contact, TimestampTz now)
+{
+	for (int i = 0; i < nconsumers; i++)
+		if (may_settle(consumers[i], contact) &&
+			is_watched_by(definitions, contact, consumers[i]->name) &&
+			!consumers[i]->settle(contact, now))
+			return false;
+	return true;
+}
+
+bool
+ma_consumers_add(const MaEvent *event)
+{
+	for (int i = 0; i < nconsumers; i++)
+		if (consumers[i]->settle != NULL && event_is_watched_by(event, consumers[i]->name))
+			return true;
+	return false;
 }
 
 void

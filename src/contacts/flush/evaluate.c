@@ -19,6 +19,7 @@ static void make_works(MaEvaluation *evaluation);
 static void rename_keys(MaEvaluation *evaluation);
 static void leave_changed(MaEvaluation *evaluation);
 static void add_created(MaEvaluation *evaluation);
+static void collect_added(MaContactChange *contact, const MaWork *work);
 static void add_event(MaContactChange *contact, const MaEventChange *event);
 static void recompute(MaEvaluation *evaluation);
 static void tell_consumers(MaEvaluation *evaluation);
@@ -33,6 +34,7 @@ ma_evaluate(MaEvaluation *evaluation)
 {
 	Assert(evaluation->nmarks <= MA_MAX_MARKS);
 	INSTR_TIME_SET_CURRENT(evaluation->start);
+	ma_changes_note_evaluation();
 	make_works(evaluation);
 	evaluation->rows_only = ma_is_rows_only(evaluation);
 	if (!evaluation->rows_only)
@@ -202,6 +204,11 @@ add_created(MaEvaluation *evaluation)
 void
 ma_collect_changes(MaEvaluation *evaluation)
 {
+	for (int i = 0; i < evaluation->ncontacts; i++)
+	{
+		evaluation->contacts[i].added_only = evaluation->adds;
+		evaluation->contacts[i].added = NIL;
+	}
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaWork	   *work = &evaluation->works[i];
@@ -213,9 +220,23 @@ ma_collect_changes(MaEvaluation *evaluation)
 		if (contact == NULL)
 			continue;
 		contact->identity |= work->mark->identity;
+		collect_added(contact, work);
 		for (int j = 0; j < work->mark->nevents; j++)
 			add_event(contact, &work->mark->events[j]);
 	}
+}
+
+/* Rows that were added under one key of the contact, without those that were rolled back. */
+static void
+collect_added(MaContactChange *contact, const MaWork *work)
+{
+	const MaMark *mark = work->mark;
+
+	if (mark->tag.kind != MA_MARK_KEY || mark->identity || mark->added_lost || work->excluded)
+		contact->added_only = false;
+	for (MaAddedRow *row = mark->added; row != NULL && contact->added_only; row = row->next)
+		if (ma_changes_live(row->xid))
+			contact->added = lappend(contact->added, row);
 }
 
 static void
@@ -339,6 +360,8 @@ finish(MaEvaluation *evaluation)
 {
 	int			ignored = 0;
 
+	/* Once more: the transaction's first change may have come meanwhile, of a user's trigger. */
+	ma_changes_note_evaluation();
 	for (int i = 0; i < evaluation->nworks; i++)
 	{
 		MaWork	   *work = &evaluation->works[i];

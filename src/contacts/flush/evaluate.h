@@ -62,6 +62,7 @@ typedef struct MaEvaluation
 	List	   *rekeys;			/* MaRekey *, live ones in order */
 	List	   *images;			/* MaImage *, live ones in order */
 	bool		worker;			/* batches, patient locks, no budget */
+	bool		adds;			/* states stand as before the rows that the marks keep */
 	int			wait_ms;		/* time for locks and evaluation in all */
 	int			max_locks;
 	MaCall	   *call;			/* begun when the first statement is needed; NULL: begun already */
@@ -177,9 +178,12 @@ extern void ma_consumers_evaluate(MaContactChange *contacts, int n, TimestampTz 
 /* Only those that depend on what changed of the contact. */
 extern void ma_consumers_evaluate_one(MaDefinitions *definitions, MaContactChange *contact,
 									  TimestampTz now);
-/* True if the events of the contact change nothing for any consumer. */
+/* True if the events of the contact change nothing for any consumer but those that may settle. */
 extern bool ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChange *contact,
 								 TimestampTz now);
+/* These settle what has changed; false if one does not: then all are to evaluate. */
+extern bool ma_consumers_settle(MaDefinitions *definitions, const MaContactChange *contact,
+								TimestampTz now);
 extern void ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now);
 /* Before this instant no row of the event is read; DT_NOBEGIN: all may be. */
 extern TimestampTz ma_consumer_reads_from(const char *name, int32 event_id);

@@ -42,6 +42,7 @@
 
 static void xact_callback(XactEvent event, void *arg);
 static void flush_at_end(bool prepare);
+static bool adds_only(const MaChanges *changes);
 static void start(MaEvaluation *evaluation, MaChanges *changes);
 static void try_evaluate(MaEvaluation *evaluation);
 static bool try_once(MaEvaluation *evaluation);
@@ -118,10 +119,21 @@ flush_at_end(bool prepare)
 		evaluation.failed_images = evaluation.images;
 	}
 	else
+	{
+		evaluation.adds = adds_only(changes);
 		try_evaluate(&evaluation);
+	}
 	spill(&evaluation, changes);
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(work);
+}
+
+/* True if no state has what this transaction did, and it did nothing to tables as a whole. */
+static bool
+adds_only(const MaChanges *changes)
+{
+	return !changes->evaluated && changes->rekeys == NIL && changes->tables == NIL &&
+		changes->relations == NIL && changes->lookups == NIL && changes->pruned == NIL;
 }
 
 /* Collects marks, and the images and re-keyings that were not rolled back. */
@@ -187,6 +199,7 @@ try_evaluate(MaEvaluation *evaluation)
 		return;
 	forget_evaluated(evaluation);
 	*evaluation = first;
+	evaluation->adds = false;
 	(void) try_once(evaluation);
 }
 

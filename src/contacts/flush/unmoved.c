@@ -4,8 +4,9 @@
  *
  * More visits do not bring a visitor back among the inactive.  That is decided under
  * the contact's lock by his state alone: without his keys and without a statement, and
- * so without SPI, another user and pinned settings, which cost more than the look.  Who
- * may be moved is evaluated as always.
+ * so without SPI, another user and pinned settings, which cost more than the look.  What
+ * only adds rows to what it knows (a score) is settled likewise, by the state and these
+ * rows.  Who may be moved otherwise is evaluated as always.
  */
 #include "base/base.h"
 
@@ -48,6 +49,13 @@ ma_settle_unmoved(MaEvaluation *evaluation)
 		}
 		if (!unmoved || !keys_stand(evaluation, contact.contact_id))
 		{
+			evaluation->contacts[kept++] = contact;
+			continue;
+		}
+		if (!ma_consumers_settle(evaluation->definitions, &contact, evaluation->now))
+		{
+			/* Some may have added the rows by now. */
+			evaluation->adds = false;
 			evaluation->contacts[kept++] = contact;
 			continue;
 		}
