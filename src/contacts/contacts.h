@@ -531,8 +531,8 @@ typedef struct MaConsumer
 
 	/*
 	 * Brings the state of a contact up to date to whom rows were only added, if that takes
-	 * no more than his state and these rows; false if not, which may leave it half done
-	 * for evaluate().  Called where unmoved() is, if all that are moved have it; NULL: never.
+	 * no more than his state and these rows; false if not, and nothing was done.  Called
+	 * where unmoved() is, if nobody else is moved; one consumer has it, NULL: never.
 	 */
 	bool		(*settle) (const MaContactChange *contact, TimestampTz now);
 } MaConsumer;

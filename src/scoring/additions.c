@@ -49,7 +49,7 @@ static bool add_points(const MaScoreModel *model, const MaScoreFetch *fetch, MaR
 static bool settle_stored(MaScoreModels *models, const MaContactChange *contact, TimestampTz now,
 						  Settled *settled, int *n, TupleDesc *desc);
 static MaScoreRow row_of_slot(TupleTableSlot *slot);
-static bool write_settled(const Settled *settled, int n, TupleDesc desc);
+static void write_settled(const Settled *settled, int n, TupleDesc desc);
 
 bool
 ma_score_add(MaScoreModels *models, const MaScoreModel *model, const MaContactChange *contact,
@@ -59,7 +59,7 @@ ma_score_add(MaScoreModels *models, const MaScoreModel *model, const MaContactCh
 	TimestampTz wake;
 	ListCell   *cell;
 
-	if (!contact->added_only || !models->fetches_ready || row->version != model->version ||
+	if (!contact->added_only || row->version != model->version ||
 		row->wake <= now || score.instant > now)
 		return false;
 	score.raw *= ma_score_left(model, now - score.instant);
@@ -88,7 +88,7 @@ add_row(MaScoreModels *models, const MaScoreModel *model, const MaAddedRow *adde
 {
 	ListCell   *cell;
 
-	foreach(cell, models->fetches)
+	foreach(cell, ma_score_fetches(models))
 	{
 		const MaScoreFetch *fetch = lfirst(cell);
 		bool		any;
@@ -126,7 +126,7 @@ is_plain(const MaScoreModel *model, const MaScoreFetch *fetch, bool *any)
 	return true;
 }
 
-/* As score_rows.c adds a row: from its instant on, until it expires. */
+/* As score_rows.c adds a row: from its instant on, until it expires.  False as add_row(). */
 static bool
 add_points(const MaScoreModel *model, const MaScoreFetch *fetch, MaRowPoints *points,
 		   const MaAddedRow *added, TimestampTz now, MaScore *score)
@@ -142,7 +142,11 @@ add_points(const MaScoreModel *model, const MaScoreFetch *fetch, MaRowPoints *po
 		TimestampTz end = DT_NOEND;
 		float8		number;
 
-		if (rule->model != model || !ma_row_points_of(points, i, &number))
+		if (rule->model != model)
+			continue;
+		if (!ma_row_points_knows(points, i))
+			return false;
+		if (!ma_row_points_of(points, i, &number))
 			continue;
 		if (at > now)
 		{
@@ -172,8 +176,11 @@ ma_score_settle(const MaContactChange *contact, TimestampTz now)
 	if (models == NULL || !models->fetches_ready)
 		return false;
 	settled = palloc_array(Settled, Max(models->nmodels, 1));
-	return settle_stored(models, contact, now, settled, &n, &desc) &&
-		(n == 0 || write_settled(settled, n, desc));
+	if (!settle_stored(models, contact, now, settled, &n, &desc))
+		return false;
+	if (n > 0)
+		write_settled(settled, n, desc);
+	return true;
 }
 
 /* What becomes of his scores; false if one must be computed. */
@@ -242,14 +249,12 @@ row_of_slot(TupleTableSlot *slot)
 	return row;
 }
 
-/* False if a row is another by now, which only one without the lock can have done. */
-static bool
+static void
 write_settled(const Settled *settled, int n, TupleDesc desc)
 {
 	MaRowWrite *write = ma_write_begin("score", SCORE_COLUMNS);
-	bool		met = true;
 
-	for (int i = 0; i < n && met; i++)
+	for (int i = 0; i < n; i++)
 	{
 		Datum		values[SCORE_COLUMNS];
 		bool		nulls[SCORE_COLUMNS];
@@ -258,8 +263,7 @@ write_settled(const Settled *settled, int n, TupleDesc desc)
 		values[SCORE_VALUE - 1] = Float8GetDatum(settled[i].row.score.raw);
 		values[SCORE_INSTANT - 1] = TimestampTzGetDatum(settled[i].row.score.instant);
 		values[SCORE_WAKE - 1] = TimestampTzGetDatum(settled[i].row.wake);
-		met = ma_write_update(write, &settled[i].tuple->t_self, values, nulls);
+		ma_score_check_met(ma_write_update(write, &settled[i].tuple->t_self, values, nulls), 1);
 	}
 	ma_write_end(write);
-	return met;
 }

@@ -27,18 +27,19 @@ struct MaRowPoints
 	uint64		epoch;			/* of the relations when the table was last looked at */
 	MemoryContext context;		/* of all below */
 	TupleDesc	desc;
-	bool		complete;		/* all is compiled */
+	bool		hidden;			/* its owner does not see all rows */
+	bool		readable;		/* the time and whether it is the event are compiled */
 	TupleTableSlot *slot;
 	ExprContext *expressions;
 	ExprState  *at;
 	ExprState  *condition;		/* of the source; NULL: every row */
-	ExprState **rules;			/* NULL: all rows give the constant */
+	ExprState **rules;			/* NULL: it needs more, or all rows give the constant */
 };
 
 static MaRowPoints *find(MaScoreModels *models, const MaScoreFetch *fetch, Oid relid);
 static void look_at(MaRowPoints *points);
 static void compile(MaRowPoints *points, Relation relation);
-static bool add_expression(MaRowPoints *points, const char *sql, ExprState **state);
+static ExprState *compile_one(const MaRowPoints *points, const char *sql);
 
 MaRowPoints *
 ma_row_points(MaScoreModels *models, const MaScoreFetch *fetch, const MaAddedRow *row)
@@ -50,7 +51,7 @@ ma_row_points(MaScoreModels *models, const MaScoreFetch *fetch, const MaAddedRow
 		return NULL;
 	if (points->epoch != row->epoch)
 		look_at(points);
-	return points->complete ? points : NULL;
+	return points->readable && !points->hidden ? points : NULL;
 }
 
 /* Partitions have their columns at places of their own. */
@@ -83,10 +84,9 @@ look_at(MaRowPoints *points)
 	uint64		epoch = ma_relations_epoch();
 	Relation	relation = table_open(points->relid, AccessShareLock);
 
-	if (relation->rd_rel->relrowsecurity && relation->rd_rel->relforcerowsecurity)
-		points->complete = false;
-	else if (!points->complete || !equalTupleDescs(points->desc, RelationGetDescr(relation)))
+	if (points->context == NULL || !equalTupleDescs(points->desc, RelationGetDescr(relation)))
 		compile(points, relation);
+	points->hidden = relation->rd_rel->relrowsecurity && relation->rd_rel->relforcerowsecurity;
 	points->epoch = epoch;
 	table_close(relation, NoLock);
 }
@@ -96,36 +96,42 @@ compile(MaRowPoints *points, Relation relation)
 {
 	MaEventSource *source = points->fetch->source;
 	MemoryContext previous;
-	bool		complete = true;
+	MemoryContext context;
 
-	points->complete = false;
 	if (points->context != NULL)
 		MemoryContextDelete(points->context);
 	points->context = NULL;
-	points->context = AllocSetContextCreate(GetMemoryChunkContext(points),
-											"marketing_automation rules of a row",
-											ALLOCSET_SMALL_SIZES);
-	previous = MemoryContextSwitchTo(points->context);
+	context = AllocSetContextCreate(GetMemoryChunkContext(points),
+									"marketing_automation rules of a row", ALLOCSET_SMALL_SIZES);
+	previous = MemoryContextSwitchTo(context);
 	points->desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
 	points->slot = MakeSingleTupleTableSlot(points->desc, &TTSOpsHeapTuple);
 	points->expressions = CreateStandaloneExprContext();
 	points->rules = palloc0_array(ExprState *, points->fetch->nrules);
 	points->condition = NULL;
-	complete = add_expression(points, source->occurred, &points->at);
-	if (source->condition != NULL && complete)
-		complete = add_expression(points, source->condition, &points->condition);
-	for (int i = 0; i < points->fetch->nrules && complete; i++)
+	points->at = compile_one(points, source->occurred);
+	if (source->condition != NULL)
+		points->condition = compile_one(points, source->condition);
+	for (int i = 0; i < points->fetch->nrules; i++)
 		if (points->fetch->sqls[i] != NULL)
-			complete = add_expression(points, points->fetch->sqls[i], &points->rules[i]);
+			points->rules[i] = compile_one(points, points->fetch->sqls[i]);
 	MemoryContextSwitchTo(previous);
-	points->complete = complete;
+	points->readable = points->at != NULL &&
+		(source->condition == NULL) == (points->condition == NULL);
+	/* Last: after an error half way all is compiled again. */
+	points->context = context;
 }
 
-static bool
-add_expression(MaRowPoints *points, const char *sql, ExprState **state)
+static ExprState *
+compile_one(const MaRowPoints *points, const char *sql)
 {
-	*state = ma_expression_compile(sql, points->relid, "rule of a score");
-	return *state != NULL;
+	return ma_expression_compile(sql, points->relid, "rule of a score");
+}
+
+bool
+ma_row_points_knows(const MaRowPoints *points, int rule)
+{
+	return points->fetch->sqls[rule] == NULL || points->rules[rule] != NULL;
 }
 
 bool

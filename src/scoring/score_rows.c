@@ -57,9 +57,9 @@ typedef struct Reading
 	int			place;			/* of the last row's contact */
 } Reading;
 
-static void prepare(MaScoreModels *models);
 static List *fetches_of_event(MaScoreModels *models, const MaEvent *event);
-static MaScoreFetch *make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source);
+static MaScoreFetch *make_fetch(MaScoreModels *models, const MaEvent *event,
+								MaEventSource *source);
 static void set_statements(MaScoreFetch *fetch);
 static char *rule_column(const MaScoreRule *rule, const MaScoreFetch *fetch);
 static void begin(Work *work, MaScorePair *pairs, int npairs);
@@ -84,10 +84,9 @@ ma_score_rows(MaScoreModels *models, MaContactChange *contacts, int n,
 	Work		work = {models, contacts, n};
 	ListCell   *cell;
 
-	prepare(models);
 	work.how = how;
 	begin(&work, pairs, npairs);
-	foreach(cell, models->fetches)
+	foreach(cell, ma_score_fetches(models))
 		read_source(&work, lfirst(cell));
 	read_entries(&work);
 	if (work.candidates != NULL)
@@ -100,8 +99,8 @@ ma_score_rows(MaScoreModels *models, MaContactChange *contacts, int n,
 }
 
 /* Builds the statements of all events that give points; all of them or, after an error, none. */
-static void
-prepare(MaScoreModels *models)
+List *
+ma_score_fetches(MaScoreModels *models)
 {
 	MaDefinitions *definitions = ma_definitions();
 	MemoryContext previous;
@@ -110,7 +109,7 @@ prepare(MaScoreModels *models)
 	ListCell   *cell;
 
 	if (models->fetches_ready)
-		return;
+		return models->fetches;
 	/* Where the models are kept: they may have been replaced meanwhile. */
 	previous = MemoryContextSwitchTo(GetMemoryChunkContext(models));
 	foreach(cell, models->models)
@@ -125,6 +124,7 @@ prepare(MaScoreModels *models)
 	MemoryContextSwitchTo(previous);
 	models->fetches = fetches;
 	models->fetches_ready = true;
+	return fetches;
 }
 
 static List *

@@ -144,6 +144,8 @@ typedef struct MaScoreFetch
 	MaStatement one;			/* the same for a single key */
 } MaScoreFetch;
 
+/* All of them (MaScoreFetch *); the first time they are built, which may run statements. */
+extern List *ma_score_fetches(MaScoreModels *models);
 /* Frees the plans of fetches; runs when the models are replaced. */
 extern void ma_score_fetches_free(MaScoreModels *models);
 
@@ -162,13 +164,15 @@ extern char *ma_score_condition(const MaScoreRule *rule, const MaEvent *event,
 typedef struct MaRowPoints MaRowPoints;
 
 /*
- * The rules of the source, compiled for tuples of the row's table; NULL if they need more
- * than the tuple.
+ * The rules of the source, compiled for tuples of the row's table; NULL if whether and
+ * when a row is the event takes more than the tuple.
  */
 extern MaRowPoints *ma_row_points(MaScoreModels *models, const MaScoreFetch *fetch,
 								  const MaAddedRow *row);
 /* Takes a tuple; false if it is not the event. */
 extern bool ma_row_points_take(MaRowPoints *points, HeapTuple tuple, TimestampTz *at);
+/* False if the rule of the source, by its place, takes more than the tuple. */
+extern bool ma_row_points_knows(const MaRowPoints *points, int rule);
 /* What the tuple taken gives under a rule of the source, by its place; false: nothing. */
 extern bool ma_row_points_of(MaRowPoints *points, int rule, float8 *number);
 
@@ -247,6 +251,8 @@ extern bool ma_score_depends(const MaScoreModel *model, const MaContactChange *c
 /* The thresholds that are reached, from two arrays of the row. */
 extern MaScoreReached *ma_score_reached_read(const MaRows *rows, uint64 row, int column, int *n);
 
+/* Errors out if a write met another number of stored rows than it should. */
+extern void ma_score_check_met(uint64 met, int n);
 /* Writes what differs from what is stored. */
 extern void ma_score_states_store(MaScoreState *states, int n);
 

@@ -34,7 +34,6 @@ static void add_flip(MaScoreState *state, char *threshold, bool reached, Timesta
 static bool is_nothing(const MaScoreRow *row);
 static bool is_same(const MaScoreState *state);
 static void write_states(MaStatement *statement, MaScoreState **states, int n);
-static void check_met(uint64 met, int n);
 static void update_one(const MaScoreState *state);
 static void reached_texts(const MaScoreRow *row, char **names, char **times);
 
@@ -372,11 +371,11 @@ write_states(MaStatement *statement, MaScoreState **states, int n)
 	arguments[6] = ma_text_array(names, n);
 	arguments[7] = ma_text_array(times, n);
 	rows = ma_run(statement, arguments, NULL, MA_RUN_WRITE_LATEST);
-	check_met(rows.n, n);
+	ma_score_check_met(rows.n, n);
 }
 
-static void
-check_met(uint64 met, int n)
+void
+ma_score_check_met(uint64 met, int n)
 {
 	if (met != (uint64) n)
 		ereport(ERROR,
@@ -415,7 +414,7 @@ update_one(const MaScoreState *state)
 	arguments[5] = Int32GetDatum(row->version);
 	arguments[6] = ma_text_array(names, row->nreached);
 	arguments[7] = ma_datum_array(since, row->nreached, TIMESTAMPTZOID);
-	check_met(ma_run(&update, arguments, NULL, MA_RUN_WRITE_LATEST).n, 1);
+	ma_score_check_met(ma_run(&update, arguments, NULL, MA_RUN_WRITE_LATEST).n, 1);
 }
 
 /* The reached thresholds as two array literals. */

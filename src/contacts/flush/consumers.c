@@ -13,6 +13,7 @@
 
 static const MaConsumer *consumers[MAX_CONSUMERS];
 static int	nconsumers = 0;
+static const MaConsumer *settler = NULL;	/* the one that settles */
 static void (*listeners[MAX_LISTENERS]) (void);
 static int	nlisteners = 0;
 
@@ -27,6 +28,12 @@ ma_register_consumer(const MaConsumer *consumer)
 	if (nconsumers == MAX_CONSUMERS)
 		elog(ERROR, "cannot happen: more than %d consumers", MAX_CONSUMERS);
 	consumers[nconsumers++] = consumer;
+	if (consumer->settle == NULL)
+		return;
+	/* With two, one might have added the rows when the other cannot. */
+	if (settler != NULL)
+		elog(ERROR, "cannot happen: two consumers that settle");
+	settler = consumer;
 }
 
 void
@@ -86,27 +93,20 @@ ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChange *contact,
 static bool
 may_settle(const MaConsumer *consumer, const MaContactChange *contact)
 {
-	return contact->added_only && consumer->settle != NULL;
+	return contact->added_only && consumer == settler;
 }
 
 bool
 ma_consumers_settle(MaDefinitions *definitions, const MaContactChange *contact, TimestampTz now)
 {
-	for (int i = 0; i < nconsumers; i++)
-		if (may_settle(consumers[i], contact) &&
-			is_watched_by(definitions, contact, consumers[i]->name) &&
-			!consumers[i]->settle(contact, now))
-			return false;
-	return true;
+	return settler == NULL || !is_watched_by(definitions, contact, settler->name) ||
+		!may_settle(settler, contact) || settler->settle(contact, now);
 }
 
 bool
 ma_consumers_add(const MaEvent *event)
 {
-	for (int i = 0; i < nconsumers; i++)
-		if (consumers[i]->settle != NULL && event_is_watched_by(event, consumers[i]->name))
-			return true;
-	return false;
+	return settler != NULL && event_is_watched_by(event, settler->name);
 }
 
 void

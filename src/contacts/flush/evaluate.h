@@ -178,10 +178,10 @@ extern void ma_consumers_evaluate(MaContactChange *contacts, int n, TimestampTz 
 /* Only those that depend on what changed of the contact. */
 extern void ma_consumers_evaluate_one(MaDefinitions *definitions, MaContactChange *contact,
 									  TimestampTz now);
-/* True if the events of the contact change nothing for any consumer but those that may settle. */
+/* True if the events of the contact change nothing for any consumer but who may settle. */
 extern bool ma_consumers_unmoved(MaDefinitions *definitions, const MaContactChange *contact,
 								 TimestampTz now);
-/* These settle what has changed; false if one does not: then all are to evaluate. */
+/* He who settles does; false if he has done nothing: then all are to evaluate. */
 extern bool ma_consumers_settle(MaDefinitions *definitions, const MaContactChange *contact,
 								TimestampTz now);
 extern void ma_consumers_rows(MaRowChange *rows, int n, TimestampTz now);

@@ -54,8 +54,6 @@ ma_settle_unmoved(MaEvaluation *evaluation)
 		}
 		if (!ma_consumers_settle(evaluation->definitions, &contact, evaluation->now))
 		{
-			/* Some may have added the rows by now. */
-			evaluation->adds = false;
 			evaluation->contacts[kept++] = contact;
 			continue;
 		}
