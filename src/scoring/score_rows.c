@@ -64,13 +64,15 @@ static void set_statements(MaScoreFetch *fetch);
 static char *rule_column(const MaScoreRule *rule, const MaScoreFetch *fetch);
 static void begin(Work *work, MaScorePair *pairs, int npairs);
 static bool is_wanted(const Work *work, const MaScoreFetch *fetch, int contact);
+static Datum wanted_models(const Work *work);
 static void read_source(Work *work, MaScoreFetch *fetch);
 static void read_entries(Work *work);
 static void take_entry(Work *work, int contact, const MaRows *rows, uint64 row);
 static int	contact_of_row(Reading *reading, TupleTableSlot *slot);
 static bool take_row(TupleTableSlot *slot, void *arg);
 static void add_sum(MaScorePair *pair, float8 points, TimestampTz at);
-static bool rule_points(const MaScoreFetch *fetch, int number, TupleTableSlot *slot, float8 *points);
+static bool rule_points(const MaScoreFetch *fetch, int number, TupleTableSlot *slot,
+						float8 *points);
 static void add_points(Work *work, MaScorePair *pair, const MaScoreRule *rule, TimestampTz at,
 					   float8 points);
 static void add_candidate(Candidates *candidates, TimestampTz at, float8 points);
@@ -229,7 +231,8 @@ make_fetch(MaScoreModels *models, const MaEvent *event, MaEventSource *source)
 
 /*
  * The statements for many keys and that for one: at commit it is mostly one, and a
- * set of one costs more than the rows.
+ * set of one costs more than the rows.  A rule is asked only where its model is wanted,
+ * so that one that fails fails for its model alone.
  */
 static void
 set_statements(MaScoreFetch *fetch)
@@ -242,7 +245,8 @@ set_statements(MaScoreFetch *fetch)
 		if (fetch->columns[i] > 0)
 		{
 			fetch->sqls[i] = rule_column(fetch->rules[i], fetch);
-			appendStringInfo(&columns, ", %s AS p%d", fetch->sqls[i], i);
+			appendStringInfo(&columns, ", CASE WHEN $2[%d] THEN %s END AS p%d",
+							 fetch->rules[i]->model->place + 1, fetch->sqls[i], i);
 		}
 	fetch->many.sql = psprintf("SELECT k.n, e.* FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, n) "
 							   "CROSS JOIN LATERAL (%s) AS e",
@@ -251,9 +255,10 @@ set_statements(MaScoreFetch *fetch)
 	fetch->one.sql = psprintf("SELECT 1::pg_catalog.int8, e.* FROM (%s) AS e",
 							  ma_event_select(fetch->event, fetch->source, columns.data, "$1",
 											  &fetch->key_type));
-	fetch->many.nargs = fetch->one.nargs = 1;
+	fetch->many.nargs = fetch->one.nargs = 2;
 	fetch->many.argtypes[0] = get_array_type(fetch->key_type);
 	fetch->one.argtypes[0] = fetch->key_type;
+	fetch->many.argtypes[1] = fetch->one.argtypes[1] = BOOLARRAYOID;
 }
 
 /* What the row gives under the rule: points, or true where the points are constant. */
@@ -326,6 +331,19 @@ is_wanted(const Work *work, const MaScoreFetch *fetch, int contact)
 	return false;
 }
 
+/* Whether a score of each model is wanted, of anybody. */
+static Datum
+wanted_models(const Work *work)
+{
+	int			nmodels = work->models->nmodels;
+	Datum	   *wanted = palloc0_array(Datum, nmodels);
+
+	for (int i = 0; i < work->n * nmodels; i++)
+		if (work->pairs[i] != NULL)
+			wanted[i % nmodels] = BoolGetDatum(true);
+	return ma_datum_array(wanted, nmodels, BOOLOID);
+}
+
 /* Adds the rows of one source to the scores. */
 static void
 read_source(Work *work, MaScoreFetch *fetch)
@@ -335,7 +353,7 @@ read_source(Work *work, MaScoreFetch *fetch)
 	int64	   *ids;
 	Datum	   *keys;
 	int			nkeys;
-	Datum		argument;
+	Datum		arguments[2];
 	Reading		reading = {work, fetch};
 	MaIdentity	caller;
 	int			zone = -1;
@@ -347,13 +365,14 @@ read_source(Work *work, MaScoreFetch *fetch)
 	if (nkeys == 0)
 		return;
 	reading.ids = ids;
-	argument = nkeys == 1 ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
+	arguments[0] = nkeys == 1 ? keys[0] : ma_datum_array(keys, nkeys, fetch->key_type);
+	arguments[1] = wanted_models(work);
 	if (fetch->source != NULL)
 	{
 		zone = ma_pin_time_zone(fetch->source->time_zone);
 		ma_become_table_owner(&caller, fetch->source->table->relid);
 	}
-	ma_run_each(nkeys == 1 ? &fetch->one : &fetch->many, &argument, work->how, take_row, &reading);
+	ma_run_each(nkeys == 1 ? &fetch->one : &fetch->many, arguments, work->how, take_row, &reading);
 	if (fetch->source != NULL)
 	{
 		ma_become_back(&caller);

@@ -61,6 +61,21 @@ TABLE scores;
 SELECT marketing.define_score_rule('price', 'mean', 'order_placed', points => 'total / quantity', condition => 'quantity > 0');
 CALL marketing.work();
 TABLE scores;
+-- Two models of one event: only that fails whose rule does, read and stored.
+SELECT marketing.define_score_model('orders', thresholds => '{"often": 10}');
+SELECT marketing.define_score_rule('orders', 'each', 'order_placed', points => 3, condition => 'total > 0');
+CALL marketing.work();
+INSERT INTO orders VALUES (8, 3, '2026-02-20', 100, 5);
+SELECT marketing.define_score_rule('price', 'mean', 'order_placed', points => 'total / quantity');
+CALL marketing.work();
+INSERT INTO orders VALUES (9, 3, '2026-02-20', 100, 0);
+SELECT marketing.score(3, 'orders');
+SELECT marketing.score(3, 'price');
+SELECT name, value, version < 0 AS failed, error FROM scores WHERE contact_id = 3;
+DELETE FROM orders WHERE id IN (8, 9);
+SELECT marketing.define_score_rule('price', 'mean', 'order_placed', points => 'total / quantity', condition => 'quantity > 0');
+SELECT marketing.drop_score_model('orders');
+CALL marketing.work();
 -- The table of one model is gone: orders go on.
 DROP TABLE visits;
 INSERT INTO orders VALUES (3, 3, '2026-02-21', 100, 5);
