@@ -46,7 +46,7 @@ CREATE TABLE marketing_internal.score (
 	error_state text,
 	error text,
 	PRIMARY KEY (contact_id, model_id)
-) WITH (fillfactor = 85);
+) WITH (fillfactor = 75);
 COMMENT ON TABLE marketing_internal.score IS
 	'Scores of contacts: value, before floor and ceiling, at the instant; from there it only fades until wake (infinity: until a row changes). reached are the thresholds it is over, lowest first, reached_at since when. No row: no points. One that could not be computed has the error, and the version negated. Computed from the users'' rows; may be deleted, and is built again with the model''s next version.';
 CREATE INDEX score_wake_idx ON marketing_internal.score (wake)

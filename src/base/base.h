@@ -241,6 +241,11 @@ extern MaIndexRead *ma_index_begin(const char *name, int ncolumns, const RegProc
 								   MaRun how);
 extern void ma_index_find(MaIndexRead *read, const Datum *values);
 extern TupleTableSlot *ma_index_next(MaIndexRead *read);
+/*
+ * The same where most looks are followed by an update: the row's page is tidied only when
+ * it has less room than this left.
+ */
+extern TupleTableSlot *ma_index_next_untidied(MaIndexRead *read, Size room);
 extern void ma_index_end(MaIndexRead *read);
 /* From now on under a new snapshot, and by place only. */
 extern void ma_index_renew(MaIndexRead *read, MaRun how);

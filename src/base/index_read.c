@@ -12,11 +12,13 @@
 #include "base/base.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/index.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -119,6 +121,40 @@ TupleTableSlot *
 ma_index_next(MaIndexRead *read)
 {
 	return index_getnext_slot(read->scan, ForwardScanDirection, read->slot) ? read->slot : NULL;
+}
+
+/*
+ * The heap tidies a page at nearly each look once rows on it have been updated, down to the
+ * room that its fillfactor keeps free, and that costs more than the look and the update.
+ */
+TupleTableSlot *
+ma_index_next_untidied(MaIndexRead *read, Size room)
+{
+	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) read->slot;
+	ItemPointer place;
+
+	if (read->table->rd_tableam != GetHeapamTableAmRoutine())
+		return ma_index_next(read);
+	while ((place = index_getnext_tid(read->scan, ForwardScanDirection)) != NULL)
+	{
+		ItemPointerData at = *place;
+		Buffer		buffer = ReadBuffer(read->table, ItemPointerGetBlockNumber(&at));
+		bool		roomy;
+		bool		found = false;
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		roomy = PageGetHeapFreeSpace(BufferGetPage(buffer)) >= room;
+		if (roomy)
+			found = heap_hot_search_buffer(&at, read->table, buffer, read->snapshot,
+										   &slot->base.tupdata, NULL, true);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (found)
+			ExecStoreBufferHeapTuple(&slot->base.tupdata, read->slot, buffer);
+		ReleaseBuffer(buffer);
+		if (found || (!roomy && index_fetch_heap(read->scan, read->slot)))
+			return read->slot;
+	}
+	return NULL;
 }
 
 void

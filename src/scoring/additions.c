@@ -34,6 +34,8 @@ typedef enum ScoreColumn
 	SCORE_COLUMNS = 10
 } ScoreColumn;
 
+#define ROOM 250				/* for some more versions of a row, in octets */
+
 /* A stored row that is to be written with another score. */
 typedef struct Settled
 {
@@ -208,7 +210,7 @@ settle_stored(MaScoreModels *models, const MaContactChange *contact, TimestampTz
 		key[0] = Int64GetDatum(contact->contact_id);
 		key[1] = Int32GetDatum(model->id);
 		ma_index_find(read, key);
-		slot = ma_index_next(read);
+		slot = ma_index_next_untidied(read, ROOM);
 		all = slot != NULL && slot->tts_tupleDescriptor->natts == SCORE_COLUMNS;
 		if (!all)
 			break;
