@@ -179,6 +179,8 @@ ma_define_stage(PG_FUNCTION_ARGS)
 				 errmsg("%s must not be null", name == NULL ? "name" : "place")));
 	ma_name_check(name, "stage");
 	ma_call_begin(&call);
+	/* Against whoever drops what the rule names. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	lock();
 	answer = define(name, PG_GETARG_INT32(1), rule, search_path, call.caller.userid);
 	answer = MemoryContextStrdup(context, answer);
