@@ -8,9 +8,10 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA marketing_internal FROM PUBLIC;
 -- a row trigger needs this right; the function is inert on other tables.
 GRANT EXECUTE ON FUNCTION marketing.capture() TO PUBLIC;
 
--- A view checks the functions in it by who reads the view: these only read, for marketing.status and
--- marketing.errors.  Nobody reaches them by name without USAGE on their schema.
-GRANT EXECUTE ON FUNCTION marketing_internal.worker_status(), marketing_internal.capture_status(),
+-- A view checks the functions in it by who reads the view: these only read, for marketing.status,
+-- marketing.errors and what goes by the clock.  Nobody reaches those of marketing_internal by name without
+-- USAGE on their schema.
+GRANT EXECUTE ON FUNCTION marketing.now(), marketing_internal.worker_status(), marketing_internal.capture_status(),
 	marketing_internal.segment_status(), marketing_internal.stage_status(), marketing_internal.journeys_status(),
 	marketing_internal.delivery_status(),
 	marketing_internal.contact_text(bigint), marketing_internal.contact_text_now(bigint) TO PUBLIC;

@@ -21,9 +21,9 @@ typedef struct Reading
 
 static MaRows rows_in_state(void);
 static MaBroadcast *parsed(const MaRows *rows, uint64 row);
-static bool names(const char *text, const char *word, const char *name);
+static bool names(const char *text, const char *kind, const char *name);
 static void read_rule(void *arg);
-static List *uses_in_rules(const char *word, const char *name);
+static List *uses_in_rules(const char *kind, const char *name);
 static List *uses_of_template(const char *name);
 static List *uses_of_segment(const char *name);
 static List *uses_of_list(const char *name);
@@ -76,21 +76,21 @@ read_rule(void *arg)
 
 /* True if the rule names it; one that is broken names nothing. */
 static bool
-names(const char *text, const char *word, const char *name)
+names(const char *text, const char *kind, const char *name)
 {
 	Reading		reading = {text};
 	ListCell   *cell;
 
 	if (text == NULL || ma_attempt(read_rule, &reading) != NULL)
 		return false;
-	foreach(cell, ma_rule_names(reading.rule, word))
+	foreach(cell, ma_rule_uses(reading.rule, kind))
 		if (strcmp(lfirst(cell), name) == 0)
 			return true;
 	return false;
 }
 
 static List *
-uses_in_rules(const char *word, const char *name)
+uses_in_rules(const char *kind, const char *name)
 {
 	MaRows		rows = rows_in_state();
 	List	   *uses = NIL;
@@ -102,9 +102,9 @@ uses_in_rules(const char *word, const char *name)
 		if (strcmp(ma_text(&rows, i, 2), "draft") != 0)
 			continue;
 		broadcast = parsed(&rows, i);
-		if (names(broadcast->audience, word, name))
+		if (names(broadcast->audience, kind, name))
 			uses = lappend(uses, psprintf("broadcast \"%s\", audience", ma_text(&rows, i, 1)));
-		if (names(broadcast->exclude, word, name))
+		if (names(broadcast->exclude, kind, name))
 			uses = lappend(uses, psprintf("broadcast \"%s\", exclude", ma_text(&rows, i, 1)));
 	}
 	return uses;
@@ -156,13 +156,13 @@ uses_of_stage(const char *name)
 static List *
 uses_of_score(const char *name)
 {
-	return uses_in_rules("score", name);
+	return uses_in_rules("score model", name);
 }
 
 static List *
 uses_of_topic(const char *name)
 {
-	return uses_in_rules("subscribed", name);
+	return uses_in_rules("topic", name);
 }
 
 /* That of a launched broadcast is part of it. */

@@ -113,6 +113,8 @@ typedef struct MaRowName
 
 /* All (MaRowName *) that a checked condition names, over rows of these events. */
 extern List *ma_row_names(Node *tree, const MaEvent *event, const MaEvent *entry_event);
+/* Those (char *) of this kind among them. */
+extern List *ma_row_names_of(const List *named, const char *kind);
 
 /* ---- columns.c ---- */
 

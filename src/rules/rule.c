@@ -6,6 +6,7 @@
 #include "base/base.h"
 
 #include "rules/columns.h"
+#include "rules/leaf.h"
 #include "rules/rules_internal.h"
 #include "utils/lsyscache.h"
 
@@ -269,6 +270,15 @@ ma_rule_names(const MaRule *rule, const char *word)
 	foreach(cell, strcmp(word, "score") == 0 ? rule->scores : NIL)
 		names = lappend(names, ((MaNumber *) lfirst(cell))->text);
 	return names;
+}
+
+List *
+ma_rule_uses(const MaRule *rule, const char *kind)
+{
+	const char *word = strcmp(kind, "score model") == 0 ? "score" :
+		strcmp(kind, "topic") == 0 ? "subscribed" : kind;
+
+	return list_concat(ma_rule_names(rule, word), ma_row_names_of(rule->named, kind));
 }
 
 /* Columns of attached tables, of the rule and of segments it names. */

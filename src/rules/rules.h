@@ -93,6 +93,11 @@ extern List *ma_rule_relations(const MaRule *rule);
 
 /* Names (char *) after this word ("segment", "list") in it, directly. */
 extern List *ma_rule_names(const MaRule *rule, const char *word);
+/*
+ * Names (char *) of this kind, as ma_register_uses() has it, that it would miss: those after
+ * the word, and those that columns of events of ours are compared with ("model = 'lead'").
+ */
+extern List *ma_rule_uses(const MaRule *rule, const char *kind);
 
 /*
  * How the rule leads to this "segment" or "score", by segments it names and scores they are
@@ -323,6 +328,8 @@ extern void ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries,
  */
 extern MaExpression *ma_row_sql_check(const MaEvent *event, const MaEventSource *source,
 									  const char *text, Oid type, const char *what, Oid definer);
+/* What it names of this kind, as ma_row_rule_names(), of a built-in event. */
+extern List *ma_row_sql_names(const MaEvent *event, const char *text, Oid type, const char *kind);
 /* True if the source (NULL: tracked events) is there still, with all the columns. */
 extern bool ma_row_sql_fits(const MaEventSource *source, List *columns);
 /* The checked text as SQL over the source's row, as alias t, in parentheses. */

@@ -243,6 +243,7 @@ struct MaRule
 	List	   *facts;			/* MaNode */
 	List	   *segments;		/* MaNode */
 	List	   *scores;			/* MaNumber */
+	List	   *named;			/* MaRowName: what its wheres compare columns of our events with */
 	bool		sync;
 	bool		plain;			/* its SQL runs nothing users wrote */
 	int64		recheck;		/* usecs, the longest of its own; 0: none */

@@ -79,10 +79,13 @@ ma_score_backtest(PG_FUNCTION_ARGS)
 	test.end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 													   TimestampTzGetDatum(test.at),
 													   PG_GETARG_DATUM(3)));
+	/* The rule says it in seconds: so it ends, and begins, with a whole one. */
+	if (!TIMESTAMP_NOT_FINITE(test.at))
+		test.end -= (test.end - test.at) % USECS_PER_SEC;
 	if (test.end <= test.at || test.end > ma_now())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the time after \"at\" must be over"),
+				 errmsg("the time after \"at\" must be over, and a second at least"),
 				 errdetail("It would end at %s.", timestamptz_to_str(test.end)),
 				 errhint("Take an earlier instant, or a shorter time: within => '30 days'.")));
 	ma_call_begin(&call);

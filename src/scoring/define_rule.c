@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "rules/rules.h"
 #include "scoring/define.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -129,6 +130,8 @@ define_rule(FunctionCallInfo fcinfo, bool expression)
 	read_points(options, fcinfo, expression);
 
 	ma_call_begin(&call);
+	/* Against whoever drops the segment, or has it read this score. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_score_definitions_lock();
 	answer = MemoryContextStrdup(context, define(options));
 	ma_call_end(&call);

@@ -94,7 +94,8 @@ collect(const MaScoreLines *lines, Change *changes, TimestampTz until)
 		if (line->over || line->at > until)
 			continue;
 		changes[n++] = (Change) {line->at, line->points, line, false};
-		if (line->expiry <= until)
+		/* What never expires does not at the end of all time either. */
+		if (line->expiry <= until && line->expiry != DT_NOEND)
 			changes[n++] = (Change) {line->expiry, line->points, line, true};
 	}
 	qsort(changes, n, sizeof(Change), compare_changes);

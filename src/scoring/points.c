@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #define STEPS_PER_POINT 10000.0	/* 1 / MA_SCORE_STEP */
+#define LARGE 1e18
 
 static TimestampTz faded_away(const MaScoreModel *model, const MaScore *score, TimestampTz at);
 
@@ -39,7 +40,9 @@ ma_score_finish(const MaScoreModel *model, float8 raw)
 
 	value = Max(value, model->floor);
 	value = Min(value, model->ceiling);
-	value = round(value * STEPS_PER_POINT) / STEPS_PER_POINT;
+	/* Large ones have no decimals, and the largest ones would be infinite. */
+	if (fabs(value) < LARGE)
+		value = round(value * STEPS_PER_POINT) / STEPS_PER_POINT;
 	return value == 0 ? 0 : value;	/* no minus zero */
 }
 

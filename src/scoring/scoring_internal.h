@@ -300,6 +300,7 @@ extern void ma_sales_init(void);
 
 extern void ma_score_consumer_init(void);
 extern void ma_score_atom_init(void);
+extern void ma_score_uses_init(void);
 extern void ma_score_wake_init(void);
 
 #endif							/* MA_SCORING_INTERNAL_H */

@@ -61,6 +61,7 @@ ma_score_views_init(void)
 
 	ma_worker_register_duty(&duty);
 	ma_register_attach_listener(attached);
+	ma_score_uses_init();
 }
 
 /* ---- the views ---- */

@@ -102,6 +102,8 @@ define(Wanted *wanted, const char *search_path, Oid definer)
 	bool		building;
 	List	   *names;
 
+	/* Against whoever drops what the rule names. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_segments_lock();
 	ma_tell_named("segment", wanted->name, false);
 	all = ma_segments();

@@ -22,7 +22,7 @@ static void attached(void);
 static void named_changes(const char *word, const char *name, bool changed);
 static void named_changing(const char *word, const char *name);
 static void score_changed(const char *model);
-static List *uses_of(const char *word, const char *name);
+static List *uses_of(const char *kind, const char *name);
 static List *uses_of_score(const char *model);
 static List *uses_of_stage(const char *stage);
 static List *uses_of_topic(const char *topic);
@@ -146,7 +146,7 @@ score_changed(const char *model)
 }
 
 static List *
-uses_of(const char *word, const char *name)
+uses_of(const char *kind, const char *name)
 {
 	MaSegments *all = ma_segments();
 	List	   *uses = NIL;
@@ -154,7 +154,7 @@ uses_of(const char *word, const char *name)
 
 	for (int i = 0; i < all->n; i++)
 		foreach(cell, all->segments[i]->rule ?
-				ma_rule_names(all->segments[i]->rule, word) : NIL)
+				ma_rule_uses(all->segments[i]->rule, kind) : NIL)
 			if (strcmp(lfirst(cell), name) == 0)
 			{
 				uses = lappend(uses, psprintf("segment \"%s\"", all->segments[i]->name));
@@ -166,7 +166,7 @@ uses_of(const char *word, const char *name)
 static List *
 uses_of_score(const char *model)
 {
-	return uses_of("score", model);
+	return uses_of("score model", model);
 }
 
 static List *
@@ -178,7 +178,7 @@ uses_of_stage(const char *stage)
 static List *
 uses_of_topic(const char *topic)
 {
-	return uses_of("subscribed", topic);
+	return uses_of("topic", topic);
 }
 
 /* The worker's turn; nothing unless a definition or an attached table has changed. */

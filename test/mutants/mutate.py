@@ -350,6 +350,18 @@ MUTANTS = {
         "\t\tif (after == 0)\n",
         "\t\tif (after < 0)\n",
     ),
+    "stage_not_heard_of": (
+        "somebody who has not heard of a stage takes back whom he finds in it",
+        "src/scoring/stages/move.c",
+        "\t/* Who had them before us may have brought them to a stage that is news to us. */\n\tAcceptInvalidationMessages();\n",
+        "",
+    ),
+    "stage_of_dropped_segment": (
+        "a stage is defined by a segment that is just being dropped",
+        "src/scoring/stages/define.c",
+        "\t/* Against whoever drops what the rule names. */\n\tLockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);\n",
+        "",
+    ),
     "lead_comes_back": (
         "what brought a rejected lead there before brings it back",
         "src/scoring/explain.c",
@@ -379,6 +391,12 @@ MUTANTS = {
         "src/scoring/sales/owners.c",
         "WHERE o.owner_id OPERATOR(pg_catalog.=) $2 FOR KEY SHARE ON CONFLICT",
         "WHERE o.owner_id OPERATOR(pg_catalog.=) $2 ON CONFLICT",
+    ),
+    "lead_task_of_dropped": (
+        "a task is given to an owner who is just being dropped",
+        "src/scoring/sales/tasks.c",
+        "WHERE o.owner_id OPERATOR(pg_catalog.=) $3 FOR KEY SHARE), $4",
+        "WHERE o.owner_id OPERATOR(pg_catalog.=) $3), $4",
     ),
     "lead_not_noted": (
         "a lead that comes over the threshold waits for the next look at all",

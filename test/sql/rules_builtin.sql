@@ -39,7 +39,7 @@ SELECT marketing.subscribe(1, 'offers', 'email');
 SELECT marketing.define_segment('new_readers', 'any subscription_confirmed where (topic = ''offers'') in 7 days');
 SELECT marketing.define_segment('left', 'any unsubscribed');
 SELECT marketing.define_segment('undecided', 'any subscription_requested where (topic = ''letter'') not followed by subscription_confirmed where (topic = ''letter'') within 2 days');
-SELECT marketing.define_segment('old', 'count(subscription_confirmed where (topic = ''old'')) = 1');
+SELECT marketing.define_segment('old', 'count(subscription_confirmed where (topic like ''ol_'')) = 1');
 SELECT name, stored(name), maintenance, rule FROM marketing.segments ORDER BY name;
 BEGIN;
 SELECT marketing.subscribe(2, 'offers', 'sms');

@@ -24,6 +24,7 @@ SELECT marketing.define_owner('leyla', 'Leyla@Shop.example', 'calls'), marketing
 SELECT marketing.define_owner('leyla', 'leyla@shop.example', 'calls'), marketing.define_owner('rosa', email => 'rosa@shop.example');
 SELECT marketing.define_owner('x', 'nobody');
 SELECT marketing.define_owner('owner');
+SELECT marketing.define_owner('function:public.territory');
 SELECT marketing.assign_owner(1, 'round_robin:calls'), marketing.assign_owner(2, 'round_robin:calls'), marketing.assign_owner(3, 'round_robin:calls'),
 	marketing.assign_owner(3, 'round_robin:calls') AS again, marketing.assign_owner(1, 'rosa') AS other, marketing.assign_owner(1, 'owner') AS same, marketing.assign_owner(5, 'owner') AS nobody;
 SELECT marketing.assign_owner(1, 'lila');
@@ -34,6 +35,8 @@ SELECT * FROM marketing.owners;
 -- The list, its clock, and who gets a lead.
 SELECT marketing.define_hand_off('lead', 'hott');
 SELECT marketing.define_hand_off('fit', assign => 'round_robin:cals');
+SELECT marketing.define_hand_off('fit', assign => 'owner');
+SELECT marketing.define_hand_off('fit', assign => 'function:pg_catalog.max');
 SELECT marketing.define_hand_off('lead', 'hot', assign => 'round_robin:calls', within => '4 hours'), marketing.define_hand_off('lead', 'hot', assign => 'round_robin:calls', within => '4 hours');
 INSERT INTO visits VALUES (1, 4, '2026-03-01 12:00+00', 60), (2, 6, '2026-03-01 12:00+00', 55), (3, 8, '2026-03-01 12:00+00', 30);
 SELECT marketing_internal.contact_text(contact_id) AS waiting FROM marketing_internal.lead_waiting ORDER BY waiting_id;
@@ -50,6 +53,8 @@ SELECT contact, owner, accepted_at, waiting, overdue FROM marketing.sales_ready;
 SELECT marketing_internal.record_event(e) FROM unnest('{lead_accepted,lead_rejected,task_done,score_threshold_reached,score_threshold_lost}'::text[]) AS e;
 SELECT marketing.reject_lead(6, 'student'), marketing.reject_lead(7, reason => 'no budget', by => 'can', model => 'lead');
 SELECT marketing.reject_lead(6, '');
+SELECT marketing.reject_lead(6, '  ');
+SELECT marketing.lead_outcome(6, 'won', 'NaN');
 SELECT string_agg(contact, ' ') AS left FROM marketing.sales_ready;
 UPDATE visits SET spent = 40 WHERE id = 2;
 UPDATE visits SET spent = 58 WHERE id = 2;
@@ -154,6 +159,19 @@ SELECT count(*) FILTER (WHERE p LIKE '%lead_answer_pkey%') AS by_index, count(*)
 	FROM plan_of('SELECT * FROM marketing.sales_ready') AS p;
 RESET enable_seqscan;
 DROP FUNCTION plan_of;
+
+-- Who may read what sales works from needs nothing else.
+CREATE ROLE regress_sales;
+GRANT USAGE ON SCHEMA marketing TO regress_sales;
+GRANT SELECT ON marketing.sales_ready, marketing.tasks, marketing.leads, marketing.owners, marketing.grades, marketing.stages TO regress_sales;
+SET ROLE regress_sales;
+SELECT count(overdue) > 0 AS leads, count(waiting) > 0 AS waiting FROM marketing.sales_ready;
+SELECT count(overdue) AS tasks, (SELECT count(at) > 0 FROM marketing.leads) AS said, (SELECT sum(overdue_tasks) FROM marketing.owners) AS overdue,
+	(SELECT count(grade) FROM marketing.grades) AS grades, (SELECT count(reached) FROM marketing.stages) AS stages FROM marketing.tasks;
+SELECT marketing.accept_lead(5);
+RESET ROLE;
+DROP OWNED BY regress_sales;
+DROP ROLE regress_sales;
 
 -- With a model goes what was said of its hand-off.
 SELECT marketing.define_score_model('brief', thresholds => '{"x": 1}'), marketing.define_hand_off('brief', 'x', assign => 'can');

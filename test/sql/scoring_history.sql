@@ -20,6 +20,7 @@ SELECT * FROM marketing.score_history(1, 'lead');
 SELECT * FROM marketing.score_history(1, 'lead', '2026-02-01', '2026-02-15');
 SELECT * FROM marketing.score_history(1, 'lead', until => '2026-04-01');
 SELECT * FROM marketing.score_history(2, 'lead');
+SELECT * FROM marketing.score_history(1, 'steady', since => '2026-02-15', until => 'infinity');
 -- Each line is the score of that instant.
 CREATE FUNCTION score_at(moment timestamptz) RETURNS numeric LANGUAGE plpgsql AS $$ BEGIN PERFORM marketing.set_clock(moment); RETURN marketing.score(1, 'lead'); END $$;
 CREATE TEMP TABLE course AS SELECT row_number() OVER () AS n, * FROM marketing.score_history(1, 'lead');
@@ -88,4 +89,13 @@ SELECT * FROM marketing.score_backtest('steady', 'ordered', '2025-02-01', '20 da
 SELECT * FROM marketing.score_backtest('steady', 'ordered', '2026-02-20', '20 days');
 SELECT * FROM marketing.score_backtest('steady', 'orderd', '2026-02-01', '20 days');
 SELECT * FROM marketing.score_backtest('steady', NULL, '2026-02-01');
+-- The time after it is one of whole seconds, from the instant on.
+INSERT INTO orders VALUES (900, 40, '2026-02-01 12:00:00.5+00', 10);
+SELECT outcomes FROM marketing.score_backtest('steady', 'ordered', '2026-02-01 12:00+00', '1.9 seconds', again => true) WHERE what = 'all';
+SELECT * FROM marketing.score_backtest('steady', 'ordered', '2026-02-01 12:00+00', '0.5 seconds');
+
+-- The largest numbers stay numbers.
+SELECT marketing.define_score_model('huge', thresholds => '{"far": 1e307}'), marketing.define_score_rule('huge', 'visit', 'visited', 1e305);
+INSERT INTO visits VALUES (900, 40, '2026-02-01 12:00+00', 10);
+SELECT marketing.score(40, 'huge') < 'infinity' AS finite, marketing.score(40, 'huge') >= 1e305 AS counts, marketing.grade(40, 'huge');
 DROP EXTENSION marketing_automation;

@@ -16,7 +16,6 @@
 typedef struct Search
 {
 	const char *kind;			/* what it is, as ma_require_unused() has it */
-	const char *word;			/* that stands before the name in rules; NULL: in none */
 	const char *name;
 	MaStepKind	kinds[2];		/* steps that name it */
 	int			nkinds;
@@ -61,7 +60,7 @@ ma_journey_uses_init(void)
 static List *
 uses_of_template(const char *name)
 {
-	Search		search = {"template", NULL, name, .is_template = true};
+	Search		search = {"template", name, .is_template = true};
 
 	return search_all(&search);
 }
@@ -69,7 +68,7 @@ uses_of_template(const char *name)
 static List *
 uses_of_segment(const char *name)
 {
-	Search		search = {"segment", "segment", name, .is_segment = true};
+	Search		search = {"segment", name, .is_segment = true};
 
 	return search_all(&search);
 }
@@ -77,7 +76,7 @@ uses_of_segment(const char *name)
 static List *
 uses_of_list(const char *name)
 {
-	Search		search = {"list", "list", name, {MA_STEP_ADD_TO_LIST, MA_STEP_REMOVE_FROM_LIST}, 2};
+	Search		search = {"list", name, {MA_STEP_ADD_TO_LIST, MA_STEP_REMOVE_FROM_LIST}, 2};
 
 	return search_all(&search);
 }
@@ -85,7 +84,7 @@ uses_of_list(const char *name)
 static List *
 uses_of_stage(const char *name)
 {
-	Search		search = {"stage", "stage", name, {MA_STEP_STAGE}, 1};
+	Search		search = {"stage", name, {MA_STEP_STAGE}, 1};
 
 	return search_all(&search);
 }
@@ -93,7 +92,7 @@ uses_of_stage(const char *name)
 static List *
 uses_of_score(const char *name)
 {
-	Search		search = {"score model", "score", name, {MA_STEP_SCORE}, 1};
+	Search		search = {"score model", name, {MA_STEP_SCORE}, 1};
 
 	return search_all(&search);
 }
@@ -101,7 +100,7 @@ uses_of_score(const char *name)
 static List *
 uses_of_topic(const char *name)
 {
-	Search		search = {"topic", "subscribed", name};
+	Search		search = {"topic", name};
 
 	return search_all(&search);
 }
@@ -109,7 +108,7 @@ uses_of_topic(const char *name)
 static List *
 uses_of_owner(const char *name)
 {
-	Search		search = {"owner", NULL, name, .is_owner = true};
+	Search		search = {"owner", name, .is_owner = true};
 
 	return search_all(&search);
 }
@@ -118,7 +117,7 @@ uses_of_owner(const char *name)
 static List *
 uses_of_journey(const char *name)
 {
-	Search		search = {"journey", NULL, name};
+	Search		search = {"journey", name};
 
 	return search_all(&search);
 }
@@ -201,11 +200,11 @@ search_rule(Search *search, const MaCondition *condition, const char *path)
 	ListCell   *cell;
 
 	search->condition = condition;
-	if (search->word == NULL || ma_attempt(read_rule, search) != NULL)
+	if (ma_attempt(read_rule, search) != NULL)
 		return;
 	rule = condition == NULL ? search->version->filter :
 		search->version->conditions[condition->number].rule;
-	foreach(cell, ma_rule_names(rule, search->word))
+	foreach(cell, ma_rule_uses(rule, search->kind))
 		if (strcmp(lfirst(cell), search->name) == 0)
 		{
 			note(search, path);

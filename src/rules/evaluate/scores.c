@@ -86,7 +86,7 @@ ma_check_scores(MaParser *parser, int first, const MaNode *node, int nscores)
 	if ((node->left->kind != MA_NUMBER_SCORE && node->right->kind != MA_NUMBER_SCORE) ||
 		changes_by_time(other))
 		ma_parse_failed(parser, first, "a score stands alone on one side of its comparison",
-						"For example score(lead) >= 50, or a column of the contact in place of 50.");
+						"For example score(lead) >= 50, or a column of the contact in place of 50; of several, each is compared by itself, or they are one model.");
 }
 
 /* ---- what rules with scores depend on ---- */

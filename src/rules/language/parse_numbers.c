@@ -133,6 +133,9 @@ parse_factor(MaParser *parser)
 	}
 	if (token->kind == MA_TOKEN_NUMBER)
 		return ma_parse_constant(parser);
+	if (ma_is_word(token, "case"))
+		ma_parse_failed(parser, parser->at, "CASE holds no aggregates and no scores",
+						"It is SQL over columns of the contact; join conditions by AND, OR and NOT.");
 	if (token->kind != MA_TOKEN_NAME)
 		ma_parse_failed(parser, parser->at, "a number, a column or an aggregate is expected here",
 						NULL);

@@ -1,6 +1,6 @@
 /*
  * row_names.c
- *		What a condition on an event's row names: "model = 'lead'" and "template in ('a', 'b')"
+ *		What SQL over an event's row names: "model = 'lead'" and "template in ('a', 'b')"
  *		compare a column of an event of our own with what users define, which must not be
  *		dropped under it.
  */
@@ -21,6 +21,7 @@ typedef struct Walk
 } Walk;
 
 static bool collect(Node *node, Walk *walk);
+static void compare_case(CaseExpr *node, Walk *walk);
 static void compare(List *args, Walk *walk);
 static Node *bare(Node *node);
 static const char *kind_of(Node *node, const Walk *walk);
@@ -35,17 +36,47 @@ ma_row_names(Node *tree, const MaEvent *event, const MaEvent *entry_event)
 	return walk.named;
 }
 
+List *
+ma_row_names_of(const List *named, const char *kind)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, named)
+		if (strcmp(((MaRowName *) lfirst(cell))->kind, kind) == 0)
+			names = lappend(names, ((MaRowName *) lfirst(cell))->name);
+	return names;
+}
+
 /* Whatever the operator is: a name that must not be the one is named as well. */
 static bool
 collect(Node *node, Walk *walk)
 {
 	if (node == NULL)
 		return false;
+	if (IsA(node, CaseExpr))
+		compare_case((CaseExpr *) node, walk);
 	if (IsA(node, OpExpr) || IsA(node, DistinctExpr) || IsA(node, NullIfExpr))
 		compare(((OpExpr *) node)->args, walk);
 	if (IsA(node, ScalarArrayOpExpr))
 		compare(((ScalarArrayOpExpr *) node)->args, walk);
 	return expression_tree_walker(node, collect, walk);
+}
+
+/* CASE model WHEN 'lead': what is compared with stands before all that it is compared with. */
+static void
+compare_case(CaseExpr *node, Walk *walk)
+{
+	ListCell   *cell;
+	ListCell   *arg;
+
+	foreach(cell, node->arg ? node->args : NIL)
+	{
+		Node	   *equal = (Node *) lfirst_node(CaseWhen, cell)->expr;
+
+		foreach(arg, IsA(equal, OpExpr) ? ((OpExpr *) equal)->args : NIL)
+			compare(list_make2(node->arg, lfirst(arg)), walk);
+	}
 }
 
 static void

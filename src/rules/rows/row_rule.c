@@ -158,13 +158,7 @@ ma_row_rule_columns(const MaRowRule *rule)
 List *
 ma_row_rule_names(const MaRowRule *rule, const char *kind)
 {
-	List	   *names = NIL;
-	ListCell   *cell;
-
-	foreach(cell, rule->names)
-		if (strcmp(((MaRowName *) lfirst(cell))->kind, kind) == 0)
-			names = lappend(names, ((MaRowName *) lfirst(cell))->name);
-	return names;
+	return ma_row_names_of(rule->names, kind);
 }
 
 /* ---- names ---- */

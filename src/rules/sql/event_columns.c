@@ -335,6 +335,9 @@ compile(MaLeaf *leaf, MaValueType type, MaStreamPart *part, char **text, char **
 	row_scope(leaf, part->source, false);
 	checked = analyse(leaf, type, &shown);
 	*sql = *direct = typed(checked, type);
+	leaf->parser->rule->named = list_concat(leaf->parser->rule->named,
+											ma_row_names(checked->tree, leaf->event,
+														 leaf->parser->rule->entry_event));
 	leaf->stream->builtin_only &= checked->builtin_only;
 	ma_check_functions(leaf->parser, leaf->start, checked->builtin_only,
 					   part->source ? part->source->table->relid : InvalidOid);

@@ -125,7 +125,7 @@ ma_row_sql_check(const MaEvent *event, const MaEventSource *source, const char *
 				 const char *what, Oid definer)
 {
 	MaExpression *result = palloc0_object(MaExpression);
-	MaParser	parser = {text};
+	MaParser	parser = {text, .what = what, .definer = definer, .definitions = ma_definitions()};
 	MaLeaf		leaf = {&parser};
 	List	   *lookups = source ? source->lookups : NIL;
 	MaScopeTable *tables = palloc0_array(MaScopeTable, list_length(lookups) + 1);
@@ -133,9 +133,6 @@ ma_row_sql_check(const MaEvent *event, const MaEventSource *source, const char *
 	MaScopedExpression *checked;
 	ListCell   *cell;
 
-	parser.what = what;
-	parser.definer = definer;
-	parser.definitions = ma_definitions();
 	leaf.event = unconstify(MaEvent *, event);
 	leaf.source_part = unconstify(MaEventSource *, source);
 	leaf.parts = list_make1(leaf.source_part);
@@ -165,6 +162,20 @@ ma_row_sql_check(const MaEvent *event, const MaEventSource *source, const char *
 		result->columns = lappend(result->columns, ((MaLookup *) lfirst(cell))->link_column);
 	result->columns = list_concat(result->columns, leaf.lookup_columns);
 	return result;
+}
+
+List *
+ma_row_sql_names(const MaEvent *event, const char *text, Oid type, const char *kind)
+{
+	MaParser	parser = {text, .what = "expression", .definitions = ma_definitions()};
+	MaLeaf		leaf = {&parser, .event = unconstify(MaEvent *, event)};
+	MaScopeTable table = {MA_ROW_ALIAS, relation_of(NULL)};
+	MaScope		scope = {&table, 1, resolve, &leaf, NULL};
+	MaScopedExpression *checked;
+
+	checked = ma_scoped_expression_check(text, text, &scope, type == BOOLOID ? BOOLOID : InvalidOid,
+										 parser.what);
+	return ma_row_names_of(ma_row_names(checked->tree, event, NULL), kind);
 }
 
 /* The lookup whose column this is by its name ("product.price"), and *own, "price"; NULL. */

@@ -5,10 +5,12 @@
  */
 #include "base/base.h"
 
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "scoring/sales/sales.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -16,6 +18,7 @@
 #include "worker/worker.h"
 
 static void check_threshold(const MaScoreModel *model, const char *threshold);
+static void check_assign(const char *assign, Oid role);
 static bool same(const MaRows *rows, int column, const char *text);
 static List *uses_of_owner(const char *name);
 
@@ -100,7 +103,8 @@ ma_assign_function(const char *name, Oid role)
 	List	   *names = ma_qualified_names(name);
 	Oid			function = LookupFuncName(names, lengthof(types), types, true);
 
-	if (list_length(names) < 2 || !OidIsValid(function) || get_func_retset(function) ||
+	if (list_length(names) < 2 || !OidIsValid(function) ||
+		get_func_prokind(function) != PROKIND_FUNCTION || get_func_retset(function) ||
 		get_func_rettype(function) != TEXTOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -113,6 +117,22 @@ ma_assign_function(const char *name, Oid role)
 						name)));
 	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
 									  get_func_name(function));
+}
+
+/* A name, a team or a function that the role may call. */
+static void
+check_assign(const char *assign, Oid role)
+{
+	if (strcmp(assign, "owner") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("assign of a hand-off cannot be \"owner\""),
+				 errdetail("It is for leads that have none."),
+				 errhint("Use a name, round_robin:TEAM or function:SCHEMA.NAME.")));
+	if (strncmp(assign, MA_ASSIGN_FUNCTION, strlen(MA_ASSIGN_FUNCTION)) == 0)
+		(void) ma_assign_function(assign + strlen(MA_ASSIGN_FUNCTION), role);
+	else
+		ma_assignment_check(assign);
 }
 
 static bool
@@ -156,14 +176,14 @@ ma_define_hand_off(PG_FUNCTION_ARGS)
 		ma_score_check_time(PG_GETARG_INTERVAL_P(3), psprintf("within of score model \"%s\"", name),
 							false);
 	ma_call_begin(&call);
+	/* Against drop_owner(). */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	ma_score_definitions_lock();
 	role = GetUserNameFromId(call.caller.userid, false);
 	model = ma_score_model_required(name);
 	check_threshold(model, threshold);
-	if (assign != NULL && strncmp(assign, MA_ASSIGN_FUNCTION, strlen(MA_ASSIGN_FUNCTION)) == 0)
-		(void) ma_assign_function(assign + strlen(MA_ASSIGN_FUNCTION), call.caller.userid);
-	else if (assign != NULL)
-		ma_assignment_check(assign);
+	if (assign != NULL)
+		check_assign(assign, call.caller.userid);
 	values[0] = asked[0] = Int32GetDatum(model->id);
 	values[1] = threshold ? CStringGetTextDatum(threshold) : (Datum) 0;
 	values[2] = assign ? CStringGetTextDatum(assign) : (Datum) 0;

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "scoring/sales/sales.h"
 #include "utils/builtins.h"
+#include "utils/numeric.h"
 
 /* An answer, as it is given. */
 typedef struct Answer
@@ -116,17 +117,17 @@ ma_accept_lead(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Answer		answer = {"accepted", "lead_accepted"};
-	int32		owner;
 	MaCall		call;
 
 	(void) ma_extension_required();
 	answer.by = ma_score_text(fcinfo, 1);
 	ma_call_begin(&call);
 	read_model(&answer, fcinfo, 2);
-	owner = answer.by ? ma_owner_required(answer.by) : 0;
+	if (answer.by != NULL)
+		(void) ma_owner_required(answer.by);
 	answer.contact_id = ma_contact_argument_locked(fcinfo, false);
-	if (owner != 0)
-		ma_owner_set(answer.contact_id, owner);
+	if (answer.by != NULL)
+		(void) ma_owner_give(answer.contact_id, answer.by);
 	else
 		answer.by = ma_owner_name(ma_owner_of(answer.contact_id));
 	return finish(&answer, &call, context);
@@ -143,7 +144,7 @@ ma_reject_lead(PG_FUNCTION_ARGS)
 	(void) ma_extension_required();
 	answer.reason = ma_score_text(fcinfo, 1);
 	answer.by = ma_score_text(fcinfo, 2);
-	if (answer.reason == NULL || answer.reason[0] == '\0')
+	if (answer.reason == NULL || strspn(answer.reason, " \t\n\r") == strlen(answer.reason))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("reason must not be empty"),
@@ -169,6 +170,11 @@ ma_lead_outcome(PG_FUNCTION_ARGS)
 	(void) ma_extension_required();
 	answer.reason = ma_score_name(fcinfo, 1, "outcome");
 	answer.value = PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2);
+	if (answer.value != 0 && (numeric_is_nan(DatumGetNumeric(answer.value)) ||
+							  numeric_is_inf(DatumGetNumeric(answer.value))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value must be a finite number")));
 	ma_call_begin(&call);
 	read_model(&answer, fcinfo, 3);
 	answer.contact_id = ma_contact_argument_locked(fcinfo, false);

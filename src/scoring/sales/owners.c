@@ -5,18 +5,21 @@
  *
  * A round robin goes by numbers of turns: whoever has the lowest of his team is next, and
  * gets one above all others.  The rows of the team are locked before it is read whose turn
- * it is, so that two at a time get two owners.
+ * it is, so that two at a time get two owners.  Whoever gives somebody a contact or a task
+ * keeps his row from being dropped, and holds up nothing else.
  */
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
 #include "scoring/sales/sales.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 #define ROUND_ROBIN "round_robin:"
 
 static bool same(const char *a, const char *b);
 static bool team_exists(const char *team, List **teams);
+static bool set_owner(int64 contact_id, int32 owner_id);
 static int32 next_of_team(const char *team);
 static bool is_of_team(int32 owner_id, const char *team);
 static void merged(int64 contact_id, int64 merged_id);
@@ -51,7 +54,7 @@ ma_define_owner(PG_FUNCTION_ARGS)
 {
 	static MaStatement read = {
 		"SELECT o.email, o.team FROM marketing_internal.owner AS o "
-		"WHERE o.name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		"WHERE o.name OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 		1, {TEXTOID}
 	};
 	static MaStatement upsert = {
@@ -75,7 +78,8 @@ ma_define_owner(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is no e-mail address", email)));
-	if (strcmp(name, "owner") == 0 || strncmp(name, ROUND_ROBIN, strlen(ROUND_ROBIN)) == 0)
+	if (strcmp(name, "owner") == 0 || strncmp(name, ROUND_ROBIN, strlen(ROUND_ROBIN)) == 0 ||
+		strncmp(name, MA_ASSIGN_FUNCTION, strlen(MA_ASSIGN_FUNCTION)) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("\"%s\" cannot be the name of an owner", name),
@@ -125,6 +129,8 @@ ma_drop_owner(PG_FUNCTION_ARGS)
 
 	(void) ma_extension_required();
 	ma_call_begin(&call);
+	/* Against whoever defines what gives somebody leads or tasks by name. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	value = Int32GetDatum(ma_owner_required(name));
 	ma_require_unused("owner", name);
 	for (int i = 0; i < lengthof(removes); i++)
@@ -186,16 +192,17 @@ ma_owner_of(int64 contact_id)
 	return rows.n > 0 ? ma_int32(&rows, 0, 1) : 0;
 }
 
-void
-ma_owner_set(int64 contact_id, int32 owner_id)
+/* He is the contact's owner from now on; false if he was dropped meanwhile. */
+static bool
+set_owner(int64 contact_id, int32 owner_id)
 {
 	/* Who is just being dropped gets nobody: who drops him waits for us, or we for him. */
 	static MaStatement set = {
 		"INSERT INTO marketing_internal.contact_owner AS c (contact_id, owner_id, since) "
 		"SELECT $1, o.owner_id, $3 FROM marketing_internal.owner AS o "
 		"WHERE o.owner_id OPERATOR(pg_catalog.=) $2 FOR KEY SHARE ON CONFLICT (contact_id) DO UPDATE "
-		"SET owner_id = EXCLUDED.owner_id, since = EXCLUDED.since "
-		"WHERE c.owner_id OPERATOR(pg_catalog.<>) EXCLUDED.owner_id",
+		"SET owner_id = EXCLUDED.owner_id, since = CASE WHEN c.owner_id OPERATOR(pg_catalog.<>) "
+		"EXCLUDED.owner_id THEN EXCLUDED.since ELSE c.since END RETURNING 1",
 		3, {INT8OID, INT4OID, TIMESTAMPTZOID}
 	};
 	Datum		values[3];
@@ -203,7 +210,19 @@ ma_owner_set(int64 contact_id, int32 owner_id)
 	values[0] = Int64GetDatum(contact_id);
 	values[1] = Int32GetDatum(owner_id);
 	values[2] = TimestampTzGetDatum(ma_now());
-	ma_run(&set, values, NULL, MA_RUN_WRITE_LATEST);
+	return ma_run(&set, values, NULL, MA_RUN_WRITE_LATEST).n > 0;
+}
+
+int32
+ma_owner_give(int64 contact_id, const char *name)
+{
+	int32		owner;
+
+	/* One of the same name may have been defined when he is gone. */
+	do
+		owner = ma_owner_required(name);
+	while (!set_owner(contact_id, owner));
+	return owner;
 }
 
 char *
@@ -270,7 +289,7 @@ next_of_team(const char *team)
 {
 	static MaStatement lock = {
 		"SELECT FROM marketing_internal.owner AS o WHERE o.team OPERATOR(pg_catalog.=) $1 "
-		"ORDER BY o.owner_id FOR UPDATE",
+		"ORDER BY o.owner_id FOR NO KEY UPDATE",
 		1, {TEXTOID}
 	};
 	static MaStatement next = {
@@ -315,9 +334,10 @@ ma_owners_assign(const char *assign, const int64 *contact_ids, int n, int32 *own
 		owners[i] = ma_owner_of(contact_ids[i]);
 		if (strcmp(assign, "owner") == 0 || (robin && is_of_team(owners[i], team)))
 			continue;
-		owners[i] = robin ? next_of_team(team) : ma_owner_required(assign);
-		if (owners[i] != 0)
-			ma_owner_set(contact_ids[i], owners[i]);
+		owners[i] = robin ? next_of_team(team) : ma_owner_give(contact_ids[i], assign);
+		/* His row is ours: he is there. */
+		if (robin && owners[i] != 0)
+			(void) set_owner(contact_ids[i], owners[i]);
 	}
 }
 

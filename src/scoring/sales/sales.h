@@ -13,8 +13,8 @@ extern int32 ma_owner_required(const char *name);
 extern char *ma_owner_name(int32 owner_id);
 /* Whose the contact is; 0: nobody's. */
 extern int32 ma_owner_of(int64 contact_id);
-/* He is the contact's owner from now on. */
-extern void ma_owner_set(int64 contact_id, int32 owner_id);
+/* The contact is the owner's of this name from now on; his number, or an error. */
+extern int32 ma_owner_give(int64 contact_id, const char *name);
 
 /* A jsonb object of texts; one that is NULL is null. */
 extern Datum ma_sales_properties(const char *const *names, const char *const *values, int n);

@@ -30,9 +30,11 @@ ma_tasks_init(void)
 void
 ma_tasks_add(const MaTaskRequest *requests, int n, int64 *task_ids)
 {
+	/* Nobody's if its owner is just being dropped: who drops him waits for us, or we for him. */
 	static MaStatement add = {
 		"INSERT INTO marketing_internal.task (contact_id, title, owner_id, created_at, due_at, "
-		"journey, step) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING task_id",
+		"journey, step) VALUES ($1, $2, (SELECT o.owner_id FROM marketing_internal.owner AS o "
+		"WHERE o.owner_id OPERATOR(pg_catalog.=) $3 FOR KEY SHARE), $4, $5, $6, $7) RETURNING task_id",
 		7, {INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
 	};
 

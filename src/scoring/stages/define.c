@@ -19,7 +19,7 @@
 
 #define LOOK_EVERY_MS 5000
 
-static List *uses_of(const char *word, const char *name);
+static List *uses_of(const char *kind, const char *name);
 static List *uses_of_segment(const char *name);
 static List *uses_of_score(const char *name);
 static List *uses_of_stage(const char *name);
@@ -63,14 +63,14 @@ ma_stage_define_init(void)
 
 /* Stages whose rule names it. */
 static List *
-uses_of(const char *word, const char *name)
+uses_of(const char *kind, const char *name)
 {
 	MaStages   *all = ma_stages();
 	List	   *uses = NIL;
 	ListCell   *cell;
 
 	for (int i = 0; i < all->n; i++)
-		foreach(cell, all->stages[i]->rule ? ma_rule_names(all->stages[i]->rule, word) : NIL)
+		foreach(cell, all->stages[i]->rule ? ma_rule_uses(all->stages[i]->rule, kind) : NIL)
 			if (strcmp(lfirst(cell), name) == 0)
 			{
 				uses = lappend(uses, psprintf("stage \"%s\"", all->stages[i]->name));
@@ -88,7 +88,7 @@ uses_of_segment(const char *name)
 static List *
 uses_of_score(const char *name)
 {
-	return uses_of("score", name);
+	return uses_of("score model", name);
 }
 
 static List *
@@ -100,7 +100,7 @@ uses_of_stage(const char *name)
 static List *
 uses_of_topic(const char *name)
 {
-	return uses_of("subscribed", name);
+	return uses_of("topic", name);
 }
 
 static List *
@@ -179,6 +179,8 @@ ma_define_stage(PG_FUNCTION_ARGS)
 				 errmsg("%s must not be null", name == NULL ? "name" : "place")));
 	ma_name_check(name, "stage");
 	ma_call_begin(&call);
+	/* Against whoever drops what the rule names. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	lock();
 	answer = define(name, PG_GETARG_INT32(1), rule, search_path, call.caller.userid);
 	answer = MemoryContextStrdup(context, answer);

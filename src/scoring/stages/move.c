@@ -133,6 +133,8 @@ stages_of(const int64 *contact_ids, int n)
 	Datum		value = ma_int8_array(contact_ids, n);
 	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
 
+	/* Who had them before us may have brought them to a stage that is news to us. */
+	AcceptInvalidationMessages();
 	for (uint64 i = 0; i < rows.n; i++)
 		stages[ma_int32(&rows, i, 1) - 1] = ma_stage_by_id(ma_int32(&rows, i, 2));
 	return stages;
