@@ -7,7 +7,8 @@
 # to 100 runs here, and else given room for all it may take; how many it took is printed, since a batch of 10000 is
 # nothing that it ever does. Then so many steps among more and more runs that are not due, the same while a transaction
 # holds an old snapshot, and how late steps are that fall due one by one while others write. ENROLLMENTS (100000),
-# ROUNDS (3), SIZES: all runs, due or not (100000 400000; up to 10000000, with a BENCH_TIMEOUT for loading them).
+# ROUNDS (3), SIZES: all runs, due or not (100000 400000; up to 10000000, with a BENCH_TIMEOUT for loading them),
+# SNAPSHOT_AGE: so many seconds old the snapshot is, with steps done all the while, when it is measured (0).
 use strict;
 use warnings;
 use IO::Handle;
@@ -15,6 +16,7 @@ use MaBench;
 
 my $n = $ENV{ENROLLMENTS} || 100_000;
 my $rounds = $ENV{ROUNDS} || 3;
+my $age = $ENV{SNAPSHOT_AGE} || 0;
 my @sizes = split ' ', $ENV{SIZES} || '100000 400000';
 my ($people) = sort { $b <=> $a } $n, @sizes;
 my %journeys = (
@@ -215,7 +217,8 @@ foreach my $round (1 .. $rounds)
 	$idle->autoflush(1);
 	print $idle "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM people;\n";
 	wait_for(sub { psql("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xmin IS NOT NULL") == 1 }, 'the old snapshot');
-	ours('wait');
+	my $since = Time::HiRes::time();
+	do { ours('wait') } while Time::HiRes::time() < $since + $age;
 	push @held, ours('wait');
 	close($idle);
 }
