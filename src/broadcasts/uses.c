@@ -30,6 +30,7 @@ static List *uses_of_list(const char *name);
 static List *uses_of_stage(const char *name);
 static List *uses_of_score(const char *name);
 static List *uses_of_topic(const char *name);
+static List *uses_of_event(const char *name);
 static List *uses_of_journey(const char *name);
 
 void
@@ -41,6 +42,7 @@ ma_broadcast_uses_init(void)
 	ma_register_uses("stage", uses_of_stage);
 	ma_register_uses("score model", uses_of_score);
 	ma_register_uses("topic", uses_of_topic);
+	ma_register_uses("event", uses_of_event);
 	ma_register_uses("journey", uses_of_journey);
 }
 
@@ -131,6 +133,24 @@ uses_of_template(const char *name)
 				uses = lappend(uses, psprintf("broadcast \"%s\", test.variants.%s",
 											  ma_text(&rows, i, 1), variant->name));
 		}
+	}
+	return uses;
+}
+
+/* What a test measures by, until it is decided. */
+static List *
+uses_of_event(const char *name)
+{
+	MaRows		rows = rows_in_state();
+	List	   *uses = NIL;
+
+	for (uint64 i = 0; i < rows.n; i++)
+	{
+		const MaBroadcast *broadcast = parsed(&rows, i);
+
+		if (broadcast->test != NULL && broadcast->test->measure != NULL &&
+			strcmp(broadcast->test->measure, name) == 0)
+			uses = lappend(uses, psprintf("broadcast \"%s\", test.measure", ma_text(&rows, i, 1)));
 	}
 	return uses;
 }

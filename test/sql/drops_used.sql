@@ -66,6 +66,20 @@ SELECT marketing.drop_topic('news');
 SELECT marketing.drop_template('hello');
 SELECT marketing.drop_broadcast('sale');
 
+-- An event that nothing watches, but a test measures by: its table is not detached.
+CREATE TABLE orders (id int PRIMARY KEY, customer_id int, at timestamptz);
+CREATE TABLE site_events (id int PRIMARY KEY, name text, customer_id int, at timestamptz);
+SELECT marketing.attach_events('orders', event => 'ordered', contact => 'customer_id', occurred_at => 'at') IS NOT NULL,
+	marketing.attach_events('site_events', event_column => 'name', contact => 'customer_id', occurred_at => 'at') IS NOT NULL,
+	marketing.define_template('again', topic => 'transactional', subject => 'Again', text => 'Again');
+SELECT marketing.define_journey('tested', '{"steps": [{"test": {"variants": {"a": "hello", "b": "again"}, "measure": {"event": "ordered"}, "after": "1 day", "no_winner": "a"}}]}'),
+	marketing.define_broadcast('tried', '{"audience": "city is not null", "test": {"variants": {"a": "hello", "b": "again"}, "share": 0.5, "measure": {"event": "seen"}, "after": "1 hour", "no_winner": "b"}}');
+SELECT marketing.detach('orders');
+SELECT marketing.detach('site_events');
+SELECT marketing.drop_journey('tested'), marketing.drop_broadcast('tried'), marketing.drop_template('again');
+SELECT marketing.detach('orders'), marketing.detach('site_events');
+DROP TABLE orders, site_events;
+
 -- Nobody names them any more.
 SELECT marketing.drop_segment('third'), marketing.drop_segment('others'), marketing.drop_stage('late'), marketing.drop_stage('lead'), marketing.drop_stage('customer'), marketing.drop_list('staff'),
 	marketing.drop_list('guests'), marketing.drop_score_model('hot'), marketing.drop_topic('news'), marketing.drop_template('hello');

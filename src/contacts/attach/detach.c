@@ -365,10 +365,10 @@ refuse_if_watched(MaDefinitions *definitions, const MaEventSource *source)
 		MaEvent    *event = lfirst(cell);
 		char	   *watchers;
 
-		if ((!event->set_grade && !event->row_grade) ||
-			!list_member_ptr(ma_event_sources(definitions, event), source))
+		if (!list_member_ptr(ma_event_sources(definitions, event), source))
 			continue;
-		watchers = ma_event_watchers(event->id);
+		ma_require_unused("event", event->name);
+		watchers = event->set_grade || event->row_grade ? ma_event_watchers(event->id) : NULL;
 		if (watchers != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),

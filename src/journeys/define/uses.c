@@ -1,8 +1,9 @@
 /*
  * uses.c
  *		What journeys name, so that it is not dropped under them: templates, segments,
- *		lists, stages, score models, topics, owners; and journeys in conditions of others,
- *		but not in steps that enroll, which may lead to each other.
+ *		lists, stages, score models, topics, owners; events that a test measures by (others
+ *		are watched); and journeys in conditions of others, but not in steps that enroll, which
+ *		may lead to each other.
  *
  * Versions count that are active, drafts, or have contacts inside; others never come
  * to a step again.
@@ -22,6 +23,7 @@ typedef struct Search
 	bool		is_segment;
 	bool		is_template;
 	bool		is_owner;
+	bool		is_event;
 	MaVersion  *version;
 	const char *state;			/* of the version: "active" */
 	const MaCondition *condition;	/* of the rule or row to read; NULL: the filter */
@@ -42,6 +44,7 @@ static List *uses_of_stage(const char *name);
 static List *uses_of_score(const char *name);
 static List *uses_of_topic(const char *name);
 static List *uses_of_owner(const char *name);
+static List *uses_of_event(const char *name);
 static List *uses_of_journey(const char *name);
 
 void
@@ -54,6 +57,7 @@ ma_journey_uses_init(void)
 	ma_register_uses("score model", uses_of_score);
 	ma_register_uses("topic", uses_of_topic);
 	ma_register_uses("owner", uses_of_owner);
+	ma_register_uses("event", uses_of_event);
 	ma_register_uses("journey", uses_of_journey);
 }
 
@@ -109,6 +113,14 @@ static List *
 uses_of_owner(const char *name)
 {
 	Search		search = {"owner", name, .is_owner = true};
+
+	return search_all(&search);
+}
+
+static List *
+uses_of_event(const char *name)
+{
+	Search		search = {"event", name, .is_event = true};
 
 	return search_all(&search);
 }
@@ -185,6 +197,9 @@ search_version(Search *search)
 				note(search, psprintf("%s.%s", step->path, step->word));
 		if (search->is_owner && step->assign != NULL && strcmp(step->assign, search->name) == 0)
 			note(search, psprintf("%s.assign", step->path));
+		if (search->is_event && step->test != NULL && step->test->measure != NULL &&
+			strcmp(step->test->measure, search->name) == 0)
+			note(search, psprintf("%s.test.measure", step->path));
 		for (int i = 0; i < search->nkinds; i++)
 			if (step->kind == search->kinds[i] && step->text != NULL &&
 				strcmp(step->text, search->name) == 0)
