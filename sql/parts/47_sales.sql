@@ -145,11 +145,11 @@ CREATE FUNCTION marketing.complete_task(id bigint, result text DEFAULT NULL, by 
 COMMENT ON FUNCTION marketing.complete_task(bigint, text, text) IS
 	'Notes that a task (its number in marketing.tasks) is done, with the result, by whom (null: its owner). Raises task_done (task, by, result). One that is done already is left as it is.';
 
-CREATE FUNCTION marketing_internal.lead_ready(contact_id bigint, model text, threshold text, wanted text) RETURNS boolean
+CREATE FUNCTION marketing_internal.lead_since(contact_id bigint, model text, threshold text, wanted text, since timestamptz) RETURNS timestamptz
 	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
-	AS 'MODULE_PATHNAME', 'ma_lead_ready';
-COMMENT ON FUNCTION marketing_internal.lead_ready(bigint, text, text, text) IS
-	'True if the threshold that is reached is the wanted one (null: any) or a higher one, and sales has not rejected the lead, or what happened since reaches it by itself.';
+	AS 'MODULE_PATHNAME', 'ma_lead_since';
+COMMENT ON FUNCTION marketing_internal.lead_since(bigint, text, text, text, timestamptz) IS
+	'Since when it is a lead for sales: since, if the threshold that is reached is the wanted one (null: any) or a higher one; if sales has rejected it, since what happened after that reaches it by itself; null if it is none.';
 
 CREATE VIEW marketing.sales_ready AS
 	SELECT c.contact, v.model, v.score, v.threshold,
@@ -165,8 +165,9 @@ CREATE VIEW marketing.sales_ready AS
 	LEFT JOIN marketing_internal.hand_off AS h ON h.model_id OPERATOR(pg_catalog.=) m.model_id
 	LEFT JOIN marketing_internal.score AS s ON s.contact_id OPERATOR(pg_catalog.=) v.contact_id
 		AND s.model_id OPERATOR(pg_catalog.=) m.model_id
-	CROSS JOIN LATERAL (SELECT LEAST(v.since, s.reached_at[CASE WHEN h.threshold IS NULL THEN 1
-		ELSE pg_catalog.array_position(s.reached, h.threshold) END])) AS r (since)
+	CROSS JOIN LATERAL (SELECT marketing_internal.lead_since(v.contact_id, v.model, v.threshold, h.threshold,
+		LEAST(v.since, s.reached_at[CASE WHEN h.threshold IS NULL THEN 1
+			ELSE pg_catalog.array_position(s.reached, h.threshold) END])) OFFSET 0) AS r (since)	-- computed once
 	LEFT JOIN marketing_internal.contact_owner AS w ON w.contact_id OPERATOR(pg_catalog.=) v.contact_id
 	LEFT JOIN marketing_internal.owner AS o ON o.owner_id OPERATOR(pg_catalog.=) w.owner_id
 	LEFT JOIN LATERAL (SELECT CASE WHEN l.kind OPERATOR(pg_catalog.=) 'accepted' THEN l.at END AS accepted_at
@@ -178,11 +179,10 @@ CREATE VIEW marketing.sales_ready AS
 		AND l.kind OPERATOR(pg_catalog.=) ANY ('{accepted,rejected}')
 		AND COALESCE(l.model OPERATOR(pg_catalog.=) v.model, true) AND l.at OPERATOR(pg_catalog.>=) r.since
 		ORDER BY l.at DESC, l.answer_id DESC LIMIT 1) AS a ON true
-	WHERE c.contact IS NOT NULL
-	AND marketing_internal.lead_ready(v.contact_id, v.model, v.threshold, h.threshold)
+	WHERE c.contact IS NOT NULL AND r.since IS NOT NULL
 	ORDER BY v.score DESC, r.since;
 COMMENT ON VIEW marketing.sales_ready IS
-	'The list sales works from, the best first: contacts whose score is over a threshold (their grade) and who were not rejected for the same reasons: model, score now, the highest threshold reached, the combined grade that the model is part of, the rules that gave most, since when it is a lead (over the threshold of its hand-off, or the lowest), whose the contact is, when it was accepted, by when an answer is due (define_hand_off), how long it has been waiting, and whether that is too long.';
+	'The list sales works from, the best first: contacts whose score is over a threshold (their grade) and who were not rejected for the same reasons: model, score now, the highest threshold reached, the combined grade that the model is part of, the rules that gave most, since when it is a lead (over the threshold of its hand-off, or the lowest; one that was rejected, by what happened since), whose the contact is, when it was accepted, by when an answer is due (define_hand_off), how long it has been waiting, and whether that is too long.';
 
 CREATE VIEW marketing.tasks AS
 	SELECT t.task_id AS task, marketing_internal.contact_text(t.contact_id) AS contact, t.title, o.name AS owner, o.team,

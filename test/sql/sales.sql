@@ -123,7 +123,7 @@ SELECT marketing.set_clock('2026-04-01 12:30+00'), marketing.add_points(5, 'back
 SELECT count(*) FROM marketing.sales_ready WHERE model = 'back';
 SELECT marketing.set_clock('2026-04-01 13:00+00'), marketing.add_points(5, 'back', 6);
 CALL marketing.work();
-SELECT contact, owner FROM marketing.sales_ready WHERE model = 'back';
+SELECT contact, owner, since, waiting FROM marketing.sales_ready WHERE model = 'back';
 SELECT count(*) AS waiting FROM marketing_internal.lead_waiting;
 
 -- The time for an answer runs from the threshold of the hand-off.
