@@ -64,10 +64,11 @@ CREATE TABLE marketing_internal.task (
 	done_at timestamptz,
 	done_by text,
 	result text,
+	merged_id bigint,
 	PRIMARY KEY (contact_id, task_id)
 );
 COMMENT ON TABLE marketing_internal.task IS
-	'What owners are to do for a contact, and what came of it; rows with done_at are those of event task_done.';
+	'What owners are to do for a contact, and what came of it; rows with done_at are those of event task_done. merged_id: it came with this contact, who was merged, and goes back when they are split.';
 CREATE INDEX task_id_idx ON marketing_internal.task (task_id);
 CREATE INDEX task_open_idx ON marketing_internal.task (owner_id, due_at) WHERE done_at IS NULL;
 
@@ -185,18 +186,20 @@ COMMENT ON VIEW marketing.sales_ready IS
 	'The list sales works from, the best first: contacts whose score is over a threshold (their grade) and who were not rejected for the same reasons: model, score now, the highest threshold reached, the combined grade that the model is part of, the rules that gave most, since when it is a lead (over the threshold of its hand-off, or the lowest; one that was rejected, by what happened since), whose the contact is, when it was accepted, by when an answer is due (define_hand_off), how long it has been waiting, and whether that is too long.';
 
 CREATE VIEW marketing.tasks AS
-	SELECT t.task_id AS task, marketing_internal.contact_text(t.contact_id) AS contact, t.title, o.name AS owner, o.team,
+	SELECT t.task_id AS task, marketing_internal.contact_text(COALESCE(w.contact_id, t.contact_id)) AS contact, t.title, o.name AS owner, o.team,
 		t.created_at, t.due_at, COALESCE(t.done_at IS NULL AND t.due_at OPERATOR(pg_catalog.<) marketing.now(), false) AS overdue,
 		t.journey, t.step, t.done_at, t.done_by, t.result
 	FROM marketing_internal.task AS t
 	LEFT JOIN marketing_internal.owner AS o ON o.owner_id OPERATOR(pg_catalog.=) t.owner_id
+	LEFT JOIN marketing_internal.contact_holder AS w ON w.merged_id OPERATOR(pg_catalog.=) t.contact_id
 	ORDER BY t.done_at DESC NULLS FIRST, t.due_at;
 COMMENT ON VIEW marketing.tasks IS
 	'Tasks of owners, open ones first by when they are due: number for complete_task(), contact, what is to be done, by whom, whether it is overdue, the journey that asked for it, and what came of it.';
 
 CREATE VIEW marketing.leads AS
-	SELECT marketing_internal.contact_text(l.contact_id) AS contact, l.at, l.kind, l.model, l.by_name AS by, l.reason, l.value
+	SELECT marketing_internal.contact_text(COALESCE(w.contact_id, l.contact_id)) AS contact, l.at, l.kind, l.model, l.by_name AS by, l.reason, l.value
 	FROM marketing_internal.lead_answer AS l
+	LEFT JOIN marketing_internal.contact_holder AS w ON w.merged_id OPERATOR(pg_catalog.=) l.contact_id
 	ORDER BY l.at DESC;
 COMMENT ON VIEW marketing.leads IS
 	'What sales has said of leads, latest first: accepted, rejected with the reason, or the outcome with its value.';
