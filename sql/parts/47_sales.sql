@@ -64,10 +64,11 @@ CREATE TABLE marketing_internal.task (
 	done_at timestamptz,
 	done_by text,
 	result text,
+	merged_id bigint,
 	PRIMARY KEY (contact_id, task_id)
 );
 COMMENT ON TABLE marketing_internal.task IS
-	'What owners are to do for a contact, and what came of it; rows with done_at are those of event task_done.';
+	'What owners are to do for a contact, and what came of it; rows with done_at are those of event task_done. merged_id: it came with this contact, who was merged, and goes back when they are split.';
 CREATE INDEX task_id_idx ON marketing_internal.task (task_id);
 CREATE INDEX task_open_idx ON marketing_internal.task (owner_id, due_at) WHERE done_at IS NULL;
 
@@ -145,11 +146,11 @@ CREATE FUNCTION marketing.complete_task(id bigint, result text DEFAULT NULL, by 
 COMMENT ON FUNCTION marketing.complete_task(bigint, text, text) IS
 	'Notes that a task (its number in marketing.tasks) is done, with the result, by whom (null: its owner). Raises task_done (task, by, result). One that is done already is left as it is.';
 
-CREATE FUNCTION marketing_internal.lead_ready(contact_id bigint, model text, threshold text, wanted text) RETURNS boolean
+CREATE FUNCTION marketing_internal.lead_since(contact_id bigint, model text, threshold text, wanted text, since timestamptz) RETURNS timestamptz
 	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
-	AS 'MODULE_PATHNAME', 'ma_lead_ready';
-COMMENT ON FUNCTION marketing_internal.lead_ready(bigint, text, text, text) IS
-	'True if the threshold that is reached is the wanted one (null: any) or a higher one, and sales has not rejected the lead, or what happened since reaches it by itself.';
+	AS 'MODULE_PATHNAME', 'ma_lead_since';
+COMMENT ON FUNCTION marketing_internal.lead_since(bigint, text, text, text, timestamptz) IS
+	'Since when it is a lead for sales: since, if the threshold that is reached is the wanted one (null: any) or a higher one; if sales has rejected it, since what happened after that reaches it by itself; null if it is none.';
 
 CREATE VIEW marketing.sales_ready AS
 	SELECT c.contact, v.model, v.score, v.threshold,
@@ -165,8 +166,9 @@ CREATE VIEW marketing.sales_ready AS
 	LEFT JOIN marketing_internal.hand_off AS h ON h.model_id OPERATOR(pg_catalog.=) m.model_id
 	LEFT JOIN marketing_internal.score AS s ON s.contact_id OPERATOR(pg_catalog.=) v.contact_id
 		AND s.model_id OPERATOR(pg_catalog.=) m.model_id
-	CROSS JOIN LATERAL (SELECT LEAST(v.since, s.reached_at[CASE WHEN h.threshold IS NULL THEN 1
-		ELSE pg_catalog.array_position(s.reached, h.threshold) END])) AS r (since)
+	CROSS JOIN LATERAL (SELECT marketing_internal.lead_since(v.contact_id, v.model, v.threshold, h.threshold,
+		LEAST(v.since, s.reached_at[CASE WHEN h.threshold IS NULL THEN 1
+			ELSE pg_catalog.array_position(s.reached, h.threshold) END])) OFFSET 0) AS r (since)	-- computed once
 	LEFT JOIN marketing_internal.contact_owner AS w ON w.contact_id OPERATOR(pg_catalog.=) v.contact_id
 	LEFT JOIN marketing_internal.owner AS o ON o.owner_id OPERATOR(pg_catalog.=) w.owner_id
 	LEFT JOIN LATERAL (SELECT CASE WHEN l.kind OPERATOR(pg_catalog.=) 'accepted' THEN l.at END AS accepted_at
@@ -178,25 +180,26 @@ CREATE VIEW marketing.sales_ready AS
 		AND l.kind OPERATOR(pg_catalog.=) ANY ('{accepted,rejected}')
 		AND COALESCE(l.model OPERATOR(pg_catalog.=) v.model, true) AND l.at OPERATOR(pg_catalog.>=) r.since
 		ORDER BY l.at DESC, l.answer_id DESC LIMIT 1) AS a ON true
-	WHERE c.contact IS NOT NULL
-	AND marketing_internal.lead_ready(v.contact_id, v.model, v.threshold, h.threshold)
+	WHERE c.contact IS NOT NULL AND r.since IS NOT NULL
 	ORDER BY v.score DESC, r.since;
 COMMENT ON VIEW marketing.sales_ready IS
-	'The list sales works from, the best first: contacts whose score is over a threshold (their grade) and who were not rejected for the same reasons: model, score now, the highest threshold reached, the combined grade that the model is part of, the rules that gave most, since when it is a lead (over the threshold of its hand-off, or the lowest), whose the contact is, when it was accepted, by when an answer is due (define_hand_off), how long it has been waiting, and whether that is too long.';
+	'The list sales works from, the best first: contacts whose score is over a threshold (their grade) and who were not rejected for the same reasons: model, score now, the highest threshold reached, the combined grade that the model is part of, the rules that gave most, since when it is a lead (over the threshold of its hand-off, or the lowest; one that was rejected, by what happened since), whose the contact is, when it was accepted, by when an answer is due (define_hand_off), how long it has been waiting, and whether that is too long.';
 
 CREATE VIEW marketing.tasks AS
-	SELECT t.task_id AS task, marketing_internal.contact_text(t.contact_id) AS contact, t.title, o.name AS owner, o.team,
+	SELECT t.task_id AS task, marketing_internal.contact_text(COALESCE(w.contact_id, t.contact_id)) AS contact, t.title, o.name AS owner, o.team,
 		t.created_at, t.due_at, COALESCE(t.done_at IS NULL AND t.due_at OPERATOR(pg_catalog.<) marketing.now(), false) AS overdue,
 		t.journey, t.step, t.done_at, t.done_by, t.result
 	FROM marketing_internal.task AS t
 	LEFT JOIN marketing_internal.owner AS o ON o.owner_id OPERATOR(pg_catalog.=) t.owner_id
+	LEFT JOIN marketing_internal.contact_holder AS w ON w.merged_id OPERATOR(pg_catalog.=) t.contact_id
 	ORDER BY t.done_at DESC NULLS FIRST, t.due_at;
 COMMENT ON VIEW marketing.tasks IS
 	'Tasks of owners, open ones first by when they are due: number for complete_task(), contact, what is to be done, by whom, whether it is overdue, the journey that asked for it, and what came of it.';
 
 CREATE VIEW marketing.leads AS
-	SELECT marketing_internal.contact_text(l.contact_id) AS contact, l.at, l.kind, l.model, l.by_name AS by, l.reason, l.value
+	SELECT marketing_internal.contact_text(COALESCE(w.contact_id, l.contact_id)) AS contact, l.at, l.kind, l.model, l.by_name AS by, l.reason, l.value
 	FROM marketing_internal.lead_answer AS l
+	LEFT JOIN marketing_internal.contact_holder AS w ON w.merged_id OPERATOR(pg_catalog.=) l.contact_id
 	ORDER BY l.at DESC;
 COMMENT ON VIEW marketing.leads IS
 	'What sales has said of leads, latest first: accepted, rejected with the reason, or the outcome with its value.';

@@ -18,4 +18,4 @@ GRANT EXECUTE ON FUNCTION marketing.now(), marketing_internal.worker_status(), m
 
 -- Likewise for marketing.sales_ready, which shows contacts: whoever may read the view may read all of it.
 GRANT EXECUTE ON FUNCTION marketing_internal.score_values(text, boolean),
-	marketing_internal.score_reasons(bigint, text), marketing_internal.grade_of(bigint, text), marketing_internal.lead_ready(bigint, text, text, text) TO PUBLIC;
+	marketing_internal.score_reasons(bigint, text), marketing_internal.grade_of(bigint, text), marketing_internal.lead_since(bigint, text, text, text, timestamptz) TO PUBLIC;

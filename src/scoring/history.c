@@ -12,19 +12,9 @@
 #include "scoring/lines.h"
 #include "utils/builtins.h"
 
-/* A row comes or goes. */
-typedef struct Change
-{
-	TimestampTz at;
-	float8		points;			/* of the row at its time */
-	const MaScoreLine *line;
-	bool		ends;
-} Change;
-
-static int	collect(const MaScoreLines *lines, Change *changes, TimestampTz until);
 static int	compare_changes(const void *left, const void *right);
 static void put(ReturnSetInfo *result, const MaScoreModel *model, TimestampTz at, float8 raw,
-				int *level, const Change *change);
+				int *level, const MaScoreChange *change);
 
 MA_FUNCTION(ma_score_history);
 
@@ -38,7 +28,7 @@ ma_score_history(PG_FUNCTION_ARGS)
 	TimestampTz until = PG_ARGISNULL(3) ? ma_now() : PG_GETARG_TIMESTAMPTZ(3);
 	MaScoreModel *model;
 	MaScoreLines *lines;
-	Change	   *changes;
+	MaScoreChange *changes;
 	TimestampTz last;
 	float8		raw = 0;
 	bool		begun = false;
@@ -51,12 +41,11 @@ ma_score_history(PG_FUNCTION_ARGS)
 	ma_call_begin(&call);
 	model = ma_score_model_required(name);
 	lines = ma_score_lines(model, ma_contact_argument(fcinfo, false), ma_now(), MA_RUN_READ);
-	changes = palloc_array(Change, Max(lines->n * 2, 1));
-	n = collect(lines, changes, until);
+	changes = ma_score_course(lines, DT_NOBEGIN, until, &n);
 	last = n > 0 ? changes[0].at : until;
 	for (int i = 0; i < n; i++)
 	{
-		const Change *change = &changes[i];
+		const MaScoreChange *change = &changes[i];
 
 		if (!begun && change->at > since && since != DT_NOBEGIN)
 			put(result, model, since, since < last ? 0 :
@@ -81,32 +70,32 @@ ma_score_history(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* What of the lines happens up to then, in its order. */
-static int
-collect(const MaScoreLines *lines, Change *changes, TimestampTz until)
+MaScoreChange *
+ma_score_course(const MaScoreLines *lines, TimestampTz since, TimestampTz until, int *n)
 {
-	int			n = 0;
+	MaScoreChange *changes = palloc_array(MaScoreChange, Max(lines->n * 2, 1));
 
+	*n = 0;
 	for (int i = 0; i < lines->n; i++)
 	{
 		const MaScoreLine *line = &lines->lines[i];
 
-		if (line->over || line->at > until)
+		if (line->over || line->at <= since || line->at > until)
 			continue;
-		changes[n++] = (Change) {line->at, line->points, line, false};
+		changes[(*n)++] = (MaScoreChange) {line->at, line->points, line, false};
 		/* What never expires does not at the end of all time either. */
 		if (line->expiry <= until && line->expiry != DT_NOEND)
-			changes[n++] = (Change) {line->expiry, line->points, line, true};
+			changes[(*n)++] = (MaScoreChange) {line->expiry, line->points, line, true};
 	}
-	qsort(changes, n, sizeof(Change), compare_changes);
-	return n;
+	qsort(changes, *n, sizeof(MaScoreChange), compare_changes);
+	return changes;
 }
 
 static int
 compare_changes(const void *left, const void *right)
 {
-	const Change *a = left;
-	const Change *b = right;
+	const MaScoreChange *a = left;
+	const MaScoreChange *b = right;
 
 	if (a->at != b->at)
 		return a->at < b->at ? -1 : 1;
@@ -120,7 +109,7 @@ compare_changes(const void *left, const void *right)
 /* One line of the answer; without a change it is what the score was then. */
 static void
 put(ReturnSetInfo *result, const MaScoreModel *model, TimestampTz at, float8 raw, int *level,
-	const Change *change)
+	const MaScoreChange *change)
 {
 	float8		value = ma_score_finish(model, raw);
 	float8		points = 0;

@@ -1,7 +1,7 @@
 /*
  * lines.h
- *		The rows of one contact that give points, one by one, for what explains a score
- *		and tells its course; private to scoring/.
+ *		The rows of one contact that give points, one by one, and their course, for what
+ *		explains a score and goes by it; private to scoring/.
  */
 #ifndef MA_SCORING_LINES_H
 #define MA_SCORING_LINES_H
@@ -37,5 +37,18 @@ typedef struct MaScoreLines
 /* All rows that fit a rule of the model, judged as of now; read as `how` says. */
 extern MaScoreLines *ma_score_lines(MaScoreModel *model, int64 contact_id, TimestampTz now,
 									MaRun how);
+
+/* A line begins or ceases to count. */
+typedef struct MaScoreChange
+{
+	TimestampTz at;
+	float8		points;			/* of the row at its time */
+	const MaScoreLine *line;
+	bool		ends;
+} MaScoreChange;
+
+/* What lines from after one instant do up to another, in its order. */
+extern MaScoreChange *ma_score_course(const MaScoreLines *lines, TimestampTz since,
+									  TimestampTz until, int *n);
 
 #endif							/* MA_SCORING_LINES_H */

@@ -45,7 +45,7 @@ SELECT contact, email FROM marketing.contacts;
 SELECT * FROM marketing_internal.worker_status();
 SELECT * FROM marketing_internal.capture_status();
 SELECT marketing_internal.contact_text(1);
-SELECT marketing.now();
+SELECT marketing.flush();
 RESET ROLE;
 SELECT p.oid::regprocedure AS function FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
 WHERE p.pronamespace IN ('marketing'::regnamespace, 'marketing_internal'::regnamespace) AND a.grantee = 0 ORDER BY p.oid::regprocedure::text COLLATE "C";

@@ -48,4 +48,16 @@ SELECT what, detail FROM marketing.explain_enrollment(1, 'warming');
 -- A simulation does nothing in truth.
 SELECT count(*) > 0 AS simulated FROM marketing.simulate_journey('asked', '2026-02-01', marketing.now());
 SELECT count(*) AS tasks, (SELECT count(*) FROM marketing_internal.score_entry) AS entries FROM marketing.tasks;
+-- With a merged contact go the tasks that are open, and back when they are split, also those done meanwhile, and step by step.
+INSERT INTO customers VALUES (3, 'Eve', NULL);
+CREATE FUNCTION whose() RETURNS text LANGUAGE sql AS $$ SELECT string_agg(task || ' ' || coalesce(contact, 'nobody') || CASE WHEN done_at IS NULL THEN '' ELSE ' done' END, ', ' ORDER BY task) FROM marketing.tasks $$;
+SELECT whose();
+SELECT marketing.merge_contacts(2, 1), whose() AS before;
+SELECT whose(), marketing.complete_task(min(task), 'while they were one') FROM marketing.tasks WHERE done_at IS NULL;
+SELECT marketing.merge_contacts(3, 2);
+SELECT whose();
+SELECT marketing.split_contact(2);
+SELECT whose();
+SELECT marketing.split_contact(1);
+SELECT whose();
 DROP EXTENSION marketing_automation;

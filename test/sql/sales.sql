@@ -91,6 +91,7 @@ SELECT contact, owner FROM marketing.sales_ready WHERE model = 'fit' ORDER BY 1;
 SELECT marketing.merge_contacts(8, 4);
 SELECT marketing_internal.contact_text(w.contact_id) AS contact, o.name FROM marketing_internal.contact_owner AS w JOIN marketing_internal.owner AS o USING (owner_id) ORDER BY w.contact_id;
 SELECT contact, model, owner, score, accepted_at FROM marketing.sales_ready ORDER BY 1, 2;
+SELECT contact, kind, by FROM marketing.leads WHERE by = 'rosa';
 SELECT marketing.drop_owner('rosa');
 SELECT marketing.drop_owner('rosa');
 SELECT marketing.complete_task(1);
@@ -123,7 +124,7 @@ SELECT marketing.set_clock('2026-04-01 12:30+00'), marketing.add_points(5, 'back
 SELECT count(*) FROM marketing.sales_ready WHERE model = 'back';
 SELECT marketing.set_clock('2026-04-01 13:00+00'), marketing.add_points(5, 'back', 6);
 CALL marketing.work();
-SELECT contact, owner FROM marketing.sales_ready WHERE model = 'back';
+SELECT contact, owner, since, waiting FROM marketing.sales_ready WHERE model = 'back';
 SELECT count(*) AS waiting FROM marketing_internal.lead_waiting;
 
 -- The time for an answer runs from the threshold of the hand-off.

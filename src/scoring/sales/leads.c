@@ -9,6 +9,7 @@
 #include "base/base.h"
 
 #include "catalog/pg_type.h"
+#include "scoring/lines.h"
 #include "scoring/sales/sales.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -29,11 +30,13 @@ static void read_model(Answer *answer, FunctionCallInfo fcinfo, int number);
 static void store(const Answer *answer);
 static Datum finish(const Answer *answer, MaCall *call, MemoryContext context);
 static TimestampTz rejected_at(const char *model, int64 contact_id);
+static TimestampTz back_since(MaScoreModel *model, const MaScoreThreshold *threshold,
+							  int64 contact_id, TimestampTz now);
 
 MA_FUNCTION(ma_accept_lead);
 MA_FUNCTION(ma_reject_lead);
 MA_FUNCTION(ma_lead_outcome);
-MA_FUNCTION(ma_lead_ready);
+MA_FUNCTION(ma_lead_since);
 
 #define ANSWERS_SQL(kind) \
 	"SELECT l.contact_id, l.at AS occurred_at, pg_catalog.jsonb_build_object(" \
@@ -214,19 +217,55 @@ ma_lead_is_spent(MaScoreModel *model, const MaScoreThreshold *threshold, int64 c
 		ma_score_finish(model, ma_score_since(model, contact_id, since, now)) < threshold->value;
 }
 
-/* marketing_internal.lead_ready(contact_id, model, threshold, wanted) */
+/*
+ * Since when what happened after the lead was rejected is over the threshold by itself;
+ * DT_NOBEGIN: it was not rejected.
+ */
+static TimestampTz
+back_since(MaScoreModel *model, const MaScoreThreshold *threshold, int64 contact_id,
+		   TimestampTz now)
+{
+	TimestampTz rejected = rejected_at(model->name, contact_id);
+	TimestampTz since = rejected;
+	TimestampTz last = rejected;
+	float8		raw = 0;
+	MaScoreChange *changes;
+	int			n;
+
+	if (rejected == DT_NOBEGIN)
+		return rejected;
+	changes = ma_score_course(ma_score_lines(model, contact_id, now, MA_RUN_READ), rejected, now,
+							  &n);
+	for (int i = 0; i < n; i++)
+	{
+		bool		was;
+
+		raw *= ma_score_left(model, changes[i].at - last);
+		last = changes[i].at;
+		was = ma_score_finish(model, raw) >= threshold->value;
+		raw += changes[i].ends ?
+			-changes[i].points * ma_score_left(model, last - changes[i].line->at) :
+			changes[i].points;
+		if (!was && ma_score_finish(model, raw) >= threshold->value)
+			since = last;
+	}
+	return since;
+}
+
+/* marketing_internal.lead_since(contact_id, model, threshold, wanted, since) */
 Datum
-ma_lead_ready(PG_FUNCTION_ARGS)
+ma_lead_since(PG_FUNCTION_ARGS)
 {
 	MaScoreModel *model;
 	const MaScoreThreshold *reached = NULL;
 	const MaScoreThreshold *wanted = NULL;
 	char	   *names[2];
+	TimestampTz since = DT_NOBEGIN;
 	bool		ready;
 	MaCall		call;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		PG_RETURN_BOOL(false);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
+		PG_RETURN_NULL();
 	names[0] = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	names[1] = ma_score_text(fcinfo, 3);
 	ma_call_begin(&call);
@@ -240,6 +279,10 @@ ma_lead_ready(PG_FUNCTION_ARGS)
 	}
 	ready = reached != NULL && (wanted == NULL || reached->value >= wanted->value) &&
 		!ma_lead_is_spent(model, wanted ? wanted : reached, PG_GETARG_INT64(0), ma_now());
+	if (ready)
+		since = back_since(model, wanted ? wanted : reached, PG_GETARG_INT64(0), ma_now());
 	ma_call_end(&call);
-	PG_RETURN_BOOL(ready);
+	if (!ready)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(Max(since, PG_GETARG_TIMESTAMPTZ(4)));
 }

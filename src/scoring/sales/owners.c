@@ -23,6 +23,7 @@ static bool set_owner(int64 contact_id, int32 owner_id);
 static int32 next_of_team(const char *team);
 static bool is_of_team(int32 owner_id, const char *team);
 static void merged(int64 contact_id, int64 merged_id);
+static void split(int64 contact_id, int64 split_id);
 
 MA_FUNCTION(ma_define_owner);
 MA_FUNCTION(ma_drop_owner);
@@ -31,7 +32,7 @@ MA_FUNCTION(ma_assign_owner);
 void
 ma_sales_init(void)
 {
-	static const MaContactListener listener = {merged};
+	static const MaContactListener listener = {merged, split};
 
 	ma_register_contact_listener(&listener);
 	ma_leads_init();
@@ -378,7 +379,7 @@ merged(int64 contact_id, int64 merged_id)
 			"SELECT $1, c.owner_id, c.since FROM marketing_internal.contact_owner AS c "
 			"WHERE c.contact_id OPERATOR(pg_catalog.=) $2 ON CONFLICT (contact_id) DO NOTHING",
 		2, {INT8OID, INT8OID}},
-		{"UPDATE marketing_internal.task SET contact_id = $1 "
+		{"UPDATE marketing_internal.task SET contact_id = $1, merged_id = COALESCE(merged_id, $2) "
 			"WHERE contact_id OPERATOR(pg_catalog.=) $2 AND done_at IS NULL",
 		2, {INT8OID, INT8OID}}
 	};
@@ -388,4 +389,22 @@ merged(int64 contact_id, int64 merged_id)
 	values[1] = Int64GetDatum(merged_id);
 	for (int i = 0; i < lengthof(moves); i++)
 		ma_run(&moves[i], values, NULL, MA_RUN_WRITE_LATEST);
+}
+
+/* Tasks that came with him go back; one of somebody who was merged into him before stays his. */
+static void
+split(int64 contact_id, int64 split_id)
+{
+	static MaStatement back = {
+		"UPDATE marketing_internal.task SET contact_id = $2, "
+		"merged_id = NULLIF(merged_id, $2) WHERE contact_id OPERATOR(pg_catalog.=) $1 "
+		"AND merged_id OPERATOR(pg_catalog.=) ANY ($3)",
+		3, {INT8OID, INT8OID, INT8ARRAYOID}
+	};
+	Datum		values[3];
+
+	values[0] = Int64GetDatum(contact_id);
+	values[1] = Int64GetDatum(split_id);
+	values[2] = ma_contact_with_merged(split_id);
+	ma_run(&back, values, NULL, MA_RUN_WRITE_LATEST);
 }
