@@ -36,11 +36,12 @@ typedef enum ScoreColumn
 
 #define ROOM 250				/* for some more versions of a row, in octets */
 
-/* A stored row that is to be written with another score. */
+/* A stored row as it is to be written, and where it stands. */
 typedef struct Settled
 {
-	HeapTuple	tuple;
-	MaScoreRow	row;
+	ItemPointerData at;
+	Datum		values[SCORE_COLUMNS];
+	bool		nulls[SCORE_COLUMNS];
 } Settled;
 
 static bool add_row(MaScoreModels *models, const MaScoreModel *model, const MaAddedRow *added,
@@ -49,9 +50,10 @@ static bool is_plain(const MaScoreModel *model, const MaScoreFetch *fetch, bool 
 static bool add_points(const MaScoreModel *model, const MaScoreFetch *fetch, MaRowPoints *points,
 					   const MaAddedRow *added, TimestampTz now, MaScore *score);
 static bool settle_stored(MaScoreModels *models, const MaContactChange *contact, TimestampTz now,
-						  Settled *settled, int *n, TupleDesc *desc);
+						  Settled *settled, int *n);
 static MaScoreRow row_of_slot(TupleTableSlot *slot);
-static void write_settled(const Settled *settled, int n, TupleDesc desc);
+static void keep_settled(Settled *settled, TupleTableSlot *slot, const MaScoreRow *row);
+static void write_settled(Settled *settled, int n);
 
 bool
 ma_score_add(MaScoreModels *models, const MaScoreModel *model, const MaContactChange *contact,
@@ -172,23 +174,22 @@ ma_score_settle(const MaContactChange *contact, TimestampTz now)
 {
 	MaScoreModels *models = ma_score_models_current();
 	Settled    *settled;
-	TupleDesc	desc = NULL;
 	int			n = 0;
 
 	if (models == NULL || !models->fetches_ready)
 		return false;
 	settled = palloc_array(Settled, Max(models->nmodels, 1));
-	if (!settle_stored(models, contact, now, settled, &n, &desc))
+	if (!settle_stored(models, contact, now, settled, &n))
 		return false;
 	if (n > 0)
-		write_settled(settled, n, desc);
+		write_settled(settled, n);
 	return true;
 }
 
 /* What becomes of his scores; false if one must be computed. */
 static bool
 settle_stored(MaScoreModels *models, const MaContactChange *contact, TimestampTz now,
-			  Settled *settled, int *n, TupleDesc *desc)
+			  Settled *settled, int *n)
 {
 	static const RegProcedure equal[] = {F_INT8EQ, F_INT4EQ};
 	MaIndexRead *read = NULL;
@@ -222,12 +223,8 @@ settle_stored(MaScoreModels *models, const MaContactChange *contact, TimestampTz
 		if (row.wake == was.wake && row.score.raw == was.score.raw *
 			ma_score_left(model, now - was.score.instant))
 			continue;
-		*desc = slot->tts_tupleDescriptor;
-		settled[*n].row = row;
-		settled[(*n)++].tuple = ExecCopySlotHeapTuple(slot);
+		keep_settled(&settled[(*n)++], slot, &row);
 	}
-	if (*desc != NULL)
-		*desc = CreateTupleDescCopy(*desc);
 	if (read != NULL)
 		ma_index_end(read);
 	return all;
@@ -252,20 +249,24 @@ row_of_slot(TupleTableSlot *slot)
 }
 
 static void
-write_settled(const Settled *settled, int n, TupleDesc desc)
+keep_settled(Settled *settled, TupleTableSlot *slot, const MaScoreRow *row)
+{
+	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
+
+	settled->at = tuple->t_self;
+	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, settled->values, settled->nulls);
+	settled->values[SCORE_VALUE - 1] = Float8GetDatum(row->score.raw);
+	settled->values[SCORE_INSTANT - 1] = TimestampTzGetDatum(row->score.instant);
+	settled->values[SCORE_WAKE - 1] = TimestampTzGetDatum(row->wake);
+}
+
+static void
+write_settled(Settled *settled, int n)
 {
 	MaRowWrite *write = ma_write_begin("score", SCORE_COLUMNS);
 
 	for (int i = 0; i < n; i++)
-	{
-		Datum		values[SCORE_COLUMNS];
-		bool		nulls[SCORE_COLUMNS];
-
-		heap_deform_tuple(settled[i].tuple, desc, values, nulls);
-		values[SCORE_VALUE - 1] = Float8GetDatum(settled[i].row.score.raw);
-		values[SCORE_INSTANT - 1] = TimestampTzGetDatum(settled[i].row.score.instant);
-		values[SCORE_WAKE - 1] = TimestampTzGetDatum(settled[i].row.wake);
-		ma_score_check_met(ma_write_update(write, &settled[i].tuple->t_self, values, nulls), 1);
-	}
+		ma_score_check_met(ma_write_update(write, &settled[i].at, settled[i].values,
+										   settled[i].nulls), 1);
 	ma_write_end(write);
 }
