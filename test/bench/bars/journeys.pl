@@ -60,9 +60,12 @@ foreach my $name (sort keys %journeys)
 	psql("SELECT marketing.define_journey('$name', '{\"reentry\": \"always\", \"steps\": $journeys{$name}}')");
 	psql("SELECT marketing.activate_journey('$name')");
 }
-printf "%d contacts were loaded in %.0f s\n", $people, Time::HiRes::time() - $loading;
 my %ids = map { split /\|/ } psql('SELECT name, journey_id FROM marketing_internal.journey');
 work_here();
+# Many are made by the worker, which has other things to do until they are there.
+wait_for(sub { psql('SELECT count(*) FROM marketing_internal.contact_key') == $people }, 'the contacts', 3000);
+psql('VACUUM ANALYZE marketing_internal.contact, marketing_internal.contact_key');
+printf "%d contacts were loaded in %.0f s\n", $people, Time::HiRes::time() - $loading;
 print 'indexes of enrollment that a step changes: '
   . psql("SELECT count(*) FROM pg_index WHERE indrelid = 'marketing_internal.enrollment'::regclass AND NOT indisprimary") . "\n";
 
