@@ -63,7 +63,7 @@ foreach my $name (sort keys %journeys)
 my %ids = map { split /\|/ } psql('SELECT name, journey_id FROM marketing_internal.journey');
 work_here();
 # Many are made by the worker, which has other things to do until they are there.
-wait_for(sub { psql('SELECT count(*) FROM marketing_internal.contact_key') == $people }, 'the contacts', 3000);
+wait_for(sub { psql('SELECT count(*) FROM marketing_internal.contact_source WHERE building') == 0 }, 'the contacts', 3000);
 psql('VACUUM ANALYZE marketing_internal.contact, marketing_internal.contact_key');
 printf "%d contacts were loaded in %.0f s\n", $people, Time::HiRes::time() - $loading;
 print 'indexes of enrollment that a step changes: '
