@@ -1,7 +1,7 @@
 /*
  * uses.c
  *		What journeys name, so that it is not dropped under them: templates, segments,
- *		lists, stages, score models, topics, owners; and journeys in conditions of others,
+ *		lists, stages, score models, topics, owners, teams; and journeys in conditions of others,
  *		but not in steps that enroll, which may lead to each other.
  *
  * Versions count that are active, drafts, or have contacts inside; others never come
@@ -11,6 +11,7 @@
 
 #include "journeys/catalog.h"
 #include "journeys/define/define.h"
+#include "scoring/scoring.h"
 
 /* What is looked for, in one version after the other. */
 typedef struct Search
@@ -42,6 +43,7 @@ static List *uses_of_stage(const char *name);
 static List *uses_of_score(const char *name);
 static List *uses_of_topic(const char *name);
 static List *uses_of_owner(const char *name);
+static List *uses_of_team(const char *name);
 static List *uses_of_journey(const char *name);
 
 void
@@ -54,6 +56,7 @@ ma_journey_uses_init(void)
 	ma_register_uses("score model", uses_of_score);
 	ma_register_uses("topic", uses_of_topic);
 	ma_register_uses("owner", uses_of_owner);
+	ma_register_uses("team", uses_of_team);
 	ma_register_uses("journey", uses_of_journey);
 }
 
@@ -109,6 +112,14 @@ static List *
 uses_of_owner(const char *name)
 {
 	Search		search = {"owner", name, .is_owner = true};
+
+	return search_all(&search);
+}
+
+static List *
+uses_of_team(const char *name)
+{
+	Search		search = {"team", psprintf(MA_ROUND_ROBIN "%s", name), .is_owner = true};
 
 	return search_all(&search);
 }
