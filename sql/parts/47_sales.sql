@@ -114,7 +114,7 @@ CREATE FUNCTION marketing.define_hand_off(model text, threshold text DEFAULT NUL
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'ma_define_hand_off';
 COMMENT ON FUNCTION marketing.define_hand_off(text, text, text, interval) IS
-	'Says what of a score model goes to sales: contacts from this threshold on (null: any), given to an owner by the worker as soon as they are there (assign: a name, round_robin:TEAM, or function:SCHEMA.NAME for a function(contact text) that returns the name of one), to be answered within that time. Answers created, replaced or unchanged.';
+	'Says what of a score model goes to sales: contacts from this threshold on (null: any), given to an owner by the worker as soon as they are there (assign: a name, round_robin:TEAM, or function:SCHEMA.NAME for a function(contact text) that returns the name of one), to be answered within that time (minutes to weeks). Answers created, replaced or unchanged.';
 
 CREATE FUNCTION marketing.drop_hand_off(model text) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -157,9 +157,9 @@ CREATE VIEW marketing.sales_ready AS
 		(SELECT marketing_internal.grade_of(v.contact_id, g.name) FROM marketing_internal.grade AS g
 			WHERE v.model OPERATOR(pg_catalog.=) ANY (g.models) ORDER BY g.name LIMIT 1) AS grade,
 		marketing_internal.score_reasons(v.contact_id, v.model) AS reasons, r.since,
-		o.name AS owner, a.accepted_at, r.since OPERATOR(pg_catalog.+) h.within AS answer_by,
+		o.name AS owner, a.accepted_at, d.due AS answer_by,
 		CASE WHEN a.accepted_at IS NULL THEN marketing.now() OPERATOR(pg_catalog.-) r.since END AS waiting,
-		COALESCE(a.accepted_at IS NULL AND r.since OPERATOR(pg_catalog.+) h.within OPERATOR(pg_catalog.<) marketing.now(), false) AS overdue
+		COALESCE(a.accepted_at IS NULL AND d.due OPERATOR(pg_catalog.<) marketing.now(), false) AS overdue
 	FROM marketing_internal.score_values(NULL, true) AS v
 	CROSS JOIN LATERAL (SELECT marketing_internal.contact_text(v.contact_id)) AS c (contact)
 	JOIN marketing_internal.score_model AS m ON m.name OPERATOR(pg_catalog.=) v.model
@@ -169,6 +169,9 @@ CREATE VIEW marketing.sales_ready AS
 	CROSS JOIN LATERAL (SELECT marketing_internal.lead_since(v.contact_id, v.model, v.threshold, h.threshold,
 		LEAST(v.since, s.reached_at[CASE WHEN h.threshold IS NULL THEN 1
 			ELSE pg_catalog.array_position(s.reached, h.threshold) END])) OFFSET 0) AS r (since)	-- computed once
+	-- A day is 24 hours, in whatever zone this is read.
+	CROSS JOIN LATERAL (SELECT r.since OPERATOR(pg_catalog.+)
+		pg_catalog.make_interval(secs => pg_catalog.date_part('epoch', h.within))) AS d (due)
 	LEFT JOIN marketing_internal.contact_owner AS w ON w.contact_id OPERATOR(pg_catalog.=) v.contact_id
 	LEFT JOIN marketing_internal.owner AS o ON o.owner_id OPERATOR(pg_catalog.=) w.owner_id
 	LEFT JOIN LATERAL (SELECT CASE WHEN l.kind OPERATOR(pg_catalog.=) 'accepted' THEN l.at END AS accepted_at

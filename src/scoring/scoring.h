@@ -74,6 +74,8 @@ extern int	ma_stage_move(const char *name, const int64 *contact_ids, int n, cons
 
 /* ---- sales/: owners and tasks ---- */
 
+#define MA_ROUND_ROBIN "round_robin:"
+
 /* Errors out unless it is "owner", the name of an owner, or round_robin:TEAM of a team there is. */
 extern void ma_assignment_check(const char *assign);
 /*

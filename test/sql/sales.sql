@@ -42,6 +42,14 @@ INSERT INTO visits VALUES (1, 4, '2026-03-01 12:00+00', 60), (2, 6, '2026-03-01 
 SELECT marketing_internal.contact_text(contact_id) AS waiting FROM marketing_internal.lead_waiting ORDER BY waiting_id;
 SELECT contact, model, score, threshold, reasons, since, owner, answer_by, waiting, overdue FROM marketing.sales_ready;
 CALL marketing.work();
+-- A day of 24 hours, in whatever zone it is read.
+SELECT marketing.define_score_model('slow', thresholds => '{"x": 1}'), marketing.define_hand_off('slow', within => '10 days'), marketing.add_points(8, 'slow', 1);
+SELECT marketing.define_hand_off('slow', within => '1 month');
+SELECT answer_by FROM marketing.sales_ready WHERE model = 'slow';
+SET timezone = 'America/Los_Angeles';
+SELECT answer_by AT TIME ZONE 'UTC' AS answer_by FROM marketing.sales_ready WHERE model = 'slow';
+SET timezone = 'UTC';
+SELECT marketing.drop_score_model('slow');
 SELECT marketing.set_clock('2026-03-01 17:00+00');
 SELECT contact, owner, accepted_at, answer_by, waiting, overdue FROM marketing.sales_ready;
 SELECT marketing.accept_lead(4, by => 'rosa'), marketing.accept_lead(6);
@@ -173,6 +181,14 @@ SELECT marketing.accept_lead(5);
 RESET ROLE;
 DROP OWNED BY regress_sales;
 DROP ROLE regress_sales;
+
+-- The last one of a team that leads or tasks go through stays in it.
+SELECT marketing.define_owner('sole', team => 'night'), marketing.define_hand_off('many', 'some', assign => 'round_robin:night');
+SELECT marketing.define_journey('nights', '{"steps": [{"task": "call", "assign": "round_robin:night"}]}');
+SELECT marketing.drop_owner('sole');
+SELECT marketing.define_owner('sole');
+SELECT marketing.define_owner('other', team => 'night'), marketing.define_owner('sole'), marketing.drop_owner('sole');
+SELECT marketing.define_hand_off('many', 'some'), marketing.drop_journey('nights'), marketing.drop_owner('other');
 
 -- With a model goes what was said of its hand-off.
 SELECT marketing.define_score_model('brief', thresholds => '{"x": 1}'), marketing.define_hand_off('brief', 'x', assign => 'can');

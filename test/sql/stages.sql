@@ -17,6 +17,8 @@ SELECT marketing.define_stage('subscriber', 10), marketing.define_stage('lead', 
 	marketing.define_stage('fan', 50, 'count(ordered) >= 2 AND last ordered more than 10 days ago');
 SELECT marketing.define_stage('lead', 20, 'score(lead)>=25'), marketing.define_stage('mql', 30), marketing.define_stage('mql', 31);
 SELECT marketing.define_stage('x', 40);
+SELECT marketing.define_stage('self', 99);
+SELECT marketing.define_stage('self', 99, 'stage self'), marketing.drop_stage('self');
 SELECT marketing.define_stage('x', 41, 'any order');
 SELECT marketing.define_stage(NULL, 41);
 SELECT stage, place, rule, contacts, reached FROM marketing.stages;

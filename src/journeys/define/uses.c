@@ -1,7 +1,7 @@
 /*
  * uses.c
  *		What journeys name, so that it is not dropped under them: templates, segments,
- *		lists, stages, score models, topics, owners; events that a test measures by (others
+ *		lists, stages, score models, topics, owners, teams; events that a test measures by (others
  *		are watched); and journeys in conditions of others, but not in steps that enroll, which
  *		may lead to each other.
  *
@@ -12,6 +12,7 @@
 
 #include "journeys/catalog.h"
 #include "journeys/define/define.h"
+#include "scoring/scoring.h"
 
 /* What is looked for, in one version after the other. */
 typedef struct Search
@@ -45,6 +46,7 @@ static List *uses_of_score(const char *name);
 static List *uses_of_topic(const char *name);
 static List *uses_of_owner(const char *name);
 static List *uses_of_event(const char *name);
+static List *uses_of_team(const char *name);
 static List *uses_of_journey(const char *name);
 
 void
@@ -58,6 +60,7 @@ ma_journey_uses_init(void)
 	ma_register_uses("topic", uses_of_topic);
 	ma_register_uses("owner", uses_of_owner);
 	ma_register_uses("event", uses_of_event);
+	ma_register_uses("team", uses_of_team);
 	ma_register_uses("journey", uses_of_journey);
 }
 
@@ -121,6 +124,14 @@ static List *
 uses_of_event(const char *name)
 {
 	Search		search = {"event", name, .is_event = true};
+
+	return search_all(&search);
+}
+
+static List *
+uses_of_team(const char *name)
+{
+	Search		search = {"team", psprintf(MA_ROUND_ROBIN "%s", name), .is_owner = true};
 
 	return search_all(&search);
 }

@@ -21,6 +21,7 @@ static void check_threshold(const MaScoreModel *model, const char *threshold);
 static void check_assign(const char *assign, Oid role);
 static bool same(const MaRows *rows, int column, const char *text);
 static List *uses_of_owner(const char *name);
+static List *uses_of_team(const char *name);
 
 MA_FUNCTION(ma_define_hand_off);
 MA_FUNCTION(ma_drop_hand_off);
@@ -29,6 +30,7 @@ void
 ma_hand_off_init(void)
 {
 	ma_register_uses("owner", uses_of_owner);
+	ma_register_uses("team", uses_of_team);
 }
 
 /* Hand-offs that give leads to the owner by name. */
@@ -143,6 +145,13 @@ same(const MaRows *rows, int column, const char *text)
 	return (stored == NULL) == (text == NULL) && (text == NULL || strcmp(stored, text) == 0);
 }
 
+/* Hand-offs that give leads to the team in turn. */
+static List *
+uses_of_team(const char *name)
+{
+	return uses_of_owner(psprintf(MA_ROUND_ROBIN "%s", name));
+}
+
 /* marketing.define_hand_off(model, threshold, assign, within) */
 Datum
 ma_define_hand_off(PG_FUNCTION_ARGS)
@@ -174,7 +183,7 @@ ma_define_hand_off(PG_FUNCTION_ARGS)
 	(void) ma_extension_required();
 	if (!PG_ARGISNULL(3))
 		ma_score_check_time(PG_GETARG_INTERVAL_P(3), psprintf("within of score model \"%s\"", name),
-							false);
+							true);
 	ma_call_begin(&call);
 	/* Against drop_owner(). */
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);

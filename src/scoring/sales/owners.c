@@ -15,9 +15,8 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 
-#define ROUND_ROBIN "round_robin:"
-
 static bool same(const char *a, const char *b);
+static void check_leaves(const char *name);
 static bool team_exists(const char *team, List **teams);
 static bool set_owner(int64 contact_id, int32 owner_id);
 static int32 next_of_team(const char *team);
@@ -79,7 +78,7 @@ ma_define_owner(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is no e-mail address", email)));
-	if (strcmp(name, "owner") == 0 || strncmp(name, ROUND_ROBIN, strlen(ROUND_ROBIN)) == 0 ||
+	if (strcmp(name, "owner") == 0 || strncmp(name, MA_ROUND_ROBIN, strlen(MA_ROUND_ROBIN)) == 0 ||
 		strncmp(name, MA_ASSIGN_FUNCTION, strlen(MA_ASSIGN_FUNCTION)) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -88,6 +87,8 @@ ma_define_owner(PG_FUNCTION_ARGS)
 	if (team != NULL)
 		ma_name_check(team, "team");
 	ma_call_begin(&call);
+	/* Against whoever defines what goes through a team. */
+	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	values[0] = CStringGetTextDatum(name);
 	rows = ma_run(&read, values, NULL, MA_RUN_WRITE_LATEST);
 	if (rows.n > 0)
@@ -95,6 +96,8 @@ ma_define_owner(PG_FUNCTION_ARGS)
 		bool		mail = !same(ma_text(&rows, 0, 1), address);
 		bool		other = !same(ma_text(&rows, 0, 2), team);
 
+		if (other)
+			check_leaves(name);
 		what = mail && other ? "replaced (email, team)" : mail ? "replaced (email)" :
 			other ? "replaced (team)" : "unchanged";
 	}
@@ -107,6 +110,24 @@ ma_define_owner(PG_FUNCTION_ARGS)
 	ma_call_end(&call);
 	MemoryContextSwitchTo(context);
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s: %s", name, what)));
+}
+
+/* Errors out if nobody else is of his team, and something goes through it. */
+static void
+check_leaves(const char *name)
+{
+	static MaStatement read = {
+		"SELECT o.team FROM marketing_internal.owner AS o WHERE o.name OPERATOR(pg_catalog.=) $1 "
+		"AND NOT EXISTS (SELECT FROM marketing_internal.owner AS a "
+		"WHERE a.team OPERATOR(pg_catalog.=) o.team AND a.name OPERATOR(pg_catalog.<>) o.name)",
+		1, {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(name);
+	MaRows		rows = ma_run(&read, &value, NULL, MA_RUN_READ_LATEST);
+	char	   *team = rows.n > 0 ? ma_text(&rows, 0, 1) : NULL;
+
+	if (team != NULL)
+		ma_require_unused("team", team);
 }
 
 /* marketing.drop_owner(name) */
@@ -134,6 +155,7 @@ ma_drop_owner(PG_FUNCTION_ARGS)
 	LockRelationOid(ma_extension_required()->definition_table, ShareUpdateExclusiveLock);
 	value = Int32GetDatum(ma_owner_required(name));
 	ma_require_unused("owner", name);
+	check_leaves(name);
 	for (int i = 0; i < lengthof(removes); i++)
 		ma_run(&removes[i], &value, NULL, MA_RUN_WRITE_LATEST);
 	ma_call_end(&call);
@@ -264,12 +286,12 @@ void
 ma_assignment_check(const char *assign)
 {
 	List	   *teams = NIL;
-	const char *team = assign + strlen(ROUND_ROBIN);
+	const char *team = assign + strlen(MA_ROUND_ROBIN);
 	char	   *nearest;
 
 	if (strcmp(assign, "owner") == 0)
 		return;
-	if (strncmp(assign, ROUND_ROBIN, strlen(ROUND_ROBIN)) != 0)
+	if (strncmp(assign, MA_ROUND_ROBIN, strlen(MA_ROUND_ROBIN)) != 0)
 	{
 		(void) ma_owner_required(assign);
 		return;
@@ -327,8 +349,8 @@ is_of_team(int32 owner_id, const char *team)
 void
 ma_owners_assign(const char *assign, const int64 *contact_ids, int n, int32 *owners)
 {
-	bool		robin = strncmp(assign, ROUND_ROBIN, strlen(ROUND_ROBIN)) == 0;
-	const char *team = assign + (robin ? strlen(ROUND_ROBIN) : 0);
+	bool		robin = strncmp(assign, MA_ROUND_ROBIN, strlen(MA_ROUND_ROBIN)) == 0;
+	const char *team = assign + (robin ? strlen(MA_ROUND_ROBIN) : 0);
 
 	for (int i = 0; i < n; i++)
 	{

@@ -70,12 +70,19 @@ uses_of(const char *kind, const char *name)
 	ListCell   *cell;
 
 	for (int i = 0; i < all->n; i++)
-		foreach(cell, all->stages[i]->rule ? ma_rule_uses(all->stages[i]->rule, kind) : NIL)
+	{
+		const MaStage *stage = all->stages[i];
+
+		/* A rule that names its own stage goes with it. */
+		if (stage->rule == NULL || (strcmp(kind, "stage") == 0 && strcmp(stage->name, name) == 0))
+			continue;
+		foreach(cell, ma_rule_uses(stage->rule, kind))
 			if (strcmp(lfirst(cell), name) == 0)
 			{
-				uses = lappend(uses, psprintf("stage \"%s\"", all->stages[i]->name));
+				uses = lappend(uses, psprintf("stage \"%s\"", stage->name));
 				break;
 			}
+	}
 	return uses;
 }
 
