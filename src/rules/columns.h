@@ -10,9 +10,6 @@
 /* The alias under which leaves name the rows of a source of contacts. */
 extern char *ma_source_alias(const MaSource *source);
 
-/* Where rows of the event may stand (MaEventSource *; NULL: tracked). */
-extern List *ma_event_parts(MaDefinitions *definitions, const MaEvent *event);
-
 /* A column of an event's row, or a property: how it is read from the row's image. */
 typedef struct MaMemberType
 {

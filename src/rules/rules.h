@@ -321,6 +321,11 @@ extern void ma_row_rule_test(MaRowRule *rule, Datum *rows, Datum *entries,
 /* ---- SQL over one row of an event, where it stands in its table: score rules ---- */
 
 /*
+ * Where rows of the event may stand (MaEventSource *; NULL: tracked), whether or not one was
+ * tracked yet: SQL that is kept names these.
+ */
+extern List *ma_event_parts(MaDefinitions *definitions, const MaEvent *event);
+/*
  * Checks an expression of `type` (boolean or a number) as ma_expression_check() does; it may
  * also read columns of the source's lookups.  `definer` is whose rights on those are
  * checked.  Its columns hold them as "product.category".  Without a source, of a tracked or

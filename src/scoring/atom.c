@@ -267,16 +267,24 @@ counted_sql(const MaScoreRule *rule, const char *now)
 					zone, place, rows_sql(rule), now, Max(rule->at_most, 1), expired);
 }
 
-/* contact_id, at and points of all rows that fit. */
+/*
+ * contact_id, at and points of all rows that fit.  Where the event may be tracked, those rows
+ * are among them before there is one: the views of rules hold this SQL, and one that the first
+ * track() changed would look like one of renamed columns (rules/sql/follow.c).
+ */
 static char *
 rows_sql(const MaScoreRule *rule)
 {
 	MaEvent    *event = ma_event_by_id(ma_definitions(), rule->event_id);
+	List	   *sources = NIL;
 	StringInfoData sql;
 	ListCell   *cell;
 
 	initStringInfo(&sql);
-	foreach(cell, event != NULL ? ma_score_sources(event) : NIL)
+	if (event != NULL)
+		sources = event->builtin ? ma_score_sources(event) :
+			ma_event_parts(ma_definitions(), event);
+	foreach(cell, sources)
 	{
 		MaScoreRule *own = ma_score_rule_for(rule, lfirst(cell));
 

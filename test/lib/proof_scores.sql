@@ -150,7 +150,9 @@ BEGIN
 	RETURN QUERY SELECT format('segment %s: read %s, right is %s', s.name, m.contact, x.contact)
 		FROM (VALUES ('risen', 'fading', 9.50005), ('far', 'steady', 12.00005)) AS s (name, model, bound)
 		CROSS JOIN LATERAL (SELECT t.contact FROM expected AS e, LATERAL (SELECT marketing_internal.contact_text(e.contact_id)) AS t (contact)
-			WHERE e.model = s.model AND e.score >= s.bound AND t.contact IS NOT NULL) AS x
+			WHERE e.model = s.model AND e.score >= s.bound AND t.contact IS NOT NULL
+				-- who is excluded has a score of what was tracked, and is nobody's member
+				AND EXISTS (SELECT FROM marketing_internal.contact_key AS k WHERE k.contact_id = e.contact_id AND NOT k.excluded)) AS x
 		FULL JOIN (SELECT n.name, m.contact FROM (VALUES ('risen'), ('far')) AS n (name), marketing.segment_members(n.name) AS m) AS m
 			ON m.name = s.name AND m.contact = x.contact
 		WHERE m.contact IS NULL OR x.contact IS NULL;

@@ -11,7 +11,7 @@ use Test::More;
 use PostgreSQL::Test::Utils;
 use MaProof;
 
-my @seeds = split ' ', $ENV{SCORE_SEEDS} // '1';
+my @seeds = split ' ', $ENV{SCORE_SEEDS} // '1 16';
 my $steps = $ENV{SCORE_STEPS} // 30;
 my $node = proof_server('scores');
 
