@@ -69,6 +69,10 @@ SELECT k.external_id, 0.5 * (SELECT count(*) FROM marketing.messages AS m WHERE 
 	+ (SELECT coalesce(sum(CASE WHEN e.properties->>'plan' <> 'trial' THEN 2 * (e.properties->>'seats')::int END), 0) + coalesce(sum((e.properties->>'seconds')::int / 10), 0)
 		+ count(*) FILTER (WHERE e.properties->>'page' = 'pricing') FROM marketing_internal.event AS e WHERE e.contact_id = k.contact_id) AS by_hand
 	FROM marketing_internal.contact_key AS k ORDER BY 1;
+-- Who was merged away keeps nothing himself, neither of what happened nor of points without a row.
+SELECT marketing.add_points(3, 'lead', 3), marketing.merge_contacts(3, 1);
+CALL marketing.work();
+SELECT contact_id IN (SELECT merged_id FROM marketing_internal.contact_merge WHERE split_at IS NULL) AS is_merged, count(*) FROM marketing_internal.score GROUP BY 1;
 DROP EXTENSION marketing_automation CASCADE;
 DROP FUNCTION mail;
 DROP VIEW IF EXISTS scores;

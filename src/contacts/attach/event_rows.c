@@ -237,10 +237,18 @@ int
 ma_builtin_keys(const MaContactChange *contact, MaRun how, Datum **keys)
 {
 	static const RegProcedure equal[] = {F_INT8EQ};
-	MaIndexRead *read = ma_index_begin("contact_merge_contact_idx", lengthof(equal), equal, how);
+	MaIndexRead *read;
 	int			n;
-	int64	   *ids = ma_contact_and_merged(read, contact->contact_id, &n);
+	int64	   *ids;
 
+	/* His keys went with him, and so did what has happened to him. */
+	if (contact->nkeys == 0 && ma_contact_now(contact->contact_id) != contact->contact_id)
+	{
+		*keys = NULL;
+		return 0;
+	}
+	read = ma_index_begin("contact_merge_contact_idx", lengthof(equal), equal, how);
+	ids = ma_contact_and_merged(read, contact->contact_id, &n);
 	ma_index_end(read);
 	*keys = palloc_array(Datum, n);
 	for (int i = 0; i < n; i++)
