@@ -202,17 +202,14 @@ sql(const char *name, const char *now)
 	foreach(cell, model->rules)
 		appendStringInfo(&rows, "%s%s", rows.len > 0 ? " UNION ALL " : "",
 						 counted_sql(lfirst(cell), now));
-	if (model->entries)
-		appendStringInfo(&rows, "%sSELECT COALESCE(h.contact_id, e.contact_id) AS contact_id, e.at, e.points "
-						 "FROM marketing_internal.score_entry AS e "
-						 "LEFT JOIN marketing_internal.contact_holder AS h "
-						 "ON h.merged_id OPERATOR(pg_catalog.=) e.contact_id "
-						 "WHERE e.model_id OPERATOR(pg_catalog.=) %d "
-						 "AND e.at OPERATOR(pg_catalog.<=) %s",
-						 rows.len > 0 ? " UNION ALL " : "", model->id, now);
-	if (rows.len == 0)
-		appendStringInfoString(&rows, "SELECT 0::pg_catalog.int8 AS contact_id, "
-							   "NULL::pg_catalog.timestamptz AS at, 0::pg_catalog.float8 AS points");
+	/* Also where there are none yet: what changes without a definition is taken for a renamed column. */
+	appendStringInfo(&rows, "%sSELECT COALESCE(h.contact_id, e.contact_id) AS contact_id, e.at, e.points "
+					 "FROM marketing_internal.score_entry AS e "
+					 "LEFT JOIN marketing_internal.contact_holder AS h "
+					 "ON h.merged_id OPERATOR(pg_catalog.=) e.contact_id "
+					 "WHERE e.model_id OPERATOR(pg_catalog.=) %d "
+					 "AND e.at OPERATOR(pg_catalog.<=) %s",
+					 rows.len > 0 ? " UNION ALL " : "", model->id, now);
 	/* Powers of two end far below; of what is that little nothing is left. */
 	if (model->half_life > 0)
 		fade = psprintf("pg_catalog.power(2, GREATEST(pg_catalog.date_part('epoch', "

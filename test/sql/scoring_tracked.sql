@@ -29,3 +29,11 @@ SELECT name, state, error FROM marketing.segments;
 SELECT stage, contacts FROM marketing.stages;
 SELECT contact FROM marketing.segment_members('far') ORDER BY 1;
 SELECT * FROM marketing.verify_segment('far');
+-- Nor by one after the first points without a row.
+SELECT marketing.add_points(3, 'lead', 1);
+ALTER TABLE site_events RENAME page TO path;
+SELECT name, state, error FROM marketing.segments;
+CALL marketing.work();
+SELECT name, state, error FROM marketing.segments;
+SELECT contact FROM marketing.segment_members('far') ORDER BY 1;
+SELECT stage, contacts FROM marketing.stages;
