@@ -30,6 +30,7 @@
 struct MaRowWrite
 {
 	Relation	table;
+	Snapshot	snapshot;
 	EState	   *estate;
 	ResultRelInfo *info;
 	TupleTableSlot *slots[ROWS_AT_ONCE];
@@ -81,6 +82,8 @@ begin(Oid table, int columns)
 
 	write->table = table_open(table, RowExclusiveLock);
 	check_columns(write->table, columns);
+	/* What stands outside of its row may be read only while some snapshot is held. */
+	write->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	return write;
 }
 
@@ -238,6 +241,7 @@ ma_write_end(MaRowWrite *write)
 		ExecCloseIndices(write->info);
 		FreeExecutorState(write->estate);
 	}
+	UnregisterSnapshot(write->snapshot);
 	table_close(write->table, NoLock);
 	pfree(write);
 	CommandCounterIncrement();
