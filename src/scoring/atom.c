@@ -202,7 +202,7 @@ sql(const char *name, const char *now)
 	foreach(cell, model->rules)
 		appendStringInfo(&rows, "%s%s", rows.len > 0 ? " UNION ALL " : "",
 						 counted_sql(lfirst(cell), now));
-	/* Also where there are none yet: what changes without a definition is taken for a renamed column. */
+	/* Also if there are none: what changes without a definition passes for a renamed column. */
 	appendStringInfo(&rows, "%sSELECT COALESCE(h.contact_id, e.contact_id) AS contact_id, e.at, e.points "
 					 "FROM marketing_internal.score_entry AS e "
 					 "LEFT JOIN marketing_internal.contact_holder AS h "
