@@ -225,14 +225,35 @@ extern void ma_evidence_of_number(List **lines, MaRuleLine *line, Moment *moment
 extern MaTruth ma_compare(Moment *moment, const MaNode *node);
 /* Value of a number at an instant; false if unknown. */
 extern bool ma_number_at(Moment *moment, const MaNumber *number, TimestampTz t, Numeric *value);
+/* left operator right; false if unknown, as a division by zero is. */
+extern bool ma_number_arithmetic(char operator, Numeric left, Numeric right, Numeric *value);
+/* True if the comparison holds of two that numeric_cmp() orders so. */
+extern bool ma_number_order_holds(const char *operator, int order);
+
+/* ---- fading.c ---- */
+
+/* When a comparison of scores and constants is first another than at `from`. */
+extern TimestampTz ma_fading_holds(const Moment *moment, const MaNode *node, bool truth,
+								   TimestampTz from, TimestampTz end, int *budget);
 
 /* ---- scores.c ---- */
 
 /* Reads a score of the contacts at these places. */
 extern void ma_fetch_scores(Batch *batch, const MaNumber *score, const int *places, int n);
 extern Numeric ma_score_at_moment(const Moment *moment, const MaNumber *number, TimestampTz t);
-/* Until when the score of a comparison is known. */
-extern TimestampTz ma_score_known_until(const Moment *moment, const MaNode *node);
+extern bool ma_has_score(const MaNumber *number);
+/* Until when the scores in a number are known; DT_NOEND: it has none. */
+extern TimestampTz ma_score_known_until(const Moment *moment, const MaNumber *number);
+/* From when on none of them changes, as far as they are known. */
+extern TimestampTz ma_score_settled(const Moment *moment, const MaNumber *number,
+									TimestampTz from);
+/* By how many steps the scores in a number change from one instant to another. */
+extern float8 ma_score_steps(const Moment *moment, const MaNumber *number, TimestampTz from,
+							 TimestampTz to);
+/* The first instant after t at which one of them is another, as far as they are known. */
+extern TimestampTz ma_score_next(const Moment *moment, const MaNumber *number, TimestampTz t);
+/* True of one score alone against what only rows change: then this compares the two. */
+extern bool ma_compares_one_score(const MaNode *node);
 extern MaTruth ma_compare_score(Moment *moment, const MaNode *node);
 
 /* ---- evaluate.c ---- */

@@ -277,6 +277,9 @@ typedef struct MaRuleScores
 	TimestampTz (*holds) (const char *model, const MaRuleScore *score, TimestampTz at,
 						  float8 bound);
 
+	/* From when on, not before `at`, the score does not change any more up to `until`. */
+	TimestampTz (*settled) (const char *model, const MaRuleScore *score, TimestampTz at);
+
 	/* What it reads: events (MaRuleEvent *), tables (Oid), entries of segments (char *). */
 	List	   *(*events) (const char *model);
 	List	   *(*relations) (const char *model);

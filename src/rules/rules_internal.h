@@ -298,8 +298,6 @@ extern MaNumber *ma_parse_constant(MaParser *parser);
 /* ---- scores.c: score(model) ---- */
 
 extern MaNumber *ma_parse_score(MaParser *parser);
-/* Errors out unless a comparison that begins at token `first` has its scores where they may be. */
-extern void ma_check_scores(MaParser *parser, int first, const MaNode *node, int nscores);
 extern List *ma_score_events(const char *model);
 extern List *ma_score_relations(const char *model);
 extern TimestampTz ma_score_reads_from(const char *model, int32 event_id, TimestampTz at);

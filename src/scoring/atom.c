@@ -26,6 +26,7 @@ static void compute(const char *name, MaContactChange *contacts, int n, const Ti
 static void add_supposed(const char *name, int64 contact_id, MaRuleScore *score);
 static float8 value(const char *name, const MaRuleScore *score, TimestampTz at);
 static TimestampTz holds(const char *name, const MaRuleScore *score, TimestampTz at, float8 bound);
+static TimestampTz settled(const char *name, const MaRuleScore *score, TimestampTz at);
 static List *events(const char *name);
 static List *relations(const char *name);
 static List *segments(const char *name);
@@ -37,7 +38,7 @@ static char *counted_sql(const MaScoreRule *rule, const char *now);
 static char *number_sql(float8 number);
 
 static const MaRuleScores registered = {
-	find, compute, value, holds, events, relations, segments, reads_from, sql
+	find, compute, value, holds, settled, events, relations, segments, reads_from, sql
 };
 
 void
@@ -102,6 +103,14 @@ holds(const char *name, const MaRuleScore *score, TimestampTz at, float8 bound)
 	MaScore		own = {0, score->raw, score->instant, score->until};
 
 	return ma_score_holds(ma_score_model_required(name), &own, at, bound);
+}
+
+static TimestampTz
+settled(const char *name, const MaRuleScore *score, TimestampTz at)
+{
+	MaScore		own = {0, score->raw, score->instant, score->until};
+
+	return ma_score_settled_at(ma_score_model_required(name), &own, at);
 }
 
 /* ---- what it reads ---- */

@@ -24,8 +24,8 @@
 
 #define STEPS_PER_POINT 10000.0	/* 1 / MA_SCORE_STEP */
 #define LARGE 1e18
-
-static TimestampTz faded_away(const MaScoreModel *model, const MaScore *score, TimestampTz at);
+/* About the year 287,000: what an age of any row then is still holds. */
+#define FAR_AWAY (END_TIMESTAMP + MIN_TIMESTAMP)
 
 float8
 ma_score_left(const MaScoreModel *model, int64 age)
@@ -71,15 +71,17 @@ ma_score_level_from(const MaScoreModel *model, float8 value, int before)
 	return level + (before > level && value >= model->thresholds[level].lost);
 }
 
-/* An instant at which nothing of the points is left; DT_NOEND if the calendar ends before. */
-static TimestampTz
-faded_away(const MaScoreModel *model, const MaScore *score, TimestampTz at)
+TimestampTz
+ma_score_settled_at(const MaScoreModel *model, const MaScore *score, TimestampTz at)
 {
-	float8		halvings = fabs(score->raw) < MA_SCORE_STEP ? 2 :
-		log2(fabs(score->raw) / MA_SCORE_STEP) + 2;
-	float8		end = (float8) Max(at, score->instant) + halvings * (float8) model->half_life;
+	float8		halvings;
+	float8		end;
 
-	return end >= (float8) END_TIMESTAMP ? DT_NOEND : (TimestampTz) end;
+	if (model->half_life == 0 || score->raw == 0)
+		return at;
+	halvings = fabs(score->raw) < MA_SCORE_STEP ? 2 : log2(fabs(score->raw) / MA_SCORE_STEP) + 2;
+	end = (float8) Max(at, score->instant) + halvings * (float8) model->half_life;
+	return end >= (float8) FAR_AWAY ? Max(at, FAR_AWAY) : (TimestampTz) end;
 }
 
 TimestampTz
@@ -87,13 +89,8 @@ ma_score_holds(const MaScoreModel *model, const MaScore *score, TimestampTz at, 
 {
 	bool		holds = ma_score_at(model, score, at) >= bound;
 	TimestampTz low = at;
-	TimestampTz high = score->until;
+	TimestampTz high = Min(score->until, ma_score_settled_at(model, score, at));
 
-	if (model->half_life == 0 || score->raw == 0)
-		return score->until;
-	high = Min(high, faded_away(model, score, at));
-	if (high == DT_NOEND)
-		high = END_TIMESTAMP;
 	if (high <= low || (ma_score_at(model, score, high) >= bound) == holds)
 		return score->until;
 	/* It goes one way only, towards zero: search the first microsecond. */

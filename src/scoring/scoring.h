@@ -46,6 +46,10 @@ extern void ma_scores_compute(MaScoreModel *model, MaContactChange *contacts, in
 /* The score at an instant of [instant, until): faded, within floor and ceiling, rounded. */
 extern float8 ma_score_at(const MaScoreModel *model, const MaScore *score, TimestampTz at);
 
+/* From when on, not before `at`, nothing of the points is left, or they do not fade. */
+extern TimestampTz ma_score_settled_at(const MaScoreModel *model, const MaScore *score,
+									   TimestampTz at);
+
 /*
  * The first instant after `at` at which "score >= bound" is no longer what it is at
  * `at`, or score->until.  Scores are multiples of MA_SCORE_STEP, so "score > bound"

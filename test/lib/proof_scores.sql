@@ -67,6 +67,11 @@ CREATE FUNCTION proof.drop(model text, name text) RETURNS text LANGUAGE sql AS $
 	SELECT marketing.drop_score_rule($1, $2);
 $$;
 
+-- With scores; what they mean stands in proof.wrong_scores().
+CREATE TABLE proof.segment (name text, rule text);
+INSERT INTO proof.segment VALUES ('risen', 'score(fading) >= 9.50005'), ('far', 'NOT 12.00005 > score(steady)'), ('blend', '0.4 * score(fading) + score(steady) * 0.6 >= 7.00003'),
+	('beats', 'score(fading) > score(steady)'), ('per', 'score(fading) / count(visited) in 7 days >= 2.50003');
+
 -- Every row of every event: whose it is, and its columns under one roof.
 CREATE VIEW proof.event AS
 	SELECT k.contact_id, e.event, e.at, e.amount, e.path, e.properties, coalesce(c.time_zone, 'UTC') AS zone
@@ -147,17 +152,20 @@ BEGIN
 			LATERAL (SELECT marketing_internal.contact_text(e.contact_id)) AS t (contact),
 			LATERAL (SELECT coalesce(sum(points_now), 0), count(*) FROM marketing.explain_score(t.contact, e.model)) AS x (sum, n)
 		WHERE t.contact IS NOT NULL AND abs(x.sum - r.raw) > 0.0001 + 0.00006 * x.n;
-	RETURN QUERY SELECT format('segment %s: read %s, right is %s', s.name, m.contact, x.contact)
-		FROM (VALUES ('risen', 'fading', 9.50005), ('far', 'steady', 12.00005)) AS s (name, model, bound)
-		CROSS JOIN LATERAL (SELECT t.contact FROM expected AS e, LATERAL (SELECT marketing_internal.contact_text(e.contact_id)) AS t (contact)
-			WHERE e.model = s.model AND e.score >= s.bound AND t.contact IS NOT NULL
+	RETURN QUERY SELECT format('segment %s: read %s, right is %s', n.name, m.contact, x.contact)
+		FROM proof.segment AS n CROSS JOIN LATERAL (SELECT t.contact
+			FROM (SELECT contact_id, max(score) FILTER (WHERE model = 'fading') AS fading, max(score) FILTER (WHERE model = 'steady') AS steady FROM expected GROUP BY 1) AS e,
+				LATERAL (SELECT count(*) AS week FROM proof.event AS v WHERE v.contact_id = e.contact_id AND v.event = 'visited' AND v.at <= now AND v.at > now - interval '168 hours') AS v,
+				LATERAL (SELECT marketing_internal.contact_text(e.contact_id)) AS t (contact)
+			WHERE CASE n.name WHEN 'risen' THEN fading >= 9.50005 WHEN 'far' THEN steady >= 12.00005 WHEN 'blend' THEN 0.4 * fading + 0.6 * steady >= 7.00003
+					WHEN 'beats' THEN fading > steady ELSE fading / nullif(week, 0) >= 2.50003 END AND t.contact IS NOT NULL
 				-- who is excluded has a score of what was tracked, and is nobody's member
 				AND EXISTS (SELECT FROM marketing_internal.contact_key AS k WHERE k.contact_id = e.contact_id AND NOT k.excluded)) AS x
-		FULL JOIN (SELECT n.name, m.contact FROM (VALUES ('risen'), ('far')) AS n (name), marketing.segment_members(n.name) AS m) AS m
-			ON m.name = s.name AND m.contact = x.contact
+		FULL JOIN (SELECT n.name, m.contact FROM proof.segment AS n, marketing.segment_members(n.name) AS m) AS m
+			ON m.name = n.name AND m.contact = x.contact
 		WHERE m.contact IS NULL OR x.contact IS NULL;
 	IF strict THEN
-		RETURN QUERY SELECT format('segment %s: %s', n.name, v) FROM (VALUES ('risen'), ('far')) AS n (name), marketing.verify_segment(n.name) AS v;
+		RETURN QUERY SELECT format('segment %s: %s', n.name, v) FROM proof.segment AS n, marketing.verify_segment(n.name) AS v;
 		RETURN QUERY SELECT format('dirty: %s', d) FROM marketing_internal.dirty AS d;
 		RETURN QUERY SELECT format('stored: %s of %s is %s, right is %s', e.model, e.contact_id, s, e)
 			FROM expected AS e FULL JOIN (
@@ -191,5 +199,5 @@ SELECT proof.define('steady', 'visit', 'visited', '7', NULL, 2, 'month', '1 mont
 SELECT proof.define('steady', 'form', 'form', '1');
 SELECT proof.define('steady', 'called', 'called', '-1.5');
 SELECT marketing_internal.record_event('score_threshold_reached'), marketing_internal.record_event('score_threshold_lost');
-SELECT marketing.define_segment('risen', 'score(fading) >= 9.50005'), marketing.define_segment('far', 'NOT 12.00005 > score(steady)');
+SELECT marketing.define_segment(name, rule) FROM proof.segment;
 CALL marketing.work();

@@ -212,6 +212,24 @@ MUTANTS = {
         "if (!segment->sync && !ma_worker_is_active())",
         "if (segment == NULL)",
     ),
+    "score_fading_difference": (
+        "a difference of scores is bounded by the ends of the same side",
+        "src/rules/evaluate/fading.c",
+        "left.low, right.high);\n\t\t\tresult.high = call(numeric_sub, left.high, right.low);",
+        "left.low, right.low);\n\t\t\tresult.high = call(numeric_sub, left.high, right.high);",
+    ),
+    "score_fading_rows": (
+        "rows that come or go do not end what arithmetic with scores says",
+        "src/rules/evaluate/compare.c",
+        "TimestampTz end = Min(limit, next_after(work, at));",
+        "TimestampTz end = limit;",
+    ),
+    "score_fading_negative": (
+        "a rising score is bounded the wrong way round",
+        "src/rules/evaluate/fading.c",
+        "if (order(result.low, result.high) > 0)",
+        "if (order(result.low, result.high) > 1)",
+    ),
     "score_future_counts": (
         "a row gives points before its time has come",
         "src/scoring/score_rows.c",

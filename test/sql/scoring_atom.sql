@@ -19,9 +19,8 @@ SELECT marketing.define_score_rule('lead', 'spent', 'visited', 'spent / 10', con
 SELECT marketing.rule_json('score( lead )>=50 AND NOT score("Steady One")<3') AS json;
 SELECT marketing.rule_text(marketing.rule_json($$ score('Steady One') <> 3 or -2.5 < score(lead) $$));
 SELECT marketing.define_segment('x', 'score(leed) > 1');
-SELECT marketing.define_segment('x', 'score(lead) + 1 > 1');
-SELECT marketing.define_segment('x', 'score(lead) > score("Steady One")');
-SELECT marketing.define_segment('x', 'score(lead) > count(visited)');
+SELECT marketing.define_segment('x', 'score(lead) + score(leed) > 1');
+SELECT marketing.define_segment('x', 'score(lead) + score("Steady One") score(lead) > 1');
 SELECT marketing.define_segment('x', 'score(lead, 3) > 1');
 SELECT marketing.define_segment('x', 'any segment_entered in 3 days');
 

@@ -35,8 +35,6 @@ SELECT marketing.drop_score_model('points'), marketing.drop_stage('points'), mar
 SELECT marketing.define_segment('x', 'case when in segment moved then 1 else 0 end = 1');
 SELECT marketing.define_segment('x', 'any stage_changed where (stage came)');
 SELECT marketing.define_segment('x', 'case when score(accepted) > 5 then 1 else 0 end = 1');
-SELECT marketing.define_segment('x', 'score(accepted) + score(refused) > 80');
-SELECT marketing.define_segment('x', 'score(accepted) > 2 * score(refused)');
 SELECT marketing.define_segment('x', 'sum(lead_accepted.(score(accepted))) > 2');
 DROP EXTENSION marketing_automation;
 DROP TABLE customers;

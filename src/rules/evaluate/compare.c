@@ -6,7 +6,8 @@
  * Sums are numeric and computed anew from the rows, so that nothing drifts.  Until when
  * the truth holds is mostly known without looking on: what only falls while rows leave
  * their windows does not become greater, and where it passes a bound is found by bisection.
- * Else it is asked again at each instant at which a row comes or goes.
+ * Else it is asked again at each instant at which a row comes or goes.  Scores change
+ * between such instants too: those of fading.c, and scores.c where one stands alone.
  */
 #include "base/base.h"
 
@@ -16,6 +17,7 @@
 
 #define MAX_WORK 20000
 #define MAX_AGGREGATES 16
+#define MAX_PIECES 1000			/* of time, between whose ends scores are bounded */
 
 /* Ways in which time alone may change a number: it rises, falls, becomes unknown. */
 #define MAY_RISE 1
@@ -46,6 +48,8 @@ static void collect(Work *work, const MaNumber *number);
 static bool truth_at(Work *work, const MaNode *node, TimestampTz t);
 static TimestampTz next_after(Work *work, TimestampTz t);
 static TimestampTz holds_until(Work *work, const MaNode *node, bool truth);
+static TimestampTz fading_holds_until(Work *work, const MaNode *node, bool truth);
+static MaNumber *settled(Work *work, const MaNumber *number, TimestampTz t);
 static TimestampTz bisect(Work *work, const MaNode *node, bool truth);
 static uint8 ways(Work *work, const MaNumber *number);
 static uint8 ways_of_aggregate(const Aggregate *aggregate, TimestampTz t);
@@ -59,16 +63,14 @@ static bool aggregate_at(const MaNumber *number, const Spans *spans, TimestampTz
 						 Numeric *value);
 static int64 count_at(const MaNumber *number, const Spans *spans, TimestampTz t);
 static bool counted_before(const MaNumber *number, const Spans *spans, int i, TimestampTz t);
-static bool arithmetic(char operator, Numeric left, Numeric right, Numeric *value);
-static bool holds(const char *operator, int order);
 
 static bool
 needs_rows(const MaNumber *number)
 {
 	if (number == NULL)
 		return false;
-	return number->kind == MA_NUMBER_AGGREGATE || needs_rows(number->left) ||
-		needs_rows(number->right);
+	return number->kind == MA_NUMBER_AGGREGATE || number->kind == MA_NUMBER_SCORE ||
+		needs_rows(number->left) || needs_rows(number->right);
 }
 
 static void
@@ -108,7 +110,7 @@ ma_compare(Moment *moment, const MaNode *node)
 	Work		work = {moment};
 	MaTruth		truth;
 
-	if (node->left->kind == MA_NUMBER_SCORE || node->right->kind == MA_NUMBER_SCORE)
+	if (ma_compares_one_score(node))
 		return ma_compare_score(moment, node);
 	if (!moment->batch->have_rows && (needs_rows(node->left) || needs_rows(node->right)))
 	{
@@ -118,7 +120,8 @@ ma_compare(Moment *moment, const MaNode *node)
 	collect(&work, node->left);
 	collect(&work, node->right);
 	truth.truth = truth_at(&work, node, moment->at);
-	truth.until = holds_until(&work, node, truth.truth);
+	truth.until = ma_has_score(node->left) || ma_has_score(node->right) ?
+		fading_holds_until(&work, node, truth.truth) : holds_until(&work, node, truth.truth);
 	return truth;
 }
 
@@ -145,6 +148,56 @@ holds_until(Work *work, const MaNode *node, bool truth)
 		until = next_after(work, until);
 	}
 	return until;
+}
+
+/*
+ * The same with scores in it: from one instant at which a row comes or goes to the next,
+ * and no longer than the scores are known.
+ */
+static TimestampTz
+fading_holds_until(Work *work, const MaNode *node, bool truth)
+{
+	Moment	   *moment = work->moment;
+	TimestampTz limit = Min(ma_score_known_until(moment, node->left),
+							ma_score_known_until(moment, node->right));
+	TimestampTz at = moment->at;
+	int			budget = MAX_PIECES;
+
+	for (int done = 0; at < limit && done < MAX_WORK; done += work->rows + 1)
+	{
+		TimestampTz end = Min(limit, next_after(work, at));
+		MaNode		between = *node;
+		TimestampTz other;
+
+		between.left = settled(work, node->left, at);
+		between.right = settled(work, node->right, at);
+		other = ma_fading_holds(moment, &between, truth, at, end, &budget);
+		if (other < end || end == limit || truth_at(work, node, end) != truth)
+			return other;
+		at = end;
+	}
+	return at;
+}
+
+/* The number with constants for all that is no score, as it is until a row comes or goes. */
+static MaNumber *
+settled(Work *work, const MaNumber *number, TimestampTz t)
+{
+	MaNumber   *result = palloc0_object(MaNumber);
+
+	if (!ma_has_score(number))
+	{
+		result->kind = MA_NUMBER_CONSTANT;
+		if (!number_at(work, number, t, &result->constant))
+			result->constant = NULL;
+		return result;
+	}
+	*result = *number;
+	if (number->left != NULL)
+		result->left = settled(work, number->left, t);
+	if (number->right != NULL)
+		result->right = settled(work, number->right, t);
+	return result;
 }
 
 /* Rows only leave the one range, and once the truth is another it stays so. */
@@ -254,8 +307,8 @@ next_after(Work *work, TimestampTz t)
 	return next;
 }
 
-static bool
-holds(const char *operator, int order)
+bool
+ma_number_order_holds(const char *operator, int order)
 {
 	switch (operator[0])
 	{
@@ -274,12 +327,13 @@ truth_at(Work *work, const MaNode *node, TimestampTz t)
 {
 	Numeric		left;
 	Numeric		right;
+	int			order;
 
 	if (!number_at(work, node->left, t, &left) || !number_at(work, node->right, t, &right))
 		return false;
-	return holds(node->operator,
-				 DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(left),
-												   NumericGetDatum(right))));
+	order = DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(left),
+											  NumericGetDatum(right)));
+	return ma_number_order_holds(node->operator, order);
 }
 
 bool
@@ -326,14 +380,13 @@ number_at(Work *work, const MaNumber *number, TimestampTz t, Numeric *value)
 		case MA_NUMBER_OPERATOR:
 			return number_at(work, number->left, t, &left) &&
 				number_at(work, number->right, t, &right) &&
-				arithmetic(number->operator, left, right, value);
+				ma_number_arithmetic(number->operator, left, right, value);
 	}
 	return false;
 }
 
-/* Division by zero is unknown. */
-static bool
-arithmetic(char operator, Numeric left, Numeric right, Numeric *value)
+bool
+ma_number_arithmetic(char operator, Numeric left, Numeric right, Numeric *value)
 {
 	PGFunction	function = operator == '+' ? numeric_add : operator == '-' ? numeric_sub :
 		operator == '*' ? numeric_mul : numeric_div;

@@ -116,9 +116,9 @@ known_until(Moment *moment, const MaNode *node)
 
 	if (node->kind == MA_NODE_FACT || node->kind == MA_NODE_RECHECK)
 		return ma_node_truth(moment, node).until;
-	if (node->kind == MA_NODE_COMPARE && (node->left->kind == MA_NUMBER_SCORE ||
-										  node->right->kind == MA_NUMBER_SCORE))
-		return ma_score_known_until(moment, node);
+	if (node->kind == MA_NODE_COMPARE)
+		return Min(ma_score_known_until(moment, node->left),
+				   ma_score_known_until(moment, node->right));
 	if (node->kind == MA_NODE_SEGMENT)
 		return known_until(moment, node->rule->top);
 	foreach(cell, node->children)

@@ -3,11 +3,13 @@
  *		`score(model)` in rules: a number that fades by itself, from the room above that
  *		keeps scores.
  *
- * A score is no number that stands still between rows, so its comparisons are not made
- * with those of compare.c: one score is compared with a number that time does not
- * change, and the room says when its answer does.  What the model reads, the rule reads.
+ * A score is no number that stands still between rows.  Mostly one is compared with a
+ * number that time does not change: of that the room says itself when the answer does.
+ * Of scores within arithmetic fading.c finds it.  What the model reads, the rule reads.
  */
 #include "base/base.h"
+
+#include <math.h>
 
 #include "rules/evaluator.h"
 #include "utils/builtins.h"
@@ -25,6 +27,8 @@ static const MaRuleScores *scores = NULL;
 static int	compare_taken(const void *left, const void *right);
 static int	copies_before(const Batch *batch, const int *places, int n, int *before);
 static bool changes_by_time(const MaNumber *number);
+static TimestampTz next_of(const char *model, const MaRuleScore *score, TimestampTz t,
+						   float8 least, float8 above);
 static void bounds_of(Numeric number, float8 *least, float8 *above);
 static char *path_of(const MaRule *rule, const char *word, const char *name, const char *path);
 static char *path_of_score(const char *model, const char *word, const char *name,
@@ -64,29 +68,6 @@ ma_parse_score(MaParser *parser)
 	}
 	parser->rule->scores = lappend(parser->rule->scores, number);
 	return number;
-}
-
-static bool
-changes_by_time(const MaNumber *number)
-{
-	if (number == NULL)
-		return false;
-	return number->kind == MA_NUMBER_SCORE || number->kind == MA_NUMBER_AGGREGATE ||
-		changes_by_time(number->left) || changes_by_time(number->right);
-}
-
-/* The comparison has one score alone on a side, and on the other what only rows change. */
-void
-ma_check_scores(MaParser *parser, int first, const MaNode *node, int nscores)
-{
-	const MaNumber *other = node->left->kind == MA_NUMBER_SCORE ? node->right : node->left;
-
-	if (list_length(parser->rule->scores) == nscores)
-		return;
-	if ((node->left->kind != MA_NUMBER_SCORE && node->right->kind != MA_NUMBER_SCORE) ||
-		changes_by_time(other))
-		ma_parse_failed(parser, first, "a score stands alone on one side of its comparison",
-						"For example score(lead) >= 50, or a column of the contact in place of 50; of several, each is compared by itself, or they are one model.");
 }
 
 /* ---- what rules with scores depend on ---- */
@@ -255,10 +236,84 @@ ma_score_at_moment(const Moment *moment, const MaNumber *number, TimestampTz t)
 																   Int32GetDatum(-1))));
 }
 
-TimestampTz
-ma_score_known_until(const Moment *moment, const MaNode *node)
+bool
+ma_has_score(const MaNumber *number)
 {
-	return score_of(moment, node->left->kind == MA_NUMBER_SCORE ? node->left : node->right)->until;
+	if (number == NULL)
+		return false;
+	return number->kind == MA_NUMBER_SCORE || ma_has_score(number->left) ||
+		ma_has_score(number->right);
+}
+
+TimestampTz
+ma_score_known_until(const Moment *moment, const MaNumber *number)
+{
+	if (number == NULL)
+		return DT_NOEND;
+	if (number->kind == MA_NUMBER_SCORE)
+		return score_of(moment, number)->until;
+	return Min(ma_score_known_until(moment, number->left),
+			   ma_score_known_until(moment, number->right));
+}
+
+TimestampTz
+ma_score_settled(const Moment *moment, const MaNumber *number, TimestampTz from)
+{
+	if (number == NULL)
+		return from;
+	if (number->kind == MA_NUMBER_SCORE)
+		return scores->settled(number->text, score_of(moment, number), from);
+	return Max(ma_score_settled(moment, number->left, from),
+			   ma_score_settled(moment, number->right, from));
+}
+
+float8
+ma_score_steps(const Moment *moment, const MaNumber *number, TimestampTz from, TimestampTz to)
+{
+	const MaRuleScore *score;
+
+	if (number == NULL)
+		return 0;
+	if (number->kind != MA_NUMBER_SCORE)
+		return ma_score_steps(moment, number->left, from, to) +
+			ma_score_steps(moment, number->right, from, to);
+	score = score_of(moment, number);
+	return fabs(scores->value(number->text, score, from) - scores->value(number->text, score, to)) *
+		MA_RULE_SCORE_STEPS;
+}
+
+TimestampTz
+ma_score_next(const Moment *moment, const MaNumber *number, TimestampTz t)
+{
+	const MaRuleScore *score;
+	float8		value;
+
+	if (number == NULL)
+		return DT_NOEND;
+	if (number->kind != MA_NUMBER_SCORE)
+		return Min(ma_score_next(moment, number->left, t), ma_score_next(moment, number->right, t));
+	score = score_of(moment, number);
+	value = scores->value(number->text, score, t);
+	return next_of(number->text, score, t, value,
+				   (rint(value * MA_RULE_SCORE_STEPS) + 1) / MA_RULE_SCORE_STEPS);
+}
+
+static bool
+changes_by_time(const MaNumber *number)
+{
+	if (number == NULL)
+		return false;
+	return number->kind == MA_NUMBER_SCORE || number->kind == MA_NUMBER_AGGREGATE ||
+		changes_by_time(number->left) || changes_by_time(number->right);
+}
+
+bool
+ma_compares_one_score(const MaNode *node)
+{
+	bool		left = node->left->kind == MA_NUMBER_SCORE;
+
+	return (left || node->right->kind == MA_NUMBER_SCORE) &&
+		!changes_by_time(left ? node->right : node->left);
 }
 
 /* The least score that is not below the number, and the least above it. */
@@ -275,6 +330,13 @@ bounds_of(Numeric number, float8 *least, float8 *above)
 
 	*least = high / MA_RULE_SCORE_STEPS;
 	*above = (low + 1) / MA_RULE_SCORE_STEPS;
+}
+
+/* When a score first is on another side of one of two bounds, or its `until`. */
+static TimestampTz
+next_of(const char *model, const MaRuleScore *score, TimestampTz t, float8 least, float8 above)
+{
+	return Min(scores->holds(model, score, t, least), scores->holds(model, score, t, above));
 }
 
 /* A score against a number: all comes down to whether it has reached a bound. */
@@ -303,8 +365,7 @@ ma_compare_score(Moment *moment, const MaNode *node)
 	bounds_of(bound, &least, &above);
 	reached = scores->value(number->text, score, moment->at) >= least;
 	passed = scores->value(number->text, score, moment->at) >= above;
-	truth.until = Min(scores->holds(number->text, score, moment->at, least),
-					  scores->holds(number->text, score, moment->at, above));
+	truth.until = next_of(number->text, score, moment->at, least, above);
 	if (operator[0] == '=')
 		truth.truth = reached && !passed && least < above;
 	else if (strcmp(operator, "<>") == 0)

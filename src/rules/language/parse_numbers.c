@@ -21,8 +21,6 @@ ma_parse_comparison(MaParser *parser, int end)
 {
 	static const char *const operators[] = {"=", "<>", "!=", "<=", ">=", "<", ">"};
 	MaNode	   *node = palloc0_object(MaNode);
-	int			nscores = list_length(parser->rule->scores);
-	int			first = parser->at;
 	int			at;
 
 	node->kind = MA_NODE_COMPARE;
@@ -38,7 +36,6 @@ ma_parse_comparison(MaParser *parser, int end)
 	if (parser->at < end)
 		ma_parse_failed(parser, parser->at, "AND, OR or the end of the comparison is expected here",
 						NULL);
-	ma_check_scores(parser, first, node, nscores);
 	return node;
 }
 
