@@ -31,6 +31,7 @@ INSERT INTO rules VALUES
 	('ratio', 'score(lead) / score(fit) < 2.3'),
 	('share', 'score(fit) / (score(fit) + score(lead)) >= 0.5'),
 	('square', 'score(lead) * score(lead) - 9 * score(lead) + 18 <= 0'),
+	('dip', 'score(lead) * score(lead) - 30 * score(lead) + 216 <= 0'),
 	('plus', 'score(lead) + 10 > 21'),
 	('minus', '3 < -score(lead)'),
 	('equal', 'score(steady) * 2 = 12'),
