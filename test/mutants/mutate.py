@@ -212,12 +212,6 @@ MUTANTS = {
         "if (!segment->sync && !ma_worker_is_active())",
         "if (segment == NULL)",
     ),
-    "score_fading_difference": (
-        "a difference of scores is bounded by the ends of the same side",
-        "src/rules/evaluate/fading.c",
-        "left.low, right.high);\n\t\t\tresult.high = call(numeric_sub, left.high, right.low);",
-        "left.low, right.low);\n\t\t\tresult.high = call(numeric_sub, left.high, right.high);",
-    ),
     "score_fading_rows": (
         "rows that come or go do not end what arithmetic with scores says",
         "src/rules/evaluate/compare.c",
